@@ -1,0 +1,36 @@
+# The two commands of the README. Each makes its own environment; neither needs a GPU or weights.
+PYTHON ?= python3
+# Only this development environment names a torch version; requirements.txt never does.
+TORCH ?= torch==2.13.0
+VENV := .venv
+PY := $(VENV)/bin/python
+# Where the reference's full golden data and the test clip lie, if this checkout has them beside it.
+SHARED ?= $(wildcard ../shared)
+ifneq ($(SHARED),)
+export SVFR_GOLDEN_DIR ?= $(abspath $(SHARED)/golden/svfr)
+export SVFR_TEST_DATA ?= $(abspath $(SHARED)/data)
+endif
+
+.PHONY: test demo lint bench clean
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet "$(TORCH)"
+	$(PY) -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+test: $(VENV)/.installed
+	$(PY) -m ruff check .
+	$(VENV)/bin/pytest
+
+demo: $(VENV)/.installed
+	$(PY) -m svfr_model demo --out demo_output
+
+lint: $(VENV)/.installed
+	$(PY) -m ruff check .
+
+bench: $(VENV)/.installed
+	$(PY) benchmarks/engine.py
+
+clean:
+	rm -rf $(VENV) demo_output
