@@ -1,0 +1,75 @@
+"""Common set-up: how tests see the pack, where their data lies, and seeded generators.
+
+The repository root must not be on sys.path in a process that may run ComfyUI: its `nodes` folder would shadow
+ComfyUI's nodes.py. So the library and the pack are registered here by path, the way ComfyUI loads a pack.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load_package(name: str, folder: Path) -> ModuleType:
+    """Import the package in folder under the given top-level name."""
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+load_package("svfr_model", ROOT / "svfr_model")
+load_package("comfyui_svfr", ROOT)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random state."""
+    import torch
+
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository root."""
+    return ROOT
+
+
+def find_data(name: str) -> Path | None:
+    """A file of the shared test data, or None where this checkout has none beside it."""
+    folder = Path(os.environ.get("SVFR_TEST_DATA", ROOT.parent / "shared" / "data"))
+    path = folder / name
+    return path if path.exists() else None
+
+
+@pytest.fixture(scope="session")
+def real_clip() -> Path:
+    """The real degraded face clip (85 frames, 128x128, 25 fps); the test is skipped where it is not at hand."""
+    path = find_data("lq1.mp4")
+    if path is None:
+        pytest.skip("lq1.mp4 is not at hand: set SVFR_TEST_DATA to the folder that holds it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def yunet_path() -> Path:
+    """The real YuNet detector's weights; the test is skipped where they are not at hand."""
+    path = find_data("face_detection_yunet_n_640.onnx")
+    if path is None:
+        pytest.skip("face_detection_yunet_n_640.onnx is not at hand: set SVFR_TEST_DATA to its folder")
+    return path
