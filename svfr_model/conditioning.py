@@ -1,0 +1,140 @@
+"""What the network is conditioned on, and how degraded pixels become that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .pixels import degrade_for_tasks, to_network_range
+from .progress import Callback, report
+from .tasks import Tasks
+
+ENCODE_CHUNK = 20
+"""Frames encoded at once. Encoding is per-frame 2-D work, so this changes memory only (reference: 20)."""
+
+
+class VAE(Protocol):
+    """The latent autoencoder, whoever provides it. Latents here are unscaled; pixels are RGB in [-1,1]."""
+
+    factor: int
+    scaling_factor: float
+
+    def encode(self, pixels: Tensor, *, full_precision: bool = False) -> Tensor:
+        """(B,3,H,W) to the posterior mode (B,4,H/factor,W/factor), float32."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(F,4,h,w), seen as one clip, to (F,3,H,W) float32, not clamped."""
+        ...
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Everything the network sees besides the noisy latents.
+
+    degraded: latents of the degraded clip, (N,4,h,w), unscaled posterior mode. task: the task vector, (3,) of 0 or 1.
+    reference: latents of the reference frame, (4,h,w), unscaled, or None. tokens: identity tokens, (T,c), or None;
+    T is 49 for the published network.
+    """
+
+    degraded: Tensor
+    task: tuple[int, int, int]
+    reference: Tensor | None = None
+    tokens: Tensor | None = None
+
+    @property
+    def guides(self) -> bool:
+        """Whether guidance has an effect: without reference and identity both halves of it are the same."""
+        return self.reference is not None or (self.tokens is not None and bool(self.tokens.any()))
+
+
+@dataclass(frozen=True)
+class EncodedClip:
+    """Latents of a degraded clip, both (N,4,h,w) float32 and unscaled: where sampling starts, and what it is told.
+
+    They are one tensor unless noise augmentation sets them apart.
+    """
+
+    start: Tensor
+    degraded: Tensor
+
+
+def encode_clip(
+    vae: VAE,
+    pixels: Tensor,
+    tasks: Tasks,
+    mask: Tensor | None = None,
+    *,
+    augmentation: float = 0.0,
+    noise: Iterator[Tensor] | None = None,
+    chunk: int = ENCODE_CHUNK,
+    callback: Callback | None = None,
+) -> EncodedClip:
+    """Bring a clip into the state of its tasks and encode it, chunk by chunk, in full precision.
+
+    pixels (N,3,H,W) uint8 with a mask as for degrade_for_tasks, or pixels already prepared, float in [-1,1].
+    augmentation is the reference's noise_aug_strength, in units of the [-1,1] range; noise yields one (3,H,W)
+    Gaussian frame after the other for it. Without augmentation each frame is encoded once (spec/svfr.md, section 2.2
+    to 2.5).
+    """
+    start, degraded = [], []
+    count = pixels.shape[0]
+    for first in range(0, count, chunk):
+        part = pixels[first : first + chunk]
+        if part.dtype == torch.uint8:
+            part = to_network_range(degrade_for_tasks(part, tasks, _rows(mask, first, chunk)))
+        start.append(vae.encode(part, full_precision=True))
+        if augmentation:
+            if noise is None:
+                raise InputError("Noise augmentation was asked for without a source of noise.")
+            added = torch.stack([next(noise) for _ in range(part.shape[0])]).to(part)
+            degraded.append(vae.encode(part + augmentation * added, full_precision=True))
+        report(callback, "encode", min(first + chunk, count), count)
+    encoded = torch.cat(start)
+    return EncodedClip(encoded, torch.cat(degraded) if degraded else encoded)
+
+
+def _rows(mask: Tensor | None, first: int, count: int) -> Tensor | None:
+    """The mask's frames of a chunk; a mask of one frame serves all."""
+    return mask if mask is None or mask.shape[0] == 1 else mask[first : first + count]
+
+
+def decode_clip(
+    vae: VAE, latents: Tensor, *, chunk: int = 16, overlap: int = 0, callback: Callback | None = None
+) -> Iterator[Tensor]:
+    """Decode sampled latents (N,4,h,w), scaled, into successive chunks of frames (n,3,H,W), float32 in [-1,1], unclamped.
+
+    The temporal decoder sees only its chunk, so the chunk changes the result. overlap 0 is the reference's way. With
+    overlap frames, each chunk but the first decodes that many frames again and fades over them linearly, so that the
+    joins do not show. Yields every frame once, in order.
+    """
+    if chunk < 1 or not 0 <= overlap < chunk:
+        raise InputError(f"A decode chunk of {chunk} frames cannot overlap by {overlap}: 0 <= overlap < chunk.")
+    count = latents.shape[0]
+    held: Tensor | None = None
+    first = 0
+    while True:
+        last = min(first + chunk, count)
+        frames = vae.decode(latents[first:last] / vae.scaling_factor)
+        if held is not None:
+            frames[: len(held)] = _fade(held, frames[: len(held)])
+        report(callback, "decode", last, count)
+        if last == count:
+            yield frames
+            return
+        keep = len(frames) - overlap
+        held = frames[keep:]
+        yield frames[:keep]
+        first = last - overlap
+
+
+def _fade(before: Tensor, after: Tensor) -> Tensor:
+    """Linear cross-fade from one to the other over their common frames, ends excluded."""
+    count = len(before)
+    weight = torch.arange(1, count + 1, device=before.device, dtype=before.dtype) / (count + 1)
+    return torch.lerp(before, after, weight.view(-1, 1, 1, 1))

@@ -1,0 +1,54 @@
+"""Pixels between files and networks: value ranges, and the state that each task expects its input in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .tasks import Task, Tasks
+
+MASK_THRESHOLD = 0.5
+"""A mask value of this or more means missing; below it the picture is seen. The network knows only white or not."""
+
+
+def to_network_range(pixels: Tensor) -> Tensor:
+    """uint8 [0,255] to float32 [-1,1], rounded as the reference does: value/255 in float32, then (v-0.5)/0.5."""
+    return (pixels.float() / 255.0 - 0.5) / 0.5
+
+
+def from_network_range(pixels: Tensor, *, truncate: bool = False) -> Tensor:
+    """float [-1,1], clamped, to uint8 [0,255], rounded half up.
+
+    truncate drops the fraction instead, as the reference does for its videos and its identity picture.
+    """
+    scaled = (pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255.0
+    return (scaled if truncate else scaled + 0.5).floor().to(torch.uint8)
+
+
+def degrade_for_tasks(pixels: Tensor, tasks: Tasks, mask: Tensor | None = None) -> Tensor:
+    """Bring a clip into the state its tasks expect: grey for colorization, white where masked for inpainting.
+
+    pixels (B,3,H,W) uint8. mask (1,1,H,W) or (B,1,H,W), float in [0,1] or bool, missing where it is at least
+    MASK_THRESHOLD; it is used by the inpainting task only. Grey is ITU-R 601 luma with Pillow's rounding, so the
+    result equals the reference's convert("L") to the bit. Returns uint8, the same tensor where nothing changes.
+    """
+    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise InputError(f"Frames must be a (B,3,H,W) uint8 tensor, not {tuple(pixels.shape)} {pixels.dtype}.")
+    if Task.COLORIZATION in tasks:
+        red, green, blue = pixels.to(torch.int32).unbind(1)
+        luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+        pixels = luma.to(torch.uint8)[:, None].expand(-1, 3, -1, -1)
+    if Task.INPAINTING in tasks and mask is not None:
+        _check_mask(mask, pixels)
+        pixels = pixels.masked_fill(mask.to(pixels.device) >= MASK_THRESHOLD, 255)
+    return pixels
+
+
+def _check_mask(mask: Tensor, pixels: Tensor) -> None:
+    count, size = pixels.shape[0], pixels.shape[-2:]
+    if mask.ndim != 4 or mask.shape[1] != 1 or mask.shape[0] not in (1, count) or mask.shape[-2:] != size:
+        raise InputError(
+            f"The mask is {tuple(mask.shape)}, but {count} frames of {size[0]}x{size[1]} need (1,1,H,W) or "
+            "(B,1,H,W) of the same size: resize it with the frames."
+        )

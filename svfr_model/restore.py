@@ -1,0 +1,299 @@
+"""Restoring one clip: a single pass, and the self-referred run of two passes (SVFR paper, self-referred refinement).
+
+Everything here works on crops that are already cut out; finding faces and pasting them back is `faces`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from .conditioning import VAE, Conditioning, EncodedClip, decode_clip, encode_clip
+from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
+from .errors import InputError
+from .identity import Identity
+from .progress import Callback, report
+from .sampler import SCHEDULES, SOLVERS
+from .self_reference import SelfReference, SelfReferrer
+from .tasks import Tasks, task_vector
+from .windows import Padding, WindowPlan, pad_shots, shots
+
+AUGMENTATION_SEED = 1 << 20
+"""Added to the seed for the augmentation noise, so that it is not the noise of a pass."""
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """How a clip is restored. The defaults are the reference's, apart from the steps of the first pass (50 there).
+
+    steps: of the main pass. first_steps: of the first pass, None for the same. passes: 1, or 2 for the self-referred
+    run. guidance: scale at the first and the last step. strength: part of the schedule that is run, in (0,1]; below 1
+    the result stays nearer to the degraded clip. seed: of the CPU generator; the second pass uses seed + 1. plan: the
+    temporal windows. solver, schedule: names in SOLVERS and SCHEDULES. augmentation: noise added to what the network
+    is told, in units of the [-1,1] range. batch: rows per network call, see ClipDenoiser. decode_chunk,
+    decode_overlap: frames decoded together and faded between chunks; overlap 0 is the reference's way.
+    """
+
+    steps: int = 30
+    first_steps: int | None = None
+    passes: int = 2
+    guidance: tuple[float, float] = (2.0, 2.0)
+    strength: float = 1.0
+    seed: int = 77
+    plan: WindowPlan = field(default_factory=WindowPlan)
+    solver: str = "euler"
+    schedule: str = "karras"
+    augmentation: float = 0.0
+    batch: int = 2
+    decode_chunk: int = 16
+    decode_overlap: int = 4
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS or self.schedule not in SCHEDULES:
+            raise InputError(
+                f"Unknown solver {self.solver!r} or schedule {self.schedule!r}. "
+                f"Solvers: {', '.join(SOLVERS)}. Schedules: {', '.join(SCHEDULES)}."
+            )
+        if self.passes not in (1, 2):
+            raise InputError(f"A run has 1 or 2 passes, not {self.passes}.")
+        if not 0 < self.strength <= 1:
+            raise InputError(f"The strength must lie above 0 and not above 1, not at {self.strength}.")
+        if self.augmentation < 0:
+            raise InputError(f"The noise augmentation cannot be negative: {self.augmentation}.")
+        if not 0 <= self.decode_overlap < self.decode_chunk:
+            raise InputError(
+                f"A decode chunk of {self.decode_chunk} frames cannot overlap by {self.decode_overlap}: "
+                "the overlap must be 0 or more and smaller than the chunk."
+            )
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a run, loaded and placed by the caller. referrer is needed for two passes only."""
+
+    backend: DenoiserBackend
+    vae: VAE
+    referrer: SelfReferrer | None = None
+
+    @property
+    def size_multiple(self) -> int:
+        """Width and height must be multiples of this: the VAE's factor times the UNet's."""
+        return self.vae.factor * self.backend.size_factor
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The sampled clip: latents (M,4,h,w), scaled, with the padding of short shots still in it.
+
+    kept: the position in latents of each frame of the clip. cuts: first positions of later shots. reference: what the
+    second pass was given by the first, or None.
+    """
+
+    latents: Tensor
+    kept: tuple[int, ...]
+    cuts: tuple[int, ...] = ()
+    reference: SelfReference | None = None
+
+    @torch.inference_mode()
+    def decode(self, vae: VAE, options: RestoreOptions, callback: Callback | None = None) -> Iterator[Tensor]:
+        """The clip's frames in chunks (n,3,H,W), float32 in [-1,1], unclamped; no chunk crosses a cut.
+
+        Padding is dropped only here, so that the first and last frames of a short shot have neighbours to decode with.
+        """
+        kept = frozenset(self.kept)
+        total = self.latents.shape[0]
+        position = 0
+        for first, last in shots(total, self.cuts):
+            for frames in decode_clip(
+                vae, self.latents[first:last], chunk=options.decode_chunk, overlap=options.decode_overlap
+            ):
+                rows = [row for row in range(len(frames)) if position + row in kept]
+                position += len(frames)
+                report(callback, "decode", position, total)
+                if rows:
+                    yield frames[rows] if len(rows) < len(frames) else frames
+
+
+def draw_noise(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
+    """Gaussian noise (count, *shape) float32 from a CPU generator, so that a seed means the same on every device.
+
+    Drawn frame by frame: a frame's noise does not depend on how many follow.
+    """
+    return torch.stack(list(noise_frames(count, shape, seed)))
+
+
+def noise_frames(count: int, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
+    """The frames of draw_noise, one at a time."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    for _ in range(count):
+        yield torch.randn(shape, generator=generator)
+
+
+@torch.inference_mode()
+def sample_pass(
+    networks: Networks,
+    clip: EncodedClip,
+    task: tuple[int, int, int],
+    options: RestoreOptions,
+    *,
+    reference: Tensor | None = None,
+    tokens: Tensor | None = None,
+    noise: Tensor | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """One pass over a clip of latents (spec/svfr.md, section 2.5 to 2.11).
+
+    reference: latents (4,h,w), unscaled. tokens: (T,c). noise: (N,4,h,w), standard normal; drawn from the seed where
+    not given. Returns scaled latents (N,4,h,w) float32. The start is the degraded clip's latents plus sigma times noise.
+    """
+    steps = min(int(options.steps * options.strength), options.steps)
+    if steps < 1:
+        raise InputError(
+            f"A strength of {options.strength} leaves none of {options.steps} steps: raise one of them."
+        )
+    sigmas = SCHEDULES[options.schedule](options.steps)[options.steps - steps :]
+    start = clip.start.to(networks.backend.device) * networks.vae.scaling_factor
+    if noise is None:
+        noise = draw_noise(start.shape[0], tuple(start.shape[1:]), options.seed)
+    if noise.shape != start.shape:
+        raise InputError(
+            f"The noise is {tuple(noise.shape)}, but the clip's latents are {tuple(start.shape)}."
+        )
+    denoiser = ClipDenoiser(
+        networks.backend,
+        Conditioning(clip.degraded.to(start.device), task, reference, tokens),
+        options.plan,
+        guidance_schedule(*options.guidance, steps),
+        sigmas,
+        options.batch,
+    )
+    return SOLVERS[options.solver](denoiser, start + sigmas[0] * noise.to(start), sigmas, callback)
+
+
+@torch.inference_mode()
+def restore(
+    networks: Networks,
+    pixels: Tensor,
+    tasks: Tasks,
+    options: RestoreOptions | None = None,
+    *,
+    mask: Tensor | None = None,
+    reference: Tensor | None = None,
+    identity: Identity | None = None,
+    landmarks: Tensor | None = None,
+    noise: Tensor | None = None,
+    callback: Callback | None = None,
+) -> Restored:
+    """Restore one clip of crops.
+
+    pixels (N,3,H,W) uint8, H and W multiples of networks.size_multiple. mask (1 or N,1,H,W), 1 where the picture is
+    missing. reference: a picture (3,H,W) in [-1,1] to refer to; with it, or with one pass, there is no first pass.
+    identity: of the person; without it the first pass provides it. landmarks (N,5,2) in crop pixels: where the first
+    pass is looked at if the detector finds no face in it. noise: of the main pass, (M,4,h,w), M counting the padding
+    of shots below 4 frames. Nothing longer than the latents is held besides pixels.
+
+    Clips shorter than a window run as one window of their own length under either plan. Raises InputError, and
+    FaceNotFoundError from the self-reference.
+    """
+    options = options or RestoreOptions()
+    task = task_vector(tasks)
+    _check_pixels(networks, pixels)
+    padding = pad_shots(pixels.shape[0], options.plan.cuts)
+    pixels, landmarks = _padded(pixels, padding), _padded(landmarks, padding)
+    mask = _padded(mask, padding) if mask is not None and mask.shape[0] > 1 else mask
+    options = replace(options, plan=_plan_for(pixels.shape[0], replace(options.plan, cuts=padding.cuts)))
+    augmentation = noise_frames(pixels.shape[0], tuple(pixels.shape[1:]), options.seed + AUGMENTATION_SEED)
+    clip = encode_clip(
+        networks.vae,
+        pixels,
+        tasks,
+        mask,
+        augmentation=options.augmentation,
+        noise=augmentation,
+        callback=callback,
+    )
+    tokens = identity.tokens if identity is not None else None
+    referred: SelfReference | None = None
+    if options.passes == 2 and reference is None:
+        referred = first_pass(networks, clip, task, options, tokens, landmarks, callback)
+        reference = referred.picture
+        tokens = tokens if tokens is not None else referred.identity.tokens
+        options = replace(options, seed=options.seed + 1)
+    latents = sample_pass(
+        networks,
+        clip,
+        task,
+        options,
+        reference=encode_reference(networks.vae, reference),
+        tokens=tokens,
+        noise=noise,
+        callback=callback,
+    )
+    return Restored(latents, padding.kept, padding.cuts, referred)
+
+
+def first_pass(
+    networks: Networks,
+    clip: EncodedClip,
+    task: tuple[int, int, int],
+    options: RestoreOptions,
+    tokens: Tensor | None = None,
+    landmarks: Tensor | None = None,
+    callback: Callback | None = None,
+) -> SelfReference:
+    """Restore the clip's first window without reference, and let the referrer choose from it (spec/svfr.md, section 3).
+
+    landmarks (N,5,2): see SelfReferrer. Stages reported to the callback carry the prefix "first ".
+    """
+    if networks.referrer is None:
+        raise InputError("A run of two passes needs a face detector and an identity encoder: give them, or ask for one pass.")
+
+    def prefixed(stage: str, done: int, total: int, preview: Tensor | None) -> None:
+        report(callback, f"first {stage}", done, total, preview)
+
+    first, last = shots(clip.start.shape[0], options.plan.cuts)[0]
+    count = min(options.plan.length, last - first)
+    options = replace(
+        options,
+        steps=options.first_steps or options.steps,
+        plan=_plan_for(count, replace(options.plan, cuts=())),
+    )
+    window = EncodedClip(clip.start[:count], clip.degraded[:count])
+    latents = sample_pass(networks, window, task, options, tokens=tokens, callback=prefixed)
+    restored = Restored(latents, tuple(range(count)))
+    frames = torch.cat(list(restored.decode(networks.vae, options, prefixed)))
+    return networks.referrer(frames, landmarks[:count] if landmarks is not None else None)
+
+
+def encode_reference(vae: VAE, picture: Tensor | None) -> Tensor | None:
+    """A reference picture (3,H,W) in [-1,1] as unscaled latents (4,h,w), in the VAE's own precision; None stays None."""
+    return None if picture is None else vae.encode(picture[None])[0]
+
+
+def _plan_for(count: int, plan: WindowPlan) -> WindowPlan:
+    """The plan itself, or for a clip shorter than its window one window of the clip's own length.
+
+    The reference would wrap such a clip around and show frames several times in one window.
+    """
+    return plan if count >= plan.length else replace(plan, name="linear")
+
+
+def _padded(frames: Tensor | None, padding: Padding) -> Tensor | None:
+    """Frames (N,...) with the padding's repetitions; no copy where there are none."""
+    if frames is None or len(padding.frames) == len(padding.kept):
+        return frames
+    return frames[list(padding.frames)]
+
+
+def _check_pixels(networks: Networks, pixels: Tensor) -> None:
+    if pixels.ndim != 4 or pixels.shape[0] < 1 or pixels.shape[1] != 3:
+        raise InputError(f"A clip of crops is (N,3,H,W) with N >= 1, not {tuple(pixels.shape)}.")
+    multiple = networks.size_multiple
+    height, width = pixels.shape[-2:]
+    if height % multiple or width % multiple or not height or not width:
+        raise InputError(
+            f"Crops of {width}x{height} do not fit the network: width and height must be multiples of {multiple}."
+        )
