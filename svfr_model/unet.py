@@ -1,0 +1,199 @@
+"""SVFR's UNet as diffusers builds it, and the denoiser backend that runs it.
+
+The network is `diffusers.UNetSpatioTemporalConditionModel` with twelve input channels (noisy, degraded,
+reference latents), identity tokens as encoder hidden states and the task vector as added ids (spec/svfr.md
+1.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .errors import InputError
+from .weights import load_network
+
+if TYPE_CHECKING:
+    from diffusers import UNetSpatioTemporalConditionModel
+
+ROLE = "unet"
+
+PUBLISHED_CONFIG: dict[str, Any] = {
+    "sample_size": 96,
+    "in_channels": 12,
+    "out_channels": 4,
+    "down_block_types": [
+        "CrossAttnDownBlockSpatioTemporal",
+        "CrossAttnDownBlockSpatioTemporal",
+        "CrossAttnDownBlockSpatioTemporal",
+        "DownBlockSpatioTemporal",
+    ],
+    "up_block_types": [
+        "UpBlockSpatioTemporal",
+        "CrossAttnUpBlockSpatioTemporal",
+        "CrossAttnUpBlockSpatioTemporal",
+        "CrossAttnUpBlockSpatioTemporal",
+    ],
+    "block_out_channels": [320, 640, 1280, 1280],
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 768,
+    "layers_per_block": 2,
+    "cross_attention_dim": 1024,
+    "transformer_layers_per_block": 1,
+    "num_attention_heads": [5, 10, 20, 20],
+    "num_frames": 25,
+}
+"""Constructor arguments of the published checkpoint."""
+
+PUBLISHED_HEAD_CHANNELS = 64
+TASK_BITS = 3
+
+
+def build_unet(config: Mapping[str, Any] | None = None) -> UNetSpatioTemporalConditionModel:
+    """A randomly initialised UNet; under `torch.device("meta")` it takes no memory and waits for its weights.
+
+    config holds diffusers' constructor arguments, by default those of the published checkpoint. The head
+    counts must be among them: they change no tensor's shape, so a wrong default would load and compute
+    something else.
+
+    Raises InputError for a config that does not describe an SVFR UNet.
+    """
+    from diffusers import UNetSpatioTemporalConditionModel
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    config = dict(PUBLISHED_CONFIG if config is None else config)
+    _check_config(config)
+    try:
+        network = UNetSpatioTemporalConditionModel(**config)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"No UNet can be built from this config: {error}") from error
+    network.set_attn_processor(AttnProcessor2_0())
+    return network.eval()
+
+
+def load_unet(
+    path: Path | str,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    compile: bool = False,
+) -> DiffusersBackend:
+    """The denoiser backend of a checkpoint, of the published architecture or the one its metadata describes.
+
+    compile runs the network through `torch.compile`, which pays off after some minutes of use at one size.
+    Raises WeightsError for a file that is missing, damaged or of another architecture.
+    """
+    network = load_network(path, ROLE, build_unet, device=device, dtype=dtype)
+    return DiffusersBackend(network, compile=compile)
+
+
+class DiffusersBackend:
+    """The narrow interface between the clip's maths and the network: windows and conditions in, estimate out.
+
+    The network stays where and as it is; its device and dtype are read from it.
+    """
+
+    def __init__(self, network: UNetSpatioTemporalConditionModel, *, compile: bool = False) -> None:
+        self.network = network
+        self._run = torch.compile(network) if compile else network
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return self.network.conv_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return self.network.conv_in.weight.dtype
+
+    @property
+    def token_width(self) -> int:
+        """Channels of one identity token: 1024 at full size."""
+        width = self.network.config.cross_attention_dim
+        return int(width if isinstance(width, int) else width[0])
+
+    @property
+    def size_multiple_factor(self) -> int:
+        """Latent height and width are multiples of this, the network's own downsampling: 8 at full size."""
+        return 2 ** (len(self.network.config.block_out_channels) - 1)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        x: torch.Tensor,
+        sigma: float,
+        lq: torch.Tensor,
+        reference: torch.Tensor,
+        tokens: torch.Tensor,
+        task: torch.Tensor,
+    ) -> torch.Tensor:
+        """The denoised estimate of B windows of F frames at noise level sigma.
+
+        Args:
+            x: (B,F,4,h,w) float32, noisy latents, scaled.
+            sigma: the noise level, a float32 value above 0.
+            lq: (B,F,4,h,w), latents of the degraded frames, unscaled.
+            reference: (B,4,h,w), latents of the reference frame, unscaled; zeros where there is none.
+            tokens: (B,T,token_width), identity tokens; zeros where there are none.
+            task: (3,), the task vector of zeros and ones.
+
+        Returns:
+            (B,F,4,h,w) float32: the clean latents, scaled, by Karras et al. 2022 (EDM) with v-prediction as
+            in Stable Video Diffusion (spec/svfr.md 2.11).
+
+        Raises InputError where h or w is no multiple of `size_multiple_factor`: diffusers would resize
+        inside, which the reference does not.
+        """
+        batch, frames, _, height, width = x.shape
+        factor = self.size_multiple_factor
+        if height % factor or width % factor:
+            raise InputError(f"Latents of {height}x{width} were given; both sides must be multiples of {factor}.")
+        noise = torch.tensor(sigma, dtype=torch.float32, device=x.device)
+        spread = (noise**2 + 1) ** 0.5
+        held = reference[:, None].expand(batch, frames, *reference.shape[1:])
+        sample = torch.cat([x / spread, lq.to(x), held.to(x)], dim=2)
+        v = self._run(
+            sample.to(self.device, self.dtype),
+            (0.25 * noise.log()).to(self.device),  # float32 up to the sinusoids, whatever the dtype
+            tokens.to(self.device, self.dtype),
+            added_time_ids=task.to(self.device, torch.float32).expand(batch, TASK_BITS),
+            return_dict=False,
+        )[0]
+        return v.to(x.device, torch.float32) * (-noise / spread) + x / (noise**2 + 1)
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+    """Refuse what diffusers would accept and compute wrongly."""
+    heads, channels = config.get("num_attention_heads"), config.get("block_out_channels")
+    if heads is None or channels is None:
+        raise InputError(
+            "A UNet's config must name num_attention_heads and block_out_channels: head counts change no tensor's "
+            "shape, so a default could silently compute something else."
+        )
+    heads = list(heads) if isinstance(heads, Sequence) else [heads] * len(channels)
+    if len(heads) != len(channels) or any(width % count for width, count in zip(channels, heads, strict=False)):
+        raise InputError(f"{heads} attention heads do not divide the levels' {list(channels)} channels.")
+    if list(channels) == PUBLISHED_CONFIG["block_out_channels"]:
+        per_head = [width // count for width, count in zip(channels, heads, strict=True)]
+        if set(per_head) != {PUBLISHED_HEAD_CHANNELS}:
+            raise InputError(
+                f"{heads} heads give {per_head} channels per head; the published network was trained with "
+                f"{PUBLISHED_HEAD_CHANNELS} everywhere, that is {PUBLISHED_CONFIG['num_attention_heads']} heads. "
+                "Other counts load without complaint and compute something else."
+            )
+    latent = config.get("out_channels", 4)
+    if config.get("in_channels") != 3 * latent:
+        raise InputError(
+            f"in_channels is {config.get('in_channels')}; SVFR needs {3 * latent}, for noisy, degraded and "
+            "reference latents."
+        )
+    added, ids = config.get("addition_time_embed_dim"), config.get("projection_class_embeddings_input_dim")
+    if added is None or ids != TASK_BITS * added:
+        raise InputError(
+            f"projection_class_embeddings_input_dim is {ids}; it must be {TASK_BITS} times addition_time_embed_dim "
+            f"({added}): one embedding per task."
+        )

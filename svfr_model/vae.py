@@ -1,0 +1,119 @@
+"""Stable Video Diffusion's VAE with the temporal decoder, as diffusers builds it (spec/svfr.md 1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .errors import InputError
+from .weights import load_network
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLTemporalDecoder
+
+ROLE = "vae"
+
+PUBLISHED_CONFIG: dict[str, Any] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "sample_size": 768,
+    "scaling_factor": 0.18215,
+    "force_upcast": True,
+}
+"""Constructor arguments of the published checkpoint."""
+
+
+def build_vae(config: Mapping[str, Any] | None = None) -> AutoencoderKLTemporalDecoder:
+    """A randomly initialised VAE; under `torch.device("meta")` it takes no memory and waits for its weights.
+
+    config holds diffusers' constructor arguments, by default those of the published checkpoint.
+    Raises InputError for a config diffusers cannot build.
+    """
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    try:
+        return AutoencoderKLTemporalDecoder(**(PUBLISHED_CONFIG if config is None else config)).eval()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"No VAE can be built from this config: {error}") from error
+
+
+def load_vae(
+    path: Path | str, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> DiffusersVAE:
+    """The VAE of a checkpoint: of the published architecture, or of the one its metadata describes.
+
+    Raises WeightsError for a file that is missing, damaged or of another architecture.
+    """
+    network = load_network(path, ROLE, build_vae, device=device, dtype=dtype)
+    return DiffusersVAE(network)
+
+
+class DiffusersVAE:
+    """Frames to latents and back. The network stays where and as it is: its device and dtype are read."""
+
+    def __init__(self, network: AutoencoderKLTemporalDecoder) -> None:
+        self.network = network
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return self.network.decoder.conv_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in, unless full precision is asked for."""
+        return self.network.decoder.conv_in.weight.dtype
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent along each side: 8 at full size."""
+        return 2 ** (len(self.network.config.block_out_channels) - 1)
+
+    @property
+    def scaling_factor(self) -> float:
+        """What the sampler multiplies the encoder's latents by."""
+        return float(self.network.config.scaling_factor)
+
+    @torch.no_grad()
+    def encode(self, pixels: torch.Tensor, *, full_precision: bool = False) -> torch.Tensor:
+        """The mode of the posterior of each picture, unscaled.
+
+        pixels is (B,3,H,W) float in [-1,1], H and W multiples of `factor`; the result is (B,4,H/f,W/f)
+        float32. full_precision computes in float32 whatever the weights are stored in, as the reference does
+        for the degraded frames but not for the reference frame (spec/svfr.md 2.1, 2.6).
+        """
+        with self._encoder_in(torch.float32 if full_precision else self.dtype) as dtype:
+            posterior = self.network.encode(pixels.to(self.device, dtype)).latent_dist
+            return posterior.mode().float()
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """The frames of one clip.
+
+        latents is (F,4,h,w), already divided by `scaling_factor`; the result is (F,3,H,W) float32.
+        The temporal decoder sees exactly the frames of this call, so where a long clip is split changes the
+        result. Values are around [-1,1] and not clamped.
+        """
+        latents = latents.to(self.device, self.dtype)
+        return self.network.decode(latents, num_frames=latents.shape[0]).sample.float()
+
+    @contextmanager
+    def _encoder_in(self, dtype: torch.dtype) -> Iterator[torch.dtype]:
+        """The encoding half in another dtype for a while. Going up and back again loses nothing."""
+        stored = self.dtype
+        halves = (self.network.encoder, self.network.quant_conv)
+        try:
+            for half in halves:
+                half.to(dtype)
+            yield dtype
+        finally:
+            for half in halves:
+                half.to(stored)

@@ -1,0 +1,23 @@
+"""The weight files this library uses: what they are, where they lie, and how they are read safely."""
+
+from __future__ import annotations
+
+from .checkpoint import CONFIG_KEY, convert, load_network, load_strict, model_config, read_state_dict, save
+from .download import download
+from .registry import REGISTRY, WeightFile, default_folders, find, weight_file
+
+__all__ = [
+    "CONFIG_KEY",
+    "REGISTRY",
+    "WeightFile",
+    "convert",
+    "default_folders",
+    "download",
+    "find",
+    "load_network",
+    "load_strict",
+    "model_config",
+    "read_state_dict",
+    "save",
+    "weight_file",
+]

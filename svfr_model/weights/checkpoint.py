@@ -1,0 +1,251 @@
+"""Reading, checking and writing checkpoints: no code from a file is run, no key is guessed or left over."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from ..errors import InputError, WeightsError
+from .registry import weight_file
+
+CONFIG_KEY = "svfr_config"
+"""Metadata key of a safetensors file that holds a model of another size than the published one."""
+
+Module = TypeVar("Module", bound=nn.Module)
+
+_BROKEN_PICKLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+)
+"""What torch's restricted unpickler raises on bytes that are no checkpoint: almost anything."""
+
+
+def read_state_dict(path: Path | str, role: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors of a checkpoint, on the CPU in their stored dtypes, and its metadata (none in a .pth file).
+
+    Files ending in .safetensors are read as such, .pth and .pt as restricted pickles (tensors only, mapped
+    from the disk where their format allows it). Only a flat dictionary of tensors is accepted: a wrapped one
+    is refused, not unwrapped, because which part is meant would be a guess.
+
+    Raises WeightsError, naming the file, what was expected of it and where to get it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise _refusal(path, role, "it does not exist")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path, role)
+    if path.suffix not in (".pth", ".pt"):
+        raise _refusal(path, role, f"its ending {path.suffix!r} is none of .safetensors, .pth, .pt")
+    return _read_pickle(path, role), {}
+
+
+def model_config(metadata: Mapping[str, str], role: str, path: Path | str) -> dict[str, Any] | None:
+    """The constructor arguments in a checkpoint's `svfr_config` metadata, or None for a published one.
+
+    Raises WeightsError where the metadata is malformed or belongs to a network of another role.
+    """
+    text = metadata.get(CONFIG_KEY)
+    if text is None:
+        return None
+    try:
+        stored = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _refusal(path, role, f"its {CONFIG_KEY} metadata is not JSON ({error})") from error
+    if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict) or "role" not in stored:
+        needed = '{"role": ..., "config": {...}}'
+        raise _refusal(path, role, f"its {CONFIG_KEY} metadata is not of the form {needed}")
+    if stored["role"] != role:
+        raise _refusal(path, role, f"its {CONFIG_KEY} metadata says that it is a {stored['role']!r}")
+    return stored["config"]
+
+
+def load_strict(
+    module: nn.Module,
+    state_dict: Mapping[str, torch.Tensor],
+    path: Path | str,
+    role: str,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Give module exactly these tensors: every key, every shape and every kind of number must agree.
+
+    The tensors are assigned, not copied, so module may lie on the meta device. Floating-point tensors are
+    cast to dtype (by default they keep theirs); counters keep their integer type. path and role are for the
+    message.
+
+    Raises WeightsError, naming the first missing, unexpected and mis-shaped keys and how many there are of
+    each.
+    """
+    faults = list(_faults(module.state_dict(), state_dict))
+    if faults:
+        raise _refusal(path, role, "; ".join(faults))
+    cast = {
+        key: value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        for key, value in state_dict.items()
+    }
+    module.load_state_dict(cast, strict=True, assign=True)
+
+
+def load_network(
+    path: Path | str,
+    role: str,
+    build: Callable[[Mapping[str, Any] | None], Module],
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Module:
+    """The network of a checkpoint: the one its `svfr_config` metadata describes, or else the published one.
+
+    build makes the module from constructor arguments, or the published one from None; it runs on the meta
+    device, so no memory is spent on weights that are about to be replaced.
+
+    Raises WeightsError for a file that is missing, damaged or of another architecture.
+    """
+    state_dict, metadata = read_state_dict(path, role)
+    config = model_config(metadata, role, path)
+    try:
+        with torch.device("meta"):
+            module = build(config)
+    except InputError as error:
+        reason = f"its {CONFIG_KEY} metadata describes no usable network: {error}"
+        raise _refusal(path, role, reason) from error
+    load_strict(module, state_dict, path, role, device=device, dtype=dtype)
+    return module.eval()
+
+
+def save(model: nn.Module | Mapping[str, torch.Tensor], path: Path | str, role: str, config: Mapping[str, Any]) -> None:
+    """Write a network as a safetensors file that says what it is, so that the loaders can build it again.
+
+    config holds the constructor arguments (JSON values). The file appears under its name only when it is
+    whole.
+    """
+    weight_file(role)
+    tensors = model.state_dict() if isinstance(model, nn.Module) else model
+    _write_safetensors(tensors, Path(path), {CONFIG_KEY: json.dumps({"role": role, "config": dict(config)})})
+
+
+def convert(source: Path | str, target: Path | str, role: str, dtype: torch.dtype | None = None) -> None:
+    """Write a checkpoint as safetensors, metadata kept, floating-point tensors cast to dtype if given.
+
+    The file appears under its name only when it is whole. Raises InputError for a target that does not end in
+    .safetensors, WeightsError for a source that cannot be read.
+    """
+    source, target = Path(source), Path(target)
+    if target.suffix != ".safetensors":
+        raise InputError(f"A converted checkpoint is a .safetensors file, not {target.name!r}.")
+    tensors, metadata = read_state_dict(source, role)
+    if dtype is not None:
+        tensors = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
+    _write_safetensors(tensors, target, metadata)
+
+
+def _read_safetensors(path: Path, role: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _refusal(path, role, f"it is no whole safetensors file ({error})") from error
+
+
+def _read_pickle(path: Path, role: str) -> dict[str, torch.Tensor]:
+    zipped = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        head = file.read(2)
+    if not zipped and head == b"PK":
+        raise _refusal(path, role, "its end is missing: it looks like a truncated download")
+    if not zipped and head[:1] != b"\x80":
+        raise _refusal(path, role, "it is not a PyTorch checkpoint")
+    try:
+        stored = torch.load(path, weights_only=True, map_location="cpu", mmap=zipped)
+    except _BROKEN_PICKLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _refusal(path, role, f"it is damaged, or holds more than tensors ({reason})") from error
+    if not isinstance(stored, dict):
+        raise _refusal(path, role, f"it holds a {type(stored).__name__}, not a dictionary of tensors")
+    for key, value in stored.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+            reason = f"its entry {key!r} is a {type(value).__name__}, where only tensors belong"
+            raise _refusal(path, role, reason)
+    return dict(stored)
+
+
+def _write_safetensors(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    from safetensors.torch import save_file
+
+    with _replacing(path) as partial:
+        # clones: tensors that share memory, such as views of one mapped file, cannot be written otherwise
+        save_file(
+            {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()},
+            partial,
+            metadata=dict(metadata),
+        )
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside path that takes its place in the end, or leaves nothing behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _faults(needed: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> Iterator[str]:
+    """One sentence part per kind of disagreement between two state dicts."""
+    missing = [key for key in needed if key not in found]
+    if missing:
+        yield _listing("missing", missing)
+    unexpected = [key for key in found if key not in needed]
+    if unexpected:
+        yield _listing("unexpected", unexpected)
+    common = [key for key in needed if key in found]
+    shapes = [
+        f"{key} is {tuple(found[key].shape)} and should be {tuple(needed[key].shape)}"
+        for key in common
+        if found[key].shape != needed[key].shape
+    ]
+    if shapes:
+        yield _listing("mis-shaped", shapes)
+    kinds = [
+        f"{key} holds {found[key].dtype}"
+        for key in common
+        if found[key].is_floating_point() != needed[key].is_floating_point()
+    ]
+    if kinds:
+        yield _listing("of the wrong kind of number", kinds)
+
+
+def _listing(fault: str, items: Iterable[str], shown: int = 4) -> str:
+    items = list(items)
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    verb = "entry is" if len(items) == 1 else "entries are"
+    return f"{len(items)} {verb} {fault}: {', '.join(items[:shown])}{more}"
+
+
+def _refusal(path: Path | str, role: str, reason: str) -> WeightsError:
+    entry = weight_file(role)
+    return WeightsError(f"{path} cannot be used as {entry.purpose}: {reason}. {entry.source}")

@@ -1,0 +1,182 @@
+"""Which weight files exist, where each comes from, and how one is found on this machine.
+
+Sizes and checksums are left out on purpose: none of these files was at hand when the list was written, and an
+invented checksum is worse than none. To add a file, add one `WeightFile` to `_FILES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from ..errors import InputError, WeightsError
+
+DOWNLOAD_COMMAND = "python -m svfr_model weights download --accept-license"
+
+_SVFR_LICENCE = (
+    "SVFR weights: non-commercial research use only, as the README of github.com/wangzhiyaoo/SVFR says "
+    "(its code is MIT by the same README)"
+)
+_INSIGHTFACE_LICENCE = "InsightFace models: non-commercial research use only (github.com/deepinsight/insightface)"
+_SVD_LICENCE = (
+    "Stability AI's licence of Stable Video Diffusion, shown at "
+    "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt (may ask for a login)"
+)
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One weight file that people download."""
+
+    role: str
+    """The name this library knows it by; also the role in `svfr_config` metadata."""
+    name: str
+    """File name in a folder of weights, and the name a download gets."""
+    repository: str
+    """Hugging Face repository."""
+    path: str
+    """Path inside the repository."""
+    licence: str
+    """Terms of use, in words a person can decide by."""
+    comfyui_folders: tuple[str, ...]
+    """Folders under ComfyUI's `models` that are searched, in this order."""
+    purpose: str
+    """What it is for, as a noun phrase that error messages can quote."""
+    kind: Literal["state_dict", "torchscript", "onnx"] = "state_dict"
+    """A state dict may also be stored in the other state-dict formats under the same stem."""
+    note: str = ""
+    """Anything else worth knowing before downloading it."""
+
+    @property
+    def url(self) -> str:
+        """The page a person can open to fetch the file by hand."""
+        return f"https://huggingface.co/{self.repository}/blob/main/{self.path}"
+
+    @property
+    def source(self) -> str:
+        """Where to get the file and on which terms, as the end of an error message."""
+        return (
+            f"Get it from {self.url} (licence: {self.licence}) or with "
+            f"`{DOWNLOAD_COMMAND}`, and put it into a weights folder as {self.name}."
+        )
+
+    def candidates(self, folder: Path) -> list[Path]:
+        """Where under folder this file may lie: by its name, or by its path in the repository."""
+        paths = [folder / self.name, folder / PurePosixPath(self.path)]
+        if self.kind != "state_dict":
+            return paths
+        return [path.with_suffix(suffix) for path in paths for suffix in (".safetensors", ".pth", ".pt")]
+
+
+_FILES = (
+    WeightFile(
+        role="unet",
+        name="unet.pth",
+        repository="fffiloni/SVFR",
+        path="face_restoration/unet.pth",
+        licence=_SVFR_LICENCE,
+        comfyui_folders=("svfr", "diffusion_models"),
+        purpose="SVFR's denoising UNet",
+        note="about 3 GB in half precision; a mirror of the authors' Google Drive folder",
+    ),
+    WeightFile(
+        role="id_linear",
+        name="id_linear.pth",
+        repository="fffiloni/SVFR",
+        path="face_restoration/id_linear.pth",
+        licence=_SVFR_LICENCE,
+        comfyui_folders=("svfr",),
+        purpose="the projection from face features to SVFR's identity tokens",
+    ),
+    WeightFile(
+        role="insightface_glint360k",
+        name="insightface_glint360k.pth",
+        repository="fffiloni/SVFR",
+        path="face_restoration/insightface_glint360k.pth",
+        licence=_INSIGHTFACE_LICENCE,
+        comfyui_folders=("svfr",),
+        purpose="the iresnet100 face recognition network",
+    ),
+    WeightFile(
+        role="yoloface_v5m",
+        name="yoloface_v5m.pt",
+        repository="fffiloni/SVFR",
+        path="face_align/yoloface_v5m.pt",
+        licence=_SVFR_LICENCE,
+        comfyui_folders=("svfr",),
+        purpose="the reference's face detector",
+        kind="torchscript",
+        note="optional: YuNet is the default detector",
+    ),
+    WeightFile(
+        role="vae",
+        name="svd_vae_fp16.safetensors",
+        repository="stabilityai/stable-video-diffusion-img2vid-xt",
+        path="vae/diffusion_pytorch_model.fp16.safetensors",
+        licence=_SVD_LICENCE,
+        comfyui_folders=("svfr", "vae"),
+        purpose="Stable Video Diffusion's VAE with the temporal decoder",
+    ),
+    WeightFile(
+        role="yunet",
+        name="face_detection_yunet_2023mar.onnx",
+        repository="opencv/face_detection_yunet",
+        path="face_detection_yunet_2023mar.onnx",
+        licence="MIT",
+        comfyui_folders=("svfr",),
+        purpose="the YuNet face detector",
+        kind="onnx",
+    ),
+)
+
+REGISTRY: dict[str, WeightFile] = {entry.role: entry for entry in _FILES}
+"""Every known weight file by its role."""
+
+
+def weight_file(role: str) -> WeightFile:
+    """The registry's entry of a role; an unknown role is an InputError that lists the known ones."""
+    if role not in REGISTRY:
+        raise InputError(f"No weights are registered under {role!r}; known: {', '.join(REGISTRY)}.")
+    return REGISTRY[role]
+
+
+def comfyui_root(start: Path | None = None) -> Path | None:
+    """The ComfyUI this pack is installed in, judged by where it lies (<root>/custom_nodes/...), or None.
+
+    start is the path to judge, by default this file. Links are not followed: a pack linked into custom_nodes
+    belongs to the ComfyUI that holds the link.
+    """
+    path = (start or Path(__file__)).absolute()
+    for parent in path.parents:
+        if parent.name == "custom_nodes" and (parent.parent / "models").is_dir():
+            return parent.parent
+    return None
+
+
+def default_folders() -> list[Path]:
+    """Where weights are looked for when nothing else is said: `weights` under the current folder."""
+    return [Path("weights")]
+
+
+def find(role: str, folders: Sequence[Path | str] | None = None, *, comfyui: Path | None = None) -> Path:
+    """The file of a role: first in folders, in their order, then in ComfyUI's model folders.
+
+    folders defaults to `default_folders()`. comfyui is the root of a ComfyUI; by default the one whose
+    custom_nodes this pack lies in, if any. A state dict is accepted as .safetensors, .pth or .pt under its
+    name, directly in the folder or under its path in the published repository.
+
+    Raises WeightsError, naming the file, its purpose, its source and the folders searched.
+    """
+    entry = weight_file(role)
+    searched = [Path(folder) for folder in (default_folders() if folders is None else folders)]
+    root = comfyui or comfyui_root()
+    if root is not None:
+        searched += [root / "models" / name for name in entry.comfyui_folders]
+    for folder in searched:
+        for path in entry.candidates(folder):
+            if path.is_file():
+                return path
+    places = ", ".join(str(folder) for folder in searched) or "no folder at all"
+    raise WeightsError(f"{entry.name} ({entry.purpose}) was not found in {places}. {entry.source}")
