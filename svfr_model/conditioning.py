@@ -107,7 +107,7 @@ def _rows(mask: Tensor | None, first: int, count: int) -> Tensor | None:
 def decode_clip(
     vae: VAE, latents: Tensor, *, chunk: int = 16, overlap: int = 0, callback: Callback | None = None
 ) -> Iterator[Tensor]:
-    """Decode sampled latents (N,4,h,w), scaled, into successive chunks of frames (n,3,H,W), float32 in [-1,1], unclamped.
+    """Decode sampled latents (N,4,h,w), scaled, into successive chunks (n,3,H,W), float32 in [-1,1], unclamped.
 
     The temporal decoder sees only its chunk, so the chunk changes the result. overlap 0 is the reference's way. With
     overlap frames, each chunk but the first decodes that many frames again and fades over them linearly, so that the

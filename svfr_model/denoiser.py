@@ -25,15 +25,19 @@ class DenoiserBackend(Protocol):
     """The network, whoever provides it: one batch of windows in, the denoised estimate out.
 
     x, degraded (B,F,4,h,w) float32; sigma > 0; reference (B,4,h,w) and tokens (B,T,c), zeros where absent; task (3,).
-    token_width is c. Returns float32 (B,F,4,h,w).
+    Returns float32 (B,F,4,h,w). token_width is c; the latents' height and width must be multiples of
+    size_multiple_factor.
     """
 
     device: torch.device
     token_width: int
+    size_multiple_factor: int
 
     def __call__(
         self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
-    ) -> Tensor: ...
+    ) -> Tensor:
+        """Denoise."""
+        ...
 
 
 def guidance_schedule(low: float, high: float, steps: int) -> list[float]:

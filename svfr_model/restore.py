@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,12 +15,14 @@ from torch import Tensor
 from .conditioning import VAE, Conditioning, EncodedClip, decode_clip, encode_clip
 from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
 from .errors import InputError
-from .identity import Identity
 from .progress import Callback, report
 from .sampler import SCHEDULES, SOLVERS
-from .self_reference import SelfReference, SelfReferrer
 from .tasks import Tasks, task_vector
 from .windows import Padding, WindowPlan, pad_shots, shots
+
+if TYPE_CHECKING:
+    from .identity import Identity
+    from .self_reference import SelfReference, SelfReferrer
 
 AUGMENTATION_SEED = 1 << 20
 """Added to the seed for the augmentation noise, so that it is not the noise of a pass."""
@@ -81,7 +84,7 @@ class Networks:
     @property
     def size_multiple(self) -> int:
         """Width and height must be multiples of this: the VAE's factor times the UNet's."""
-        return self.vae.factor * self.backend.size_factor
+        return self.vae.factor * self.backend.size_multiple_factor
 
 
 @dataclass(frozen=True)
@@ -146,8 +149,9 @@ def sample_pass(
 ) -> Tensor:
     """One pass over a clip of latents (spec/svfr.md, section 2.5 to 2.11).
 
-    reference: latents (4,h,w), unscaled. tokens: (T,c). noise: (N,4,h,w), standard normal; drawn from the seed where
-    not given. Returns scaled latents (N,4,h,w) float32. The start is the degraded clip's latents plus sigma times noise.
+    reference: latents (4,h,w), unscaled. tokens: (T,c). noise: (N,4,h,w), standard normal; drawn from the seed
+    where not given. Returns scaled latents (N,4,h,w) float32. Sampling starts from the degraded clip's latents plus
+    sigma times noise.
     """
     steps = min(int(options.steps * options.strength), options.steps)
     if steps < 1:
@@ -249,7 +253,9 @@ def first_pass(
     landmarks (N,5,2): see SelfReferrer. Stages reported to the callback carry the prefix "first ".
     """
     if networks.referrer is None:
-        raise InputError("A run of two passes needs a face detector and an identity encoder: give them, or ask for one pass.")
+        raise InputError(
+            "A run of two passes needs a face detector and an identity encoder: give them, or ask for one pass."
+        )
 
     def prefixed(stage: str, done: int, total: int, preview: Tensor | None) -> None:
         report(callback, f"first {stage}", done, total, preview)
@@ -269,7 +275,7 @@ def first_pass(
 
 
 def encode_reference(vae: VAE, picture: Tensor | None) -> Tensor | None:
-    """A reference picture (3,H,W) in [-1,1] as unscaled latents (4,h,w), in the VAE's own precision; None stays None."""
+    """A reference picture (3,H,W) in [-1,1] as unscaled latents (4,h,w), in the VAE's own precision."""
     return None if picture is None else vae.encode(picture[None])[0]
 
 

@@ -1,7 +1,7 @@
 """Noise schedules and solvers, each a plain function.
 
-A solver is ``(denoiser, x, sigmas, callback) -> x``: denoiser maps (x, sigma) to the denoised estimate, sigmas descend and
-end in 0. Latents are in the variance-exploding form of Karras et al. 2022: x = clean + sigma * noise.
+A solver is ``(denoiser, x, sigmas, callback) -> x``: denoiser maps (x, sigma) to the denoised estimate, sigmas
+descend and end in 0. Latents are in the variance-exploding form of Karras et al. 2022: x = clean + sigma * noise.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def euler(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], callback: Call
 
 
 def heun(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], callback: Callback | None = None) -> Tensor:
-    """Heun's second-order method (Karras et al. 2022, arXiv 2206.00364, algorithm 1). Two evaluations a step but the last."""
+    """Heun's second-order method (Karras et al. 2022, algorithm 1). Two evaluations a step but the last."""
     for k, (sigma, following) in enumerate(_pairs(sigmas)):
         denoised = denoiser(x, sigma)
         slope = (x - denoised) / sigma
@@ -86,7 +86,7 @@ def heun(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], callback: Callb
 
 
 def dpmpp_2m(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], callback: Callback | None = None) -> Tensor:
-    """DPM-Solver++(2M), data prediction, two-step (Lu et al. 2022, arXiv 2211.01095, algorithm 2). One evaluation a step."""
+    """DPM-Solver++(2M), data prediction (Lu et al. 2022, arXiv 2211.01095, algorithm 2). One evaluation a step."""
     previous: Tensor | None = None
     previous_step = 0.0
     for k, (sigma, following) in enumerate(_pairs(sigmas)):

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import FaceNotFoundError, InputError
-from .faces.detect import Face, FaceDetector
 from .faces.geometry import align_face, largest_face
-from .identity import Identity, IdentityEncoder
 from .pixels import from_network_range
+
+if TYPE_CHECKING:
+    from .faces.detect import Face, FaceDetector
+    from .identity import Identity, IdentityEncoder
 
 log = logging.getLogger(__name__)
 

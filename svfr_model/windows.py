@@ -16,7 +16,7 @@ from .errors import InputError
 PlanName: TypeAlias = Literal["reference", "linear"]
 
 MIN_FRAMES = 4
-"""Shots of fewer frames are padded by repeating their last one: the published windows need more than the overlap of 3."""
+"""Shots of fewer frames are padded by repeating their last one: windows need more than the published overlap of 3."""
 
 OVERLAPPED_STEPS = 3
 """The reference overlaps its windows in this many first steps; afterwards it only shifts them."""

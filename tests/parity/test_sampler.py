@@ -1,0 +1,162 @@
+"""Number for number with the unmodified reference: every golden case, step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from svfr_model.conditioning import decode_clip, encode_clip
+from svfr_model.denoiser import guidance_schedule
+from svfr_model.pixels import from_network_range
+from svfr_model.restore import Networks, RestoreOptions, encode_reference, restore, sample_pass
+from svfr_model.sampler import SOLVERS, euler, karras_sigmas
+from svfr_model.tasks import Task, tasks_from_vector
+from svfr_model.unet import DiffusersBackend, build_unet
+from svfr_model.vae import DiffusersVAE, build_vae
+from svfr_model.windows import WindowPlan, reference_window_starts
+
+OWN = Path(__file__).parents[1] / "golden" / "svfr"
+HALF_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 1e-1}
+
+
+def golden_cases() -> list:
+    """Every case of our selection, and of the folder that SVFR_GOLDEN_DIR names."""
+    folders = {"own": OWN}
+    if os.environ.get("SVFR_GOLDEN_DIR"):
+        folders["all"] = Path(os.environ["SVFR_GOLDEN_DIR"])
+    cases = []
+    for origin, folder in folders.items():
+        for case in json.loads((folder / "manifest.json").read_text())["cases"]:
+            cases.append(pytest.param(folder, case, id=f"{origin}-{case['name']}"))
+    return cases
+
+
+CASES = golden_cases()
+RUNS = [case for case in CASES if case.values[1].get("finite")]
+FAILURES = [case for case in CASES if not case.values[1].get("finite")]
+
+
+def load_networks(folder: Path, dtype: torch.dtype) -> Networks:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    shared = shared_tensors(folder)
+    unet, vae = build_unet(manifest["unet_config"]), build_vae(manifest["vae_config"])
+    unet.load_state_dict({k[5:]: v for k, v in shared.items() if k.startswith("unet.")})
+    vae.load_state_dict({k[4:]: v for k, v in shared.items() if k.startswith("vae.")})
+    return Networks(DiffusersBackend(unet.to(dtype)), DiffusersVAE(vae.to(dtype)))
+
+
+@cache
+def shared_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "shared.safetensors")
+
+
+def reference_picture(folder: Path, case: dict) -> torch.Tensor:
+    if case["name"] == "pass2_all_frames":
+        return load_file(folder / "cases/pass2_reference_image.safetensors")["ref_image"]
+    return shared_tensors(folder)["input.ref_image"]
+
+
+def options_of(case: dict) -> RestoreOptions:
+    call = case["call"]
+    guided = call.get("cfg", True)
+    return RestoreOptions(
+        steps=call.get("steps", 4),
+        guidance=(call["gmin"], call["gmax"]) if guided else (1.0, 1.0),
+        strength=call.get("i2i", 1.0),
+        plan=WindowPlan("reference", call["fpb"], call.get("overlap", 3)),
+        augmentation=call.get("aug", 0.0),
+        decode_chunk=call.get("chunk", 16),
+        decode_overlap=0,
+    )
+
+
+@pytest.mark.parametrize(("folder", "case"), RUNS)
+def test_case_equals_reference(folder, case, monkeypatch):
+    call, golden = case["call"], load_file(folder / case["file"])
+    dtype = getattr(torch, call.get("dt", "float32"))
+    networks, options = load_networks(folder, dtype), options_of(case)
+    shared = shared_tensors(folder)
+    pixels = shared["input.lq_frames"][: call["n"]].to(dtype)
+    visited = []
+
+    def recording(denoiser, x, sigmas, callback=None):
+        final = euler(lambda x, sigma: visited.append(x) or denoiser(x, sigma), x, sigmas, callback)
+        visited.append(final)
+        return final
+
+    monkeypatch.setitem(SOLVERS, "euler", recording)
+    task = tuple(call.get("task", [1, 0, 0]))
+    clip = encode_clip(
+        networks.vae,
+        pixels.float(),
+        tasks_from_vector(task),
+        augmentation=options.augmentation,
+        noise=iter(golden["aug_noise"]) if "aug_noise" in golden else None,
+    )
+    picture = reference_picture(folder, case) if call["with_ref"] else None
+    reference = encode_reference(networks.vae, picture)
+    latents = sample_pass(
+        networks,
+        clip,
+        task,
+        options,
+        reference=reference,
+        tokens=shared["input.id_embedding"][0] if call["with_id"] else None,
+        noise=golden["init_noise"][0].float(),
+    )
+    frames = torch.cat(list(decode_clip(networks.vae, latents, chunk=options.decode_chunk)))
+    frames = frames.transpose(0, 1)[None]
+
+    def near(ours, theirs, tolerance):
+        theirs = theirs.float()
+        if dtype != torch.float32:
+            tolerance = HALF_TOLERANCE[dtype] * theirs.abs().max()
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).abs().max() <= tolerance
+
+    near(clip.degraded, golden["image_latents"], 1e-5)
+    if reference is not None:
+        near(reference, golden["ref_latent"], 1e-5)
+    near(visited[0], golden["latents_init"][0], 5e-4)
+    assert len(visited) == len(golden["latents_steps"]) + 1
+    for ours, theirs in zip(visited[1:], golden["latents_steps"], strict=True):
+        near(ours, theirs, 1e-3)
+    near(latents, golden["latents_steps"][-1], 1e-4)
+    near(frames, golden["frames"], 1e-4)
+
+
+@pytest.mark.parametrize(("folder", "case"), RUNS)
+def test_windows_and_schedule_equal_reference(folder, case):
+    call, options = case["call"], options_of(case)
+    for step, windows in enumerate(case["windows"]):
+        starts = reference_window_starts(call["n"], call["fpb"], options.plan.overlap, step)
+        assert [[start + j for j in range(call["fpb"])] for start in starts] == windows
+        ours = [list(window.frames) for window in options.plan.at_step(call["n"], step)]
+        assert ours == [[frame % call["n"] for frame in window] for window in windows]
+    assert karras_sigmas(options.steps) == pytest.approx(case["sigmas"], rel=1e-7)
+    if call.get("cfg", True):
+        kept = int(options.steps * options.strength)
+        assert guidance_schedule(*options.guidance, kept) == pytest.approx(case["guidance"], abs=1e-7)
+
+
+@pytest.mark.parametrize(("folder", "case"), FAILURES)
+def test_clips_that_break_the_reference_are_padded(folder, case):
+    """1 to 3 frames: what we return equals a clip padded by hand with its last frame to the minimum of 4."""
+    count = case["call"]["n"]
+    assert count < 4
+    networks = load_networks(folder, torch.float32)
+    pixels = from_network_range(shared_tensors(folder)["input.lq_frames"][:count])
+    options = RestoreOptions(steps=3, passes=1)
+    ours = restore(networks, pixels, frozenset({Task.BFR}), options)
+    by_hand = restore(networks, pixels[[min(k, count - 1) for k in range(4)]], frozenset({Task.BFR}), options)
+    frames = torch.cat(list(ours.decode(networks.vae, options)))
+    expected = torch.cat(list(by_hand.decode(networks.vae, options)))
+    assert frames.shape[0] == count
+    assert frames.isfinite().all()
+    assert torch.equal(frames, expected[:count])
