@@ -1,0 +1,122 @@
+"""FFmpeg's frames <-> RGB arrays: colour matrix, range, bit depth, rotation.
+
+swscale takes untagged YUV for BT.601 and rounds coarsely unless told otherwise, so every conversion here goes through
+a scale filter whose matrix, range and flags are spelled out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from av.filter import Graph
+    from av.video.frame import VideoFrame
+
+_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+
+# AVColorSpace (ITU-T H.273 matrix coefficients) -> the scale filter's names. 0 is RGB, 2 unspecified.
+_MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+# AVColorRange -> the scale filter's names. 0 is unspecified.
+_RANGES = {1: "tv", 2: "pc"}
+
+BT709 = 1
+"""H.273 code of BT.709 for matrix, primaries and transfer."""
+LIMITED_RANGE = 1
+"""AVCOL_RANGE_MPEG: luma 16..235."""
+
+
+def color_matrix(tag: int, width: int, height: int) -> str:
+    """The YUV matrix by which to decode: the tagged one, else BT.709 for HD and BT.601 for smaller pictures.
+
+    HD is at least 1280 wide or more than 576 high: the rule of common players. tag is AVFrame.colorspace.
+    """
+    untagged = "bt709" if width >= 1280 or height > 576 else "smpte170m"
+    return _MATRICES.get(tag, untagged)
+
+
+class RgbReader:
+    """Turns the decoded frames of one stream into (H,W,3) uint8 RGB, reusing one filter graph."""
+
+    def __init__(self) -> None:
+        self._key: tuple | None = None
+        self._graph: Graph | None = None
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        """The upright frame as (H,W,3) uint8 RGB; alpha is dropped, more than 8 bits are reduced to 8.
+
+        An untagged range means limited for YUV and full for grey and the yuvj formats, as everywhere in FFmpeg.
+        """
+        matrix = color_matrix(int(frame.colorspace), frame.width, frame.height)
+        key = (frame.width, frame.height, frame.format.name, matrix, _RANGES.get(int(frame.color_range)))
+        if key != self._key:
+            self._graph, self._key = _reading_graph(*key), key
+        self._graph.push(frame)
+        return upright(self._graph.pull().to_ndarray(), display_matrix(frame))
+
+
+def _reading_graph(width: int, height: int, pix_fmt: str, matrix: str, value_range: str | None) -> Graph:
+    options = f"in_color_matrix={matrix}:out_range=pc:{_FLAGS}"
+    if value_range is not None:
+        options += f":in_range={value_range}"
+    return _scale_graph(width, height, pix_fmt, options, "rgb24")
+
+
+class YuvWriter:
+    """Turns (H,W,3) uint8 RGB frames of one size into limited-range BT.709 YUV frames for the encoder."""
+
+    def __init__(self, width: int, height: int, pix_fmt: str) -> None:
+        options = f"out_color_matrix=bt709:out_range=tv:{_FLAGS}"
+        self._graph = _scale_graph(width, height, "rgb24", options, pix_fmt)
+
+    def __call__(self, rgb: np.ndarray) -> VideoFrame:
+        """One frame for the encoder; its time is for the caller to set."""
+        from av import VideoFrame
+
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        self._graph.push(frame)
+        return self._graph.pull()
+
+
+def _scale_graph(width: int, height: int, pix_fmt: str, options: str, out_fmt: str) -> Graph:
+    from av.filter import Graph
+
+    graph = Graph()
+    nodes = [
+        graph.add_buffer(width=width, height=height, format=pix_fmt, time_base=Fraction(1, 1000)),
+        graph.add("scale", options),
+        graph.add("format", f"pix_fmts={out_fmt}"),
+        graph.add("buffersink"),
+    ]
+    for before, after in itertools.pairwise(nodes):
+        before.link_to(after)
+    graph.configure()
+    return graph
+
+
+def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """(a, b, c, d), each -1, 0 or 1: the stored pixel (x, y) is shown at (a x + c y, b x + d y) plus a shift.
+
+    A matrix that is no quarter turn or flip counts as upright, as in common players.
+    """
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return (1, 0, 0, 1)
+    values = np.frombuffer(bytes(data), dtype=np.int32)[[0, 1, 3, 4]] / 65536.0
+    a, b, c, d = (int(value) for value in np.sign(np.where(np.abs(values) < 1e-3, 0, values)))
+    quarter_turn = (a and d and not b and not c) or (b and c and not a and not d)
+    return (a, b, c, d) if quarter_turn else (1, 0, 0, 1)
+
+
+def upright(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Apply a display matrix of quarter turns and flips to an (H,W,3) picture."""
+    a, b, c, d = matrix
+    if a == 0:
+        picture = picture.swapaxes(0, 1)
+        flip_x, flip_y = c < 0, b < 0
+    else:
+        flip_x, flip_y = a < 0, d < 0
+    return np.ascontiguousarray(picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1])

@@ -1,0 +1,172 @@
+"""Videos, pictures and folders of pictures as clips that can be walked more than once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..pictures import FOLDER_FPS, PictureClip, check_file, is_picture
+from .convert import RgbReader, display_matrix
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+log = logging.getLogger(__name__)
+
+_ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: a cover, not a video
+_HDR_TRANSFERS = (16, 18)  # PQ and HLG
+
+
+def open_clip(path: str | os.PathLike[str]) -> VideoClip | PictureClip:
+    """A video file, a single picture or a folder of pictures as a clip of (H,W,3) uint8 RGB frames.
+
+    Both kinds have fps, width, height, audio, timestamps and len(). Raises InputError, naming the file, the reason
+    and the next step, for whatever cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return PictureClip(path)
+    check_file(path)
+    return PictureClip(path) if is_picture(path) else VideoClip(path)
+
+
+class VideoClip:
+    """A video file as a clip: each walk decodes it anew and holds one frame at a time.
+
+    Frames are (H,W,3) uint8 RGB, upright (the display matrix is applied), in full range:
+
+    - colour matrix and range as tagged; without a tag BT.709 from 1280 wide or above 576 high, BT.601 below, limited
+      range for YUV and full range for grey;
+    - more than 8 bits are reduced to 8; grey is expanded; alpha is dropped with a warning; HDR is not tone-mapped and
+      interlaced frames are not deinterlaced, both with a warning.
+
+    Attributes: path; fps (the average rate); width, height (upright, in pixels); sample_aspect_ratio (pixel width
+    over height, 1 if unknown); time_base (one tick of the stream in seconds); audio (whether the file has any);
+    origin (seconds at which the earliest of the file's video and audio streams begins).
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Read the file's headers and decode its first frame. Raises InputError if that cannot be done."""
+        self.path = Path(path)
+        self._timestamps: tuple[Fraction, ...] | None = None
+        with self._opened() as container:
+            stream = self._video_stream(container)
+            self.audio = len(container.streams.audio) > 0
+            self.time_base: Fraction = stream.time_base
+            self.fps: Fraction = stream.average_rate or stream.guessed_rate or FOLDER_FPS
+            self.origin = _origin([stream, *container.streams.audio])
+            self._promised = stream.frames
+            ratio = stream.sample_aspect_ratio or Fraction(1)
+        frames = self._decoded()
+        first = next(frames, None)
+        frames.close()
+        if first is None:
+            raise InputError(f"{self.path}: the video holds no frame that can be decoded. Export it again.")
+        self._stored_size = (first.width, first.height)
+        turned = display_matrix(first)[0] == 0
+        self.width, self.height = self._stored_size[::-1] if turned else self._stored_size
+        self.sample_aspect_ratio: Fraction = 1 / ratio if turned else ratio
+        self._warn_about(first)
+
+    @property
+    def timestamps(self) -> tuple[Fraction, ...]:
+        """Presentation time of every frame in seconds after the origin.
+
+        Learnt by the first complete walk; asked for earlier, the file is decoded once to learn them.
+        """
+        if self._timestamps is None:
+            for _ in self._timed():
+                pass
+        return self._timestamps
+
+    def __len__(self) -> int:
+        return len(self.timestamps)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        to_rgb = RgbReader()
+        for number, frame in enumerate(self._timed()):
+            if (frame.width, frame.height) != self._stored_size:
+                raise InputError(
+                    f"{self.path}: frame {number} has {frame.width}x{frame.height} pixels, the first one "
+                    f"{self._stored_size[0]}x{self._stored_size[1]}. Re-encode the video to one size."
+                )
+            yield to_rgb(frame)
+
+    def _timed(self) -> Iterator[VideoFrame]:
+        """All decoded frames; at the end of the walk their times are known."""
+        times: list[Fraction] = []
+        for frame in self._decoded():
+            if frame.pts is not None:
+                times.append(frame.pts * frame.time_base - self.origin)
+            else:  # raw streams carry no times: constant rate
+                times.append(times[-1] + 1 / self.fps if times else Fraction(0))
+            yield frame
+        if self._timestamps is None and len(times) < self._promised:
+            log.warning(
+                "%s: only %d of %d frames could be decoded; is it cut short?", self.path, len(times), self._promised
+            )
+        self._timestamps = tuple(times)
+
+    def _decoded(self) -> Iterator[VideoFrame]:
+        import av
+
+        number = 0
+        with self._opened() as container:
+            stream = self._video_stream(container)
+            stream.thread_type = "AUTO"
+            try:
+                for frame in container.decode(stream):
+                    yield frame
+                    number += 1
+            except av.error.FFmpegError as error:
+                raise InputError(
+                    f"{self.path}: frame {number} cannot be decoded ({error}). The file is damaged: repair or "
+                    "re-encode it, or cut it before that frame."
+                ) from error
+
+    def _opened(self) -> InputContainer:
+        import av
+
+        try:
+            container = av.open(os.path.abspath(self.path))
+        except (av.error.FFmpegError, OSError) as error:
+            raise InputError(
+                f"{self.path}: not a video that can be read ({error}). Convert it to MP4, MOV or MKV."
+            ) from error
+        if container.format.name == "tty":  # FFmpeg's reader of text files as terminal art
+            container.close()
+            raise InputError(f"{self.path}: a text file, not a video. Give a video, a picture or a folder.")
+        return container
+
+    def _video_stream(self, container: InputContainer) -> VideoStream:
+        for stream in container.streams.video:
+            if not int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE:
+                if stream.codec_context is None:
+                    raise InputError(f"{self.path}: no decoder for its video. Convert it to H.264.")
+                return stream
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+        raise InputError(f"{self.path}: no video stream (streams found: {kinds}). Give a file with pictures in it.")
+
+    def _warn_about(self, frame: VideoFrame) -> None:
+        """Say what of the source will not come through."""
+        if any(component.is_alpha for component in frame.format.components):
+            log.warning("%s: the alpha channel is dropped", self.path)
+        if int(getattr(frame, "color_trc", 2)) in _HDR_TRANSFERS:
+            log.warning("%s: an HDR video; it is read without tone mapping and will look flat", self.path)
+        if frame.interlaced_frame:
+            log.warning("%s: interlaced frames are used as they are; deinterlace the video first", self.path)
+
+
+def _origin(streams: list) -> Fraction:
+    """Where the earliest of the streams begins, in seconds; 0 where none says."""
+    starts = [stream.start_time * stream.time_base for stream in streams if stream.start_time is not None]
+    return min(starts, default=Fraction(0))

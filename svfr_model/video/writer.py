@@ -1,0 +1,340 @@
+"""A clip out: an H.264 video, a folder of PNGs or a single picture, complete or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import secrets
+import shutil
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ..clip import Clip
+from ..errors import DependencyError, InputError
+from ..pictures import PictureClip, write_picture
+from .audio import AudioFeed
+from .convert import BT709, LIMITED_RANGE, YuvWriter
+from .reader import VideoClip
+
+log = logging.getLogger(__name__)
+
+VIDEO_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+"""Suffix of a written video -> FFmpeg's container format."""
+PICTURE_OUT_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+DEFAULT_CRF = 16
+"""Constant rate factor of x264: 0 is lossless, 51 worst. 16 is hard to tell from the frames themselves."""
+_THREADS = 4  # x264's bytes depend on the number of threads, so it must not follow the machine
+_MIN_TICKS = 10000  # per second: fine enough to place a clip that starts late
+
+
+class ClipWriter:
+    """Writes frames to path; use as a context manager.
+
+    The path decides the form: .mp4, .mov or .mkv is an H.264 video; an existing folder or a path without suffix
+    becomes a folder of 000000.png, 000001.png, ...; .png or .jpg takes a single frame.
+
+    Videos are 4:2:0 where both sides are even, else 4:4:4 (which keeps the size exactly; not every player shows it),
+    limited-range BT.709 and tagged so. The same frames give the same bytes. With a source VideoClip, frame k is shown
+    when the source's frame k was, the pixels' aspect is kept, and all of the source's sound is carried over: copied
+    where the container can hold it, else encoded to AAC.
+
+    Everything is written under a temporary name beside the target and renamed when the block ends well; if it ends by
+    an exception nothing is left.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        fps: Fraction,
+        size: tuple[int, int],
+        *,
+        source: Clip | None = None,
+        crf: int = DEFAULT_CRF,
+    ) -> None:
+        """size is (width, height) in pixels. Nothing is created yet.
+
+        Raises InputError for an unknown suffix, a missing parent folder, a folder that is not empty, or a path that
+        is the source itself.
+        """
+        self.path = Path(path)
+        self.size = size
+        _check_target(self.path, source)
+        self._sink: _Sink
+        if self.path.is_dir() or not self.path.suffix:
+            self._sink = _FolderSink(self.path)
+        elif self.path.suffix.lower() in PICTURE_OUT_SUFFIXES:
+            self._sink = _PictureSink(self.path)
+        else:
+            self._sink = _VideoSink(self.path, fps, size, source if isinstance(source, VideoClip) else None, crf)
+        self._count = 0
+
+    def __enter__(self) -> ClipWriter:
+        try:
+            with self._own_errors():
+                self._sink.open()
+        except BaseException:
+            self._sink.discard()
+            raise
+        return self
+
+    def write(self, frame: np.ndarray, timestamp: Fraction | None = None) -> None:
+        """Add one (H,W,3) RGB frame: uint8, or float in [0,1] (clipped and rounded).
+
+        timestamp is its presentation time in seconds, by default the source's, else the frame number over fps.
+        Raises InputError for another shape, for values that are not finite, and when writing fails.
+        """
+        if frame.shape != (self.size[1], self.size[0], 3):
+            raise InputError(
+                f"{self.path}: frame {self._count} has shape {tuple(frame.shape)}, but the clip was begun with "
+                f"(height, width, 3) = {(self.size[1], self.size[0], 3)}. All frames must have one size."
+            )
+        with self._own_errors():
+            self._sink.write(self._count, _to_uint8(frame, self._count), timestamp)
+        self._count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None:
+            self._sink.discard()
+            return
+        try:
+            if self._count == 0:
+                raise InputError(f"{self.path}: no frame was given, so nothing was written.")
+            with self._own_errors():
+                self._sink.finish()
+        except BaseException:
+            self._sink.discard()
+            raise
+
+    @contextlib.contextmanager
+    def _own_errors(self):  # noqa: ANN202
+        """What FFmpeg or the file system reports becomes an InputError that names the target."""
+        import av
+
+        try:
+            yield
+        except (av.error.FFmpegError, OSError) as error:
+            raise InputError(
+                f"{self.path}: cannot be written ({error}). Check the folder's permissions and free space."
+            ) from error
+
+
+def write_clip(
+    path: str | os.PathLike[str], clip: Clip, *, source: Clip | None = None, crf: int = DEFAULT_CRF
+) -> None:
+    """Write a whole clip at its own rate; see `ClipWriter`."""
+    with ClipWriter(path, clip.fps, (clip.width, clip.height), source=source, crf=crf) as writer:
+        for frame in clip:
+            writer.write(frame)
+
+
+def _check_target(path: Path, source: Clip | None) -> None:
+    """Refuse what is known not to work before any work is done."""
+    known = (*VIDEO_FORMATS, *PICTURE_OUT_SUFFIXES)
+    if isinstance(source, (VideoClip, PictureClip)) and path.exists() and path.samefile(source.path):
+        raise InputError(f"{path}: this is the input itself. Give another output path.")
+    if path.is_dir():
+        if any(path.iterdir()):
+            raise InputError(f"{path}: the folder is not empty. Give an empty or a new folder for the frames.")
+    elif path.suffix and path.suffix.lower() not in known:
+        raise InputError(
+            f"{path}: cannot write {path.suffix} files. Use {', '.join(known)}, or no suffix for a folder of PNGs."
+        )
+    elif path.exists() and not path.suffix:
+        raise InputError(f"{path}: a file is in the way of the folder of frames. Remove it or give another path.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the folder {path.absolute().parent} does not exist. Make it first.")
+
+
+def _to_uint8(frame: np.ndarray, number: int) -> np.ndarray:
+    if frame.dtype == np.uint8:
+        return frame
+    if not np.issubdtype(frame.dtype, np.floating):
+        raise InputError(f"frame {number} has values of type {frame.dtype}; uint8 or float in [0,1] is needed.")
+    if not np.isfinite(frame).all():
+        raise InputError(f"frame {number} holds values that are not finite, so it cannot be written.")
+    return np.rint(frame.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _temporary(path: Path, folder: Path) -> Path:
+    """A hidden name in folder that nothing else uses."""
+    return folder / f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}"
+
+
+class _Sink(Protocol):
+    """Where frames go. open, write..., then finish or discard; discard may be called at any time after open."""
+
+    def open(self) -> None: ...
+
+    def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
+class _FolderSink:
+    """000000.png, 000001.png, ... in a folder that is new or empty."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # An existing folder may be a mount point or a link, so it is filled, never replaced.
+        self._existed = path.is_dir()
+        self._temporary = _temporary(path, path if self._existed else path.absolute().parent)
+
+    def open(self) -> None:
+        self._temporary.mkdir()
+
+    def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None:  # noqa: ARG002
+        write_picture(self._temporary / f"{number:06d}.png", frame)
+
+    def finish(self) -> None:
+        if not self._existed:
+            self._temporary.rename(self._path)
+            return
+        for file in sorted(self._temporary.iterdir()):
+            file.replace(self._path / file.name)
+        self._temporary.rmdir()
+
+    def discard(self) -> None:
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+class _PictureSink:
+    """A single PNG or JPEG."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = _temporary(path, path.absolute().parent)
+
+    def open(self) -> None:
+        pass
+
+    def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None:  # noqa: ARG002
+        if number > 0:
+            raise InputError(
+                f"{self._path}: a picture holds one frame, but the clip has more. Use {', '.join(VIDEO_FORMATS)}, "
+                "or no suffix for a folder of PNGs."
+            )
+        write_picture(self._temporary, frame)
+
+    def finish(self) -> None:
+        self._temporary.replace(self._path)
+
+    def discard(self) -> None:
+        self._temporary.unlink(missing_ok=True)
+
+
+class _VideoSink:
+    """H.264 in MP4, MOV or Matroska, with the source's sound."""
+
+    def __init__(
+        self, path: Path, fps: Fraction, size: tuple[int, int], source: VideoClip | None, crf: int
+    ) -> None:
+        self._path = path
+        self._fps = Fraction(fps)
+        self._size = size
+        self._source = source
+        self._crf = crf
+        self._temporary = _temporary(path, path.absolute().parent)
+        self._output = None
+        self._audio: AudioFeed | None = None
+
+    def open(self) -> None:
+        import av
+
+        self._times, self._time_base = _schedule(self._source, self._fps)
+        self._last_pts = -1
+        self._output = av.open(
+            str(self._temporary),
+            "w",
+            format=VIDEO_FORMATS[self._path.suffix.lower()],
+            container_options={"fflags": "+bitexact", "movflags": "+faststart"},
+        )
+        try:
+            self._stream = self._output.add_stream("libx264", rate=self._fps)
+        except av.codec.codec.UnknownCodecError as error:
+            raise DependencyError("This build of PyAV has no libx264. Install the wheel: pip install av") from error
+        self._set_up(self._stream.codec_context)
+        if self._source is not None and self._source.audio:
+            self._audio = AudioFeed(self._source, self._output)
+
+    def _set_up(self, context) -> None:  # noqa: ANN001
+        width, height = self._size
+        context.width, context.height = width, height
+        context.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
+        context.time_base = self._time_base
+        context.thread_count = _THREADS
+        context.options = {"crf": str(self._crf), "preset": "medium", "flags": "+bitexact"}
+        context.color_range = LIMITED_RANGE
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        if self._source is not None:
+            context.sample_aspect_ratio = self._source.sample_aspect_ratio
+        self._to_yuv = YuvWriter(width, height, context.pix_fmt)
+
+    def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None:
+        if timestamp is None:
+            timestamp = self._time_of(number)
+        picture = self._to_yuv(frame)
+        # Times that do not increase, as some broken sources have, would be refused by the container.
+        self._last_pts = max(round(timestamp / self._time_base), self._last_pts + 1)
+        picture.pts, picture.time_base = self._last_pts, self._time_base
+        self._mux(picture)
+        if self._audio is not None:
+            self._audio.advance(timestamp)
+
+    def _time_of(self, number: int) -> Fraction:
+        if self._times is None:
+            return number / self._fps
+        if number >= len(self._times):
+            raise InputError(
+                f"{self._path}: frame {number} has no time, because {self._source.path} has {len(self._times)} "
+                "frames only. Write as many frames as the source has, or give each its time."
+            )
+        return self._times[number]
+
+    def _mux(self, picture) -> None:  # noqa: ANN001
+        for packet in self._stream.encode(picture):
+            packet.duration = max(1, round(1 / (self._fps * self._time_base)))
+            self._output.mux(packet)
+
+    def finish(self) -> None:
+        self._mux(None)
+        if self._audio is not None:
+            self._audio.finish()
+            self._audio.close()
+        self._output.close()
+        self._temporary.replace(self._path)
+
+    def discard(self) -> None:
+        import av
+
+        if self._audio is not None:
+            self._audio.close()
+        if self._output is not None:
+            # Closing writes the trailer, which may fail for the very reason that brought us here.
+            with contextlib.suppress(av.error.FFmpegError):
+                self._output.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _schedule(source: VideoClip | None, fps: Fraction) -> tuple[tuple[Fraction, ...] | None, Fraction]:
+    """Presentation times of the frames (None: frame number over fps) and the tick to write them in, in seconds.
+
+    A source whose times are a constant rate within one of its ticks (and a quarter of a frame) is put back on the
+    exact grid: Matroska, for one, rounds to milliseconds.
+    """
+    tick = Fraction(1, fps.numerator * math.ceil(_MIN_TICKS / fps.numerator))
+    if source is None:
+        return None, tick
+    times = source.timestamps
+    grid = tuple(times[0] + number / fps for number in range(len(times)))
+    tolerance = min(source.time_base, 1 / (4 * fps))
+    if all(abs(time - exact) <= tolerance for time, exact in zip(times, grid, strict=True)):
+        return grid, tick
+    return times, source.time_base
