@@ -126,7 +126,7 @@ class DiffusersBackend:
         self,
         x: torch.Tensor,
         sigma: float,
-        lq: torch.Tensor,
+        degraded: torch.Tensor,
         reference: torch.Tensor,
         tokens: torch.Tensor,
         task: torch.Tensor,
@@ -136,7 +136,7 @@ class DiffusersBackend:
         Args:
             x: (B,F,4,h,w) float32, noisy latents, scaled.
             sigma: the noise level, a float32 value above 0.
-            lq: (B,F,4,h,w), latents of the degraded frames, unscaled.
+            degraded: (B,F,4,h,w), latents of the degraded frames, unscaled.
             reference: (B,4,h,w), latents of the reference frame, unscaled; zeros where there is none.
             tokens: (B,T,token_width), identity tokens; zeros where there are none.
             task: (3,), the task vector of zeros and ones.
@@ -155,7 +155,7 @@ class DiffusersBackend:
         noise = torch.tensor(sigma, dtype=torch.float32, device=x.device)
         spread = (noise**2 + 1) ** 0.5
         held = reference[:, None].expand(batch, frames, *reference.shape[1:])
-        sample = torch.cat([x / spread, lq.to(x), held.to(x)], dim=2)
+        sample = torch.cat([x / spread, degraded.to(x), held.to(x)], dim=2)
         v = self._run(
             sample.to(self.device, self.dtype),
             (0.25 * noise.log()).to(self.device),  # float32 up to the sinusoids, whatever the dtype
