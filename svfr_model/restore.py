@@ -60,6 +60,10 @@ class RestoreOptions:
                 f"Unknown solver {self.solver!r} or schedule {self.schedule!r}. "
                 f"Solvers: {', '.join(SOLVERS)}. Schedules: {', '.join(SCHEDULES)}."
             )
+        if self.steps < 1 or (self.first_steps is not None and self.first_steps < 1):
+            raise InputError(f"The steps of a pass must be 1 or more, not {self.steps} and {self.first_steps}.")
+        if self.batch < 1:
+            raise InputError(f"The batch must be at least 1, not {self.batch}.")
         if self.passes not in (1, 2):
             raise InputError(f"A run has 1 or 2 passes, not {self.passes}.")
         if not 0 < self.strength <= 1:

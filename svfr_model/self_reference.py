@@ -7,15 +7,15 @@ take the best one unless told otherwise.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from .errors import FaceNotFoundError, InputError
-from .faces.geometry import align_face, largest_face
+from .faces.geometry import align_face, largest_box
 from .pixels import from_network_range
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SelfReferrer:
         InputError for a frame number outside the window.
         """
         pictures = [frame.permute(1, 2, 0).numpy() for frame in from_network_range(frames, truncate=True).cpu()]
-        faces = [largest_face(found) for found in self.detector.detect(pictures)]
+        faces = [_largest(found) for found in self.detector.detect(pictures)]
         index, score = self._choose(pictures, faces)
         if index is None:
             points = self._fallback(landmarks)
@@ -109,6 +109,10 @@ class SelfReferrer:
         return landmarks.cpu().numpy()
 
 
+def _largest(faces: Sequence[Face]) -> Face | None:
+    return faces[largest_box(np.stack([face.box for face in faces]))] if faces else None
+
+
 def frame_score(face: Face, sharpness: float) -> float:
     """Fitness of a frame as reference, in [0,1]: detector score times frontality times relative sharpness."""
     return float(face.score) * frontality(face.landmarks) * sharpness
@@ -134,9 +138,3 @@ def face_sharpness(picture: np.ndarray, face: Face) -> float:
     if region.size == 0:
         return 0.0
     return float(cv2.Laplacian(cv2.cvtColor(region, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
-
-
-def crop_landmarks(landmarks: np.ndarray, matrices: np.ndarray) -> Tensor:
-    """Landmarks (n,5,2) of the frame mapped by the track's matrices (n,2,3) into its crops."""
-    points = np.einsum("nij,nkj->nki", matrices[:, :, :2], landmarks) + matrices[:, None, :, 2]
-    return torch.from_numpy(points.astype(np.float32))

@@ -1,0 +1,302 @@
+"""Encoding, decoding, one pass and the self-referred run, with networks whose answers are known."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from support.stubs import StubBackend, StubVAE
+
+from svfr_model.conditioning import decode_clip, encode_clip
+from svfr_model.errors import InputError
+from svfr_model.identity import Identity
+from svfr_model.pixels import from_network_range, to_network_range
+from svfr_model.restore import Networks, RestoreOptions, draw_noise, noise_frames, restore, sample_pass
+from svfr_model.sampler import karras_sigmas
+from svfr_model.self_reference import SelfReference
+from svfr_model.tasks import Task
+from svfr_model.windows import WindowPlan
+
+BFR = frozenset({Task.BFR})
+
+
+class StubReferrer:
+    """Chooses frame 1 and knows its identity; keeps what it was shown."""
+
+    identity = Identity(torch.full((5, 6), 2.0), torch.ones(512))
+
+    def __call__(self, frames, landmarks=None):
+        self.frames, self.landmarks = frames, landmarks
+        return SelfReference(frames[1], 1, self.identity, 0.5)
+
+
+def networks_of(estimate=None, referrer=None):
+    """Networks that find the degraded clip perfect, unless told otherwise."""
+    scaled = StubVAE.scaling_factor
+    backend = StubBackend(estimate or (lambda x, sigma, degraded, *_: degraded * scaled))
+    return Networks(backend, StubVAE(), referrer)
+
+
+def clip(count, size=8):
+    """Frames of constant colour in 2x2 blocks, so that the stub VAE loses nothing."""
+    small = torch.randint(0, 256, (count, 3, size // 2, size // 2), dtype=torch.uint8)
+    return small.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def frames_of(restored, networks, options):
+    return torch.cat(list(restored.decode(networks.vae, options)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 15, 16, 17, 40])
+@pytest.mark.parametrize("plan", ["reference", "linear"])
+def test_a_network_that_keeps_the_clip_gives_it_back(count, plan):
+    networks, options = networks_of(), RestoreOptions(steps=3, passes=1, plan=WindowPlan(plan))
+    pixels = clip(count)
+    restored = restore(networks, pixels, BFR, options)
+    assert torch.equal(from_network_range(frames_of(restored, networks, options)), pixels)
+
+
+def test_cuts_are_respected_by_windows_padding_and_decoding():
+    networks = networks_of()
+    options = RestoreOptions(steps=3, passes=1, plan=WindowPlan("linear", 8, 3, cuts=(2, 12)))
+    pixels = clip(30)
+    sizes = []
+    decode = networks.vae.decode
+    networks.vae.decode = lambda latents: sizes.append(len(latents)) or decode(latents)
+    restored = restore(networks, pixels, BFR, options)
+    assert restored.latents.shape[0] == 32
+    assert restored.cuts == (4, 14)
+    assert torch.equal(from_network_range(frames_of(restored, networks, options)), pixels)
+    assert sizes == [4, 10, 16, 6]
+    for x, *_ in networks.backend.calls:
+        assert x.shape[1] in (4, 8)
+
+
+def test_the_start_is_the_degraded_clip_plus_noise_and_not_noise_alone():
+    seen = []
+
+    def estimate(x, sigma, degraded, *_):
+        seen.append((x.clone(), sigma))
+        return degraded * StubVAE.scaling_factor
+
+    networks, pixels = networks_of(estimate), clip(4)
+    noise = torch.randn(4, 4, 4, 4)
+    options = RestoreOptions(steps=2, passes=1)
+    restore(networks, pixels, BFR, options, noise=noise)
+    start = networks.vae.encode(to_network_range(pixels)) * StubVAE.scaling_factor + 700 * noise
+    assert torch.allclose(seen[0][0][0], start)
+
+
+def test_strength_skips_the_first_steps():
+    networks = networks_of()
+    restore(networks, clip(4), BFR, RestoreOptions(steps=10, passes=1, strength=0.35))
+    assert [call[1] for call in networks.backend.calls] == karras_sigmas(10)[7:-1]
+
+
+def test_same_seed_same_numbers_and_another_seed_others():
+    networks = networks_of(lambda x, *_: x * 0.5)
+    pixels = clip(20)
+    one, two, other = (
+        restore(networks, pixels, BFR, RestoreOptions(steps=3, passes=1, seed=seed)).latents for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, two)
+    assert not torch.allclose(one, other)
+
+
+def test_noise_of_a_frame_does_not_depend_on_the_clips_length():
+    assert torch.equal(draw_noise(3, (4, 2, 2), 9), draw_noise(20, (4, 2, 2), 9)[:3])
+    assert torch.equal(torch.stack(list(noise_frames(3, (4, 2, 2), 9))), draw_noise(3, (4, 2, 2), 9))
+    assert draw_noise(200, (4, 8, 8), 9).std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_augmentation_reaches_the_condition_and_not_the_start():
+    pixels = clip(4)
+    noise = torch.randn(4, 3, 8, 8)
+    encoded = encode_clip(StubVAE(), pixels, BFR, augmentation=0.1, noise=iter(noise))
+    plain = encode_clip(StubVAE(), pixels, BFR)
+    assert plain.start is plain.degraded
+    assert torch.equal(encoded.start, plain.start)
+    assert torch.allclose(encoded.degraded - plain.start, StubVAE().encode(0.1 * noise), atol=1e-6)
+
+
+def test_each_frame_is_encoded_once_though_two_passes_use_it():
+    networks = networks_of(referrer=StubReferrer())
+    encode, counted = networks.vae.encode, []
+
+    def counting(pixels, *, full_precision=False):
+        counted.append((len(pixels), full_precision))
+        return encode(pixels, full_precision=full_precision)
+
+    networks.vae.encode = counting
+    restore(networks, clip(50), BFR, RestoreOptions(steps=2))
+    assert counted == [(20, True), (20, True), (10, True), (1, False)]
+
+
+def test_second_pass_is_told_what_the_first_found():
+    referrer = StubReferrer()
+    networks = networks_of(referrer=referrer)
+    pixels, options = clip(20), RestoreOptions(steps=3, first_steps=2, plan=WindowPlan(length=8))
+    points = torch.rand(20, 5, 2)
+    restored = restore(networks, pixels, BFR, options, landmarks=points)
+    assert torch.equal(from_network_range(referrer.frames), pixels[:8])
+    assert torch.equal(referrer.landmarks, points[:8])
+    assert restored.reference.index == 1
+    sigmas = [call[1] for call in networks.backend.calls]
+    first = [call for call in networks.backend.calls[: sigmas.index(karras_sigmas(3)[1])]]
+    assert all(not call[3].any() and not call[4].any() for call in first[:2])
+    last = networks.backend.calls[-1]
+    assert torch.allclose(last[3][1], networks.vae.encode(referrer.frames[1:2])[0])
+    assert (last[4][1] == 2).all()
+
+
+def test_a_given_reference_replaces_the_first_pass():
+    networks = networks_of()
+    picture = torch.rand(3, 8, 8) * 2 - 1
+    restore(networks, clip(4), BFR, RestoreOptions(steps=2), reference=picture)
+    assert len(networks.backend.calls) == 2
+    assert torch.allclose(networks.backend.calls[0][3][1], networks.vae.encode(picture[None])[0])
+
+
+def test_a_given_identity_is_kept_in_both_passes():
+    networks = networks_of(referrer=StubReferrer())
+    identity = Identity(torch.full((5, 6), 7.0), torch.ones(512))
+    restore(networks, clip(4), BFR, RestoreOptions(steps=2), identity=identity)
+    assert all((call[4][-1] == 7).all() for call in networks.backend.calls)
+
+
+def test_second_pass_draws_the_noise_of_the_next_seed():
+    starts = []
+    networks = networks_of(lambda x, *_: starts.append(x[0].clone()) or x * 0, StubReferrer())
+    pixels = clip(4)
+    restore(networks, pixels, BFR, RestoreOptions(steps=1, seed=5))
+    restore(networks, pixels, BFR, RestoreOptions(steps=1, seed=6, passes=1))
+    first, second, next_seed = starts
+    assert not torch.allclose(first, second)
+    assert torch.equal(second, next_seed)
+
+
+@pytest.mark.parametrize("overlap", [0, 1, 4, 15])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 33, 50])
+def test_decoding_yields_every_frame_once_in_order(count, overlap):
+    latents = torch.arange(count).float().view(-1, 1, 1, 1).expand(-1, 4, 2, 2)
+    frames = torch.cat(list(decode_clip(StubVAE(), latents, chunk=16, overlap=overlap)))
+    assert torch.allclose(frames[:, 0, 0, 0], torch.arange(count) / StubVAE.scaling_factor)
+
+
+def test_overlapping_chunks_fade_into_each_other():
+    class Counting(StubVAE):
+        calls = 0
+
+        def decode(self, latents):
+            self.calls += 1
+            return torch.full((len(latents), 3, 2, 2), float(self.calls))
+
+    frames = torch.cat(list(decode_clip(Counting(), torch.zeros(8, 4, 1, 1), chunk=6, overlap=3)))
+    assert frames[:, 0, 0, 0].tolist() == pytest.approx([1, 1, 1, 1.25, 1.5, 1.75, 2, 2])
+
+
+def test_progress_names_every_stage_in_order():
+    seen = []
+    networks = networks_of(referrer=StubReferrer())
+    options = RestoreOptions(steps=2)
+
+    def callback(stage, done, total, preview):
+        seen.append((stage, done, total))
+
+    restored = restore(networks, clip(5), BFR, options, callback=callback)
+    list(restored.decode(networks.vae, options, callback))
+    assert seen == [
+        ("encode", 5, 5),
+        ("first denoise", 1, 2),
+        ("first denoise", 2, 2),
+        ("first decode", 5, 5),
+        ("denoise", 1, 2),
+        ("denoise", 2, 2),
+        ("decode", 5, 5),
+    ]
+
+
+@pytest.mark.parametrize("stage", ["encode", "first denoise", "first decode", "denoise"])
+def test_cancelling_at_any_stage_holds_nothing(stage):
+    class Stop(Exception):
+        pass
+
+    def callback(name, done, total, preview):
+        if name == stage:
+            raise Stop
+
+    networks = networks_of(referrer=StubReferrer())
+    networks.backend.calls = weakly = _WeakCalls()
+    with pytest.raises(Stop):
+        restore(networks, clip(20), BFR, RestoreOptions(steps=2), callback=callback)
+    gc.collect()
+    assert weakly.alive() == 0
+
+
+class _WeakCalls(list):
+    """Keeps only weak references to the latents of each call."""
+
+    def append(self, call):
+        super().append(weakref.ref(call[0]))
+
+    def alive(self):
+        return sum(reference() is not None for reference in self)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"passes": 3}, "passes"),
+        ({"strength": 0.0}, "strength"),
+        ({"strength": 1.5}, "strength"),
+        ({"solver": "ddim"}, "ddim"),
+        ({"schedule": "cosine"}, "cosine"),
+        ({"augmentation": -0.1}, "augmentation"),
+        ({"decode_chunk": 4, "decode_overlap": 4}, "chunk"),
+        ({"batch": 0}, "batch"),
+        ({"steps": 0}, "steps"),
+        ({"first_steps": 0}, "steps"),
+    ],
+)
+def test_options_out_of_range_are_refused_by_name(change, message):
+    with pytest.raises(InputError, match=message):
+        RestoreOptions(**change)
+
+
+def test_a_strength_that_leaves_no_step_is_refused():
+    with pytest.raises(InputError, match="leaves none of 4 steps"):
+        restore(networks_of(), clip(4), BFR, RestoreOptions(steps=4, strength=0.2, passes=1))
+
+
+def test_sizes_that_do_not_fit_are_refused_with_the_multiple():
+    networks = networks_of()
+    assert networks.size_multiple == 4
+    with pytest.raises(InputError, match=r"10x8.*multiples of 4"):
+        restore(networks, torch.zeros(2, 3, 8, 10, dtype=torch.uint8), BFR, RestoreOptions(passes=1))
+    with pytest.raises(InputError, match=r"\(N,3,H,W\)"):
+        restore(networks, torch.zeros(0, 3, 8, 8, dtype=torch.uint8), BFR, RestoreOptions(passes=1))
+
+
+def test_two_passes_without_a_referrer_are_refused():
+    with pytest.raises(InputError, match="one pass"):
+        restore(networks_of(), clip(4), BFR, RestoreOptions(steps=2))
+
+
+def test_noise_of_another_shape_is_refused():
+    networks = networks_of()
+    encoded = encode_clip(networks.vae, clip(4), BFR)
+    with pytest.raises(InputError, match="noise is"):
+        sample_pass(networks, encoded, (1, 0, 0), RestoreOptions(passes=1), noise=torch.zeros(3, 4, 4, 4))
+
+
+def test_masks_enter_only_with_inpainting():
+    pixels, mask = clip(4), torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = 1
+    networks = networks_of()
+    options = RestoreOptions(steps=1, passes=1)
+    restored = restore(networks, pixels, frozenset({Task.INPAINTING}), options, mask=mask)
+    frames = from_network_range(frames_of(restored, networks, options))
+    assert (frames[..., :4] == 255).all()
+    assert torch.equal(frames[..., 4:], pixels[..., 4:])
+    assert np.isfinite(frames.numpy()).all()
