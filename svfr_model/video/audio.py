@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 from collections.abc import Iterator
 from fractions import Fraction
@@ -56,7 +58,7 @@ class AudioFeed:
                 self._waiting = None
         except av.error.FFmpegError as error:
             raise InputError(
-                f"{self._path}: its sound cannot be carried over ({error}). Repair it, or remove the sound."
+                f"{self._path}: its sound cannot be carried over ({error.strerror}). Repair it, or remove the sound."
             ) from error
 
     def finish(self) -> None:
@@ -72,15 +74,15 @@ class AudioFeed:
 
     def _add(self, stream: AudioStream) -> None:
         """Copy where the container can hold the codec, else encode to AAC."""
-        try:
-            self._copies[stream.index] = self._output.add_stream_from_template(stream)
-        except ValueError:
-            log.info("%s: %s sound is re-encoded to AAC for this container", self._path, stream.codec_context.name)
-            rate = stream.rate if stream.rate in _AAC_RATES else 48000
-            encoder = self._output.add_stream("aac", rate=rate)
-            encoder.codec_context.layout = stream.layout.name
-            encoder.codec_context.bit_rate = _AAC_BITS_PER_CHANNEL * stream.channels
-            self._encoders[stream.index] = encoder
+        if can_hold(self._output.format.name, stream):
+            self._copies[stream.index] = _copy_of(stream, self._output)
+            return
+        log.info("%s: %s sound is re-encoded to AAC for this container", self._path, stream.codec_context.name)
+        rate = stream.rate if stream.rate in _AAC_RATES else 48000
+        encoder = self._output.add_stream("aac", rate=rate)
+        encoder.codec_context.layout = stream.layout.name
+        encoder.codec_context.bit_rate = _AAC_BITS_PER_CHANNEL * stream.channels
+        self._encoders[stream.index] = encoder
 
     def _demuxed(self) -> Iterator[Packet]:
         yield from self._input.demux(list(self._input.streams.audio))
@@ -103,3 +105,26 @@ class AudioFeed:
             packet.dts -= shift
             packet.stream = self._copies[index]
             self._output.mux(packet)
+
+
+def can_hold(container_format: str, stream: AudioStream) -> bool:
+    """Whether FFmpeg can store this stream as it is in such a container.
+
+    Tried out by writing a header into memory: what the container claims to support is more than it accepts.
+    """
+    import av
+
+    with contextlib.closing(av.open(io.BytesIO(), "w", format=container_format)) as trial:
+        try:
+            _copy_of(stream, trial)
+            trial.start_encoding()
+        except (ValueError, av.error.FFmpegError):
+            return False
+    return True
+
+
+def _copy_of(stream: AudioStream, output: OutputContainer) -> AudioStream:
+    """A stream of the same codec parameters, for packets that are not decoded."""
+    if hasattr(output, "add_stream_from_template"):
+        return output.add_stream_from_template(stream)
+    return output.add_stream(template=stream)  # PyAV before 14

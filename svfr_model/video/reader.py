@@ -104,16 +104,17 @@ class VideoClip:
     def _timed(self) -> Iterator[VideoFrame]:
         """All decoded frames; at the end of the walk their times are known."""
         times: list[Fraction] = []
+        damaged: list[int] = []
         for frame in self._decoded():
+            if frame.is_corrupt:
+                damaged.append(len(times))
             if frame.pts is not None:
                 times.append(frame.pts * frame.time_base - self.origin)
             else:  # raw streams carry no times: constant rate
                 times.append(times[-1] + 1 / self.fps if times else Fraction(0))
             yield frame
-        if self._timestamps is None and len(times) < self._promised:
-            log.warning(
-                "%s: only %d of %d frames could be decoded; is it cut short?", self.path, len(times), self._promised
-            )
+        if self._timestamps is None:
+            self._warn_about_losses(len(times), damaged)
         self._timestamps = tuple(times)
 
     def _decoded(self) -> Iterator[VideoFrame]:
@@ -129,7 +130,7 @@ class VideoClip:
                     number += 1
             except av.error.FFmpegError as error:
                 raise InputError(
-                    f"{self.path}: frame {number} cannot be decoded ({error}). The file is damaged: repair or "
+                    f"{self.path}: frame {number} cannot be decoded ({error.strerror}). The file is damaged: repair or "
                     "re-encode it, or cut it before that frame."
                 ) from error
 
@@ -140,7 +141,7 @@ class VideoClip:
             container = av.open(os.path.abspath(self.path))
         except (av.error.FFmpegError, OSError) as error:
             raise InputError(
-                f"{self.path}: not a video that can be read ({error}). Convert it to MP4, MOV or MKV."
+                f"{self.path}: not a video that can be read ({error.strerror}). Convert it to MP4, MOV or MKV."
             ) from error
         if container.format.name == "tty":  # FFmpeg's reader of text files as terminal art
             container.close()
@@ -155,6 +156,13 @@ class VideoClip:
                 return stream
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
         raise InputError(f"{self.path}: no video stream (streams found: {kinds}). Give a file with pictures in it.")
+
+    def _warn_about_losses(self, count: int, damaged: list[int]) -> None:
+        """Say what the decoder lost without giving up."""
+        if count < self._promised:
+            log.warning("%s: only %d of %d frames could be decoded; is it cut short?", self.path, count, self._promised)
+        if damaged:
+            log.warning("%s: damaged frames, patched by the decoder: %s", self.path, damaged)
 
     def _warn_about(self, frame: VideoFrame) -> None:
         """Say what of the source will not come through."""

@@ -120,7 +120,8 @@ class ClipWriter:
             yield
         except (av.error.FFmpegError, OSError) as error:
             raise InputError(
-                f"{self.path}: cannot be written ({error}). Check the folder's permissions and free space."
+                f"{self.path}: cannot be written ({error.strerror or error}). Check the folder's permissions and free "
+                "space, and that the size is one that H.264 allows."
             ) from error
 
 
