@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .checkpoint import CONFIG_KEY, convert, load_network, load_strict, model_config, read_state_dict, save
-from .download import download
+from .hub import download
 from .registry import REGISTRY, WeightFile, default_folders, find, weight_file
 
 __all__ = [

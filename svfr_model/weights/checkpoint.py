@@ -179,8 +179,9 @@ def _read_pickle(path: Path, role: str) -> dict[str, torch.Tensor]:
     try:
         stored = torch.load(path, weights_only=True, map_location="cpu", mmap=zipped)
     except _BROKEN_PICKLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _refusal(path, role, f"it is damaged, or holds more than tensors ({reason})") from error
+        # torch's own message is not quoted: it advises to load such files with fewer checks
+        reason = "it is damaged, or holds objects other than tensors, which are never unpickled"
+        raise _refusal(path, role, reason) from error
     if not isinstance(stored, dict):
         raise _refusal(path, role, f"it holds a {type(stored).__name__}, not a dictionary of tensors")
     for key, value in stored.items():
@@ -194,12 +195,12 @@ def _write_safetensors(tensors: Mapping[str, torch.Tensor], path: Path, metadata
     from safetensors.torch import save_file
 
     with _replacing(path) as partial:
-        # clones: tensors that share memory, such as views of one mapped file, cannot be written otherwise
+        partial.touch()
+        mode = partial.stat().st_mode
         save_file(
-            {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()},
-            partial,
-            metadata=dict(metadata),
+            {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial, metadata=dict(metadata)
         )
+        partial.chmod(mode)  # safetensors 0.8 leaves its files readable by their owner only
 
 
 @contextmanager

@@ -15,11 +15,8 @@ from ..errors import InputError, WeightsError
 
 DOWNLOAD_COMMAND = "python -m svfr_model weights download --accept-license"
 
-_SVFR_LICENCE = (
-    "SVFR weights: non-commercial research use only, as the README of github.com/wangzhiyaoo/SVFR says "
-    "(its code is MIT by the same README)"
-)
-_INSIGHTFACE_LICENCE = "InsightFace models: non-commercial research use only (github.com/deepinsight/insightface)"
+_SVFR_LICENCE = "non-commercial research use only, by the README of github.com/wangzhiyaoo/SVFR"
+_INSIGHTFACE_LICENCE = "non-commercial research use only, by InsightFace (github.com/deepinsight/insightface)"
 _SVD_LICENCE = (
     "Stability AI's licence of Stable Video Diffusion, shown at "
     "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt (may ask for a login)"
@@ -112,7 +109,7 @@ _FILES = (
     ),
     WeightFile(
         role="vae",
-        name="svd_vae_fp16.safetensors",
+        name="svd_vae.safetensors",
         repository="stabilityai/stable-video-diffusion-img2vid-xt",
         path="vae/diffusion_pytorch_model.fp16.safetensors",
         licence=_SVD_LICENCE,

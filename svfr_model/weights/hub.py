@@ -76,6 +76,8 @@ def _fetch(entry: WeightFile, folder: Path, callback: Callback | None) -> Path:
         partial.unlink()
         raise WeightsError(f"The download of {entry.url} is damaged ({fault}) and was removed. Try again.")
     os.replace(partial, target)
+    for stale in folder.glob(f".{entry.name}.*.partial"):
+        stale.unlink()
     return target
 
 

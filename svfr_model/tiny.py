@@ -1,0 +1,54 @@
+"""Tiny random networks of the real architecture, for the demonstration and for tests: they restore nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import identity, unet, vae
+from .weights import save, weight_file
+
+TINY_UNET: dict[str, Any] = {
+    "in_channels": 12,
+    "out_channels": 4,
+    "down_block_types": ["CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"],
+    "up_block_types": ["UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"],
+    "block_out_channels": [32, 64],
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 24,
+    "layers_per_block": 1,
+    "cross_attention_dim": 32,
+    "transformer_layers_per_block": 1,
+    "num_attention_heads": [2, 4],
+}
+TINY_VAE: dict[str, Any] = {
+    **vae.PUBLISHED_CONFIG,
+    "block_out_channels": [32, 32, 32, 32],
+    "sample_size": 64,
+}
+"""Two layers per level like the published one: with one, the decoder's middle has no counterpart in ComfyUI."""
+TINY_RECOGNIZER: dict[str, Any] = {"layers": [1, 1, 1, 1], "widths": [8, 16, 16, 16], "embedding_width": 512}
+TINY_PROJECTION: dict[str, Any] = {"in_channels": 16, "out_channels": 32}
+
+_NETWORKS: tuple[tuple[str, Callable[[Mapping[str, Any] | None], nn.Module], dict[str, Any]], ...] = (
+    (unet.ROLE, unet.build_unet, TINY_UNET),
+    (vae.ROLE, vae.build_vae, TINY_VAE),
+    (identity.RECOGNIZER_ROLE, identity.build_recognizer, TINY_RECOGNIZER),
+    (identity.PROJECTION_ROLE, identity.build_projection, TINY_PROJECTION),
+)
+
+
+def write_random_weights(folder: Path | str, seed: int = 0) -> None:
+    """Write a complete set of tiny networks, about 10 MB, under the names that `weights.find` looks for.
+
+    One seed always gives the same files. The caller's random state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for role, build, config in _NETWORKS:
+            path = Path(folder) / Path(weight_file(role).name).with_suffix(".safetensors")
+            save(build(config), path, role, config)

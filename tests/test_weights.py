@@ -1,0 +1,535 @@
+"""Weight files: found, read without running anything, loaded strictly, written whole, fetched on consent only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+import struct
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from svfr_model import tiny
+from svfr_model.errors import InputError, WeightsError
+from svfr_model.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_projection, build_recognizer
+from svfr_model.unet import build_unet, load_unet
+from svfr_model.vae import build_vae, load_vae
+from svfr_model.weights import (
+    REGISTRY,
+    convert,
+    default_folders,
+    download,
+    find,
+    load_network,
+    load_strict,
+    model_config,
+    read_state_dict,
+    save,
+    weight_file,
+)
+from svfr_model.weights.registry import comfyui_root
+
+NETWORKS = {
+    "unet": (lambda path: load_unet(path).network, build_unet),
+    "vae": (lambda path: load_vae(path).network, build_vae),
+    RECOGNIZER_ROLE: (partial(load_network, role=RECOGNIZER_ROLE, build=build_recognizer), build_recognizer),
+    PROJECTION_ROLE: (partial(load_network, role=PROJECTION_ROLE, build=build_projection), build_projection),
+}
+EVERY_ROLE = pytest.mark.parametrize("role", NETWORKS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    tiny.write_random_weights(folder)
+    return folder
+
+
+def stored(folder, role):
+    """The tensors and the metadata of a tiny network's file."""
+    path = find(role, [folder])
+    with safe_open(path, framework="pt") as file:
+        return load_file(path), file.metadata()
+
+
+def refuses(role, path, *words):
+    """The role's loader refuses the file and says which file, why, and where to get the right one."""
+    with pytest.raises(WeightsError) as caught:
+        NETWORKS[role][0](path)
+    message = str(caught.value)
+    assert "weights_only" not in message, "torch's advice to switch the checks off"
+    for word in (str(path), REGISTRY[role].purpose, REGISTRY[role].url, *words):
+        assert word in message
+
+
+# registry and search
+
+
+def test_every_entry_says_what_a_person_needs_to_decide():
+    assert set(REGISTRY) >= {"unet", "id_linear", "insightface_glint360k", "yoloface_v5m", "vae", "yunet"}
+    for role, entry in REGISTRY.items():
+        assert entry.role == role
+        assert entry.licence
+        assert entry.purpose
+        assert "svfr" in entry.comfyui_folders
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", entry.repository)
+        assert Path(entry.path).suffix == Path(entry.name).suffix
+    assert REGISTRY["unet"].url == "https://huggingface.co/fffiloni/SVFR/blob/main/face_restoration/unet.pth"
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize("name", ["unet.safetensors", "unet.pth", "unet.pt", "face_restoration/unet.pth"])
+def test_a_state_dict_is_found_in_each_format_and_in_a_copy_of_its_repository(tmp_path, name):
+    path = touch(tmp_path / "second" / name)
+    assert find("unet", [tmp_path / "first", tmp_path / "second"]) == path
+
+
+def test_folders_are_searched_in_order_and_comfyui_last(tmp_path):
+    last = touch(tmp_path / "ComfyUI/models/diffusion_models/unet.safetensors")
+    search = partial(find, "unet", [tmp_path / "a", tmp_path / "b"], comfyui=tmp_path / "ComfyUI")
+    assert search() == last
+    own = touch(tmp_path / "ComfyUI/models/svfr/unet.pth")
+    assert search() == own
+    second = touch(tmp_path / "b/unet.pth")
+    assert search() == second
+    first = touch(tmp_path / "a/unet.pth")
+    assert search() == first
+
+
+def test_a_detector_is_found_under_its_own_name_only(tmp_path):
+    touch(tmp_path / "face_detection_yunet_2023mar.pth")
+    with pytest.raises(WeightsError):
+        find("yunet", [tmp_path])
+    path = touch(tmp_path / "face_detection_yunet_2023mar.onnx")
+    assert find("yunet", [tmp_path]) == path
+
+
+def test_without_folders_the_default_one_is_searched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = touch(tmp_path / "weights" / "unet.pth")
+    assert default_folders() == [Path("weights")]
+    assert find("unet").resolve() == path
+
+
+def test_the_comfyui_around_the_pack_is_recognised(tmp_path):
+    module = touch(tmp_path / "ComfyUI/custom_nodes/svfr/svfr_model/weights/registry.py")
+    assert comfyui_root(module) is None
+    (tmp_path / "ComfyUI/models").mkdir()
+    assert comfyui_root(module) == tmp_path / "ComfyUI"
+
+
+def test_a_missing_file_is_described_with_its_source_and_the_folders_searched(tmp_path):
+    with pytest.raises(WeightsError) as caught:
+        find("insightface_glint360k", [tmp_path / "a", tmp_path / "b"])
+    entry, message = REGISTRY["insightface_glint360k"], str(caught.value)
+    for part in (entry.name, entry.purpose, entry.url, entry.licence, str(tmp_path / "a"), str(tmp_path / "b")):
+        assert part in message
+    assert "python -m svfr_model weights download --accept-license" in message
+
+
+def test_an_unknown_role_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match=r"'unett'.*unet, id_linear"):
+        weight_file("unett")
+
+
+# strict loading
+
+
+@EVERY_ROLE
+def test_a_saved_network_is_built_again_from_its_file(folder, role):
+    load, build = NETWORKS[role]
+    tensors, metadata = stored(folder, role)
+    network = load(find(role, [folder]))
+    assert not network.training
+    loaded = network.state_dict()
+    assert list(loaded) == list(build(model_config(metadata, role, "")).state_dict())
+    assert all(torch.equal(loaded[key], tensors[key]) for key in tensors)
+    assert len(loaded) == len(tensors)
+
+
+@EVERY_ROLE
+def test_weights_are_cast_on_request_and_counters_are_not(folder, role):
+    network = load_network(find(role, [folder]), role, NETWORKS[role][1], dtype=torch.float16)
+    dtypes = {value.dtype for value in network.state_dict().values()}
+    assert dtypes == ({torch.float16, torch.int64} if role == RECOGNIZER_ROLE else {torch.float16})
+
+
+@EVERY_ROLE
+def test_a_missing_an_unexpected_and_a_misshaped_key_are_each_named(folder, tmp_path, role):
+    tensors, metadata = stored(folder, role)
+    first, *_, last = (key for key, value in tensors.items() if value.ndim)
+    missing = {key: value for key, value in tensors.items() if key != last}
+    path = tmp_path / "network.safetensors"
+    save_file(missing, path, metadata)
+    refuses(role, path, f"1 entry is missing: {last}")
+    save_file({**tensors, "lora.weight": torch.zeros(1)}, path, metadata)
+    refuses(role, path, "1 entry is unexpected: lora.weight")
+    wrong = torch.zeros(*tensors[first].shape[:-1], tensors[first].shape[-1] + 1)
+    save_file({**tensors, first: wrong}, path, metadata)
+    refuses(role, path, f"mis-shaped: {first} is {tuple(wrong.shape)} and should be {tuple(tensors[first].shape)}")
+
+
+@EVERY_ROLE
+def test_without_metadata_the_published_size_is_demanded(folder, tmp_path, role):
+    tensors, _ = stored(folder, role)
+    for suffix, write in ((".safetensors", save_file), (".pth", torch.save)):
+        path = tmp_path / f"network{suffix}"
+        write(tensors, path)
+        refuses(role, path, "mis-shaped")
+
+
+@EVERY_ROLE
+def test_a_file_of_another_role_is_refused_by_name(folder, role):
+    other = next(name for name in NETWORKS if name != role)
+    refuses(role, find(other, [folder]), repr(other))
+
+
+def test_many_faults_are_counted(folder):
+    tensors, _ = stored(folder, "unet")
+    with pytest.raises(WeightsError, match=r"\d+ entries are missing: conv_in.weight, .* and \d+ more"):
+        load_strict(build_unet(tiny.TINY_UNET), {}, "empty.pth", "unet")
+    counters = {**tensors, "conv_in.bias": torch.zeros(32, dtype=torch.int8)}
+    with pytest.raises(WeightsError, match=r"wrong kind of number: conv_in.bias holds torch.int8"):
+        load_strict(build_unet(tiny.TINY_UNET), counters, "counters.pth", "unet")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "not JSON"),
+        ("[]", "not of the form"),
+        ('{"role": "unet"}', "not of the form"),
+        ('{"role": "unet", "config": {"in_channels": 12}}', "num_attention_heads"),
+        (json.dumps({"role": "unet", "config": {**tiny.TINY_UNET, "no_such_argument": 1}}), "no_such_argument"),
+    ],
+)
+def test_malformed_metadata_is_refused(tmp_path, text, reason):
+    path = tmp_path / "unet.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"svfr_config": text})
+    refuses("unet", path, "svfr_config", reason)
+
+
+# damaged and hostile files
+
+
+@EVERY_ROLE
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt"])
+@pytest.mark.parametrize("kept", [0.0, 0.1, 0.9, 0.999])
+def test_a_truncated_file_is_refused(folder, tmp_path, role, suffix, kept):
+    path = tmp_path / f"network{suffix}"
+    if suffix == ".safetensors":
+        path.write_bytes(find(role, [folder]).read_bytes())
+    else:
+        torch.save(stored(folder, role)[0], path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    refuses(role, path)
+
+
+NOT_CHECKPOINTS = {
+    "page.pth": b"<!doctype html><title>Sign in</title>",
+    "page.safetensors": b"<!doctype html><title>Sign in</title>",
+    "noise.pth": b"\x80\x02" + bytes(range(256)) * 8,
+    "empty.safetensors": struct.pack("<Q", 2) + b"[]",
+    "pickle.pth": pickle.dumps({"a": 1}),
+    "archive.pth": b"PK\x05\x06" + bytes(18),
+    "unet.ckpt": b"",
+}
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("name", NOT_CHECKPOINTS)
+def test_what_is_no_checkpoint_is_refused(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(NOT_CHECKPOINTS[name])
+    refuses("unet", path)
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ({"state_dict": {"conv_in.weight": torch.zeros(1)}}, "'state_dict'"),
+        ([torch.zeros(1)], "list"),
+        ({0: torch.zeros(1)}, "entry 0"),
+    ],
+)
+def test_a_wrapped_state_dict_is_refused_not_unwrapped(tmp_path, content, word):
+    path = tmp_path / "unet.pth"
+    torch.save(content, path)
+    refuses("unet", path, word)
+
+
+def test_a_missing_path_is_refused(tmp_path):
+    refuses("unet", tmp_path / "nowhere.pth", "does not exist")
+
+
+class Hostile:
+    """Makes a folder where it is unpickled."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (str(self.mark),)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
+@pytest.mark.parametrize("form", ["archive", "legacy", "bare"])
+def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, form, suffix):
+    mark, path = tmp_path / "it_ran", tmp_path / f"network{suffix}"
+    if form == "bare":
+        path.write_bytes(pickle.dumps({"conv_in.weight": Hostile(mark)}))
+    else:
+        torch.save({"conv_in.weight": Hostile(mark)}, path, _use_new_zipfile_serialization=form == "archive")
+    refuses("unet", path)
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Hostile(mark)))
+    assert mark.exists(), "the test's pickle does nothing anywhere"
+
+
+def test_an_old_style_checkpoint_is_read(tmp_path):
+    path = tmp_path / "id_linear.pth"
+    weights = build_projection().state_dict()
+    torch.save(weights, path, _use_new_zipfile_serialization=False)
+    tensors, metadata = read_state_dict(path, PROJECTION_ROLE)
+    assert metadata == {}
+    assert list(tensors) == list(weights)
+    assert all(torch.equal(tensors[key], weights[key]) for key in weights)
+
+
+# writing
+
+
+def test_converting_keeps_numbers_and_metadata(folder, tmp_path):
+    tensors, metadata = stored(folder, RECOGNIZER_ROLE)
+    torch.save(tensors, tmp_path / "a.pth")
+    convert(tmp_path / "a.pth", tmp_path / "a.safetensors", RECOGNIZER_ROLE)
+    converted, none = read_state_dict(tmp_path / "a.safetensors", RECOGNIZER_ROLE)
+    assert none == {}
+    assert set(converted) == set(tensors)
+    assert all(torch.equal(converted[key], tensors[key]) for key in tensors)
+
+    source = find(RECOGNIZER_ROLE, [folder])
+    convert(source, tmp_path / "half.safetensors", RECOGNIZER_ROLE, torch.float16)
+    converted, kept = read_state_dict(tmp_path / "half.safetensors", RECOGNIZER_ROLE)
+    assert kept == metadata
+    assert converted["bn1.num_batches_tracked"].dtype == torch.int64
+    assert torch.equal(converted["fc.weight"], tensors["fc.weight"].half())
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * source.stat().st_size
+
+
+def test_converting_refuses_another_ending_and_a_broken_source(folder, tmp_path):
+    with pytest.raises(InputError, match=r"\.safetensors"):
+        convert(find("unet", [folder]), tmp_path / "unet.pth", "unet")
+    (tmp_path / "broken.pth").write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(WeightsError, match="truncated"):
+        convert(tmp_path / "broken.pth", tmp_path / "unet.safetensors", "unet")
+    assert [path.name for path in tmp_path.iterdir()] == ["broken.pth"]
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
+    def fail(tensors, path, metadata):
+        Path(path).write_bytes(b"half of it")
+        raise OSError("no space left")
+
+    network, path = build_projection(tiny.TINY_PROJECTION), tmp_path / "new" / "id_linear.safetensors"
+    save(network, path, PROJECTION_ROLE, tiny.TINY_PROJECTION)
+    before, mode = path.read_bytes(), path.stat().st_mode
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(OSError, match="no space"):
+        save(network, path, PROJECTION_ROLE, tiny.TINY_PROJECTION)
+    assert path.read_bytes() == before
+    assert mode == touch(tmp_path / "plain").stat().st_mode
+    assert list(path.parent.iterdir()) == [path]
+
+
+# downloading
+
+CONTENT = bytes(torch.randint(256, (5000,), generator=torch.Generator().manual_seed(0)).tolist())
+
+
+class Hub(ThreadingHTTPServer):
+    """A local stand-in for the hub: answers with metadata and a redirect to another host that holds the bytes."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), HubHandler)
+        self.content = CONTENT
+        self.etag = hashlib.sha256(CONTENT).hexdigest()
+        self.status = 200
+        self.knows_ranges = True
+        self.break_after = []
+        self.requests = []
+
+    def page(self, repository, path):
+        return f"http://127.0.0.1:{self.server_port}/{repository}/resolve/main/{path}"
+
+    @property
+    def ranges(self):
+        return [headers.get("Range") for method, _, headers in self.requests if method == "GET"]
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_HEAD(self):
+        hub = self.server
+        hub.requests.append(("HEAD", self.path, dict(self.headers)))
+        self.send_response(302 if hub.status == 200 else hub.status)
+        self.send_header("Content-Length", "0")
+        if hub.status == 200:
+            self.send_header("Location", f"http://localhost:{hub.server_port}/bytes{self.path}")
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("X-Linked-Etag", f'"{hub.etag}"')
+            self.send_header("X-Linked-Size", str(len(CONTENT)))
+        self.end_headers()
+
+    def do_GET(self):
+        hub = self.server
+        hub.requests.append(("GET", self.path, dict(self.headers)))
+        start = 0
+        if hub.knows_ranges and self.headers.get("Range"):
+            start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(hub.content) - start))
+        self.end_headers()
+        sent = hub.break_after.pop(0) if hub.break_after else len(hub.content)
+        self.wfile.write(hub.content[start : start + sent])
+        self.close_connection = True
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    import huggingface_hub
+
+    server = Hub()
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", server.page)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("svfr_model.weights.hub._CHUNK", 700)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+fetch = partial(download, ["id_linear"], accept_license=True)
+
+
+def test_nothing_is_fetched_without_consent(hub, tmp_path):
+    with pytest.raises(InputError) as caught:
+        download(["unet", "vae"], tmp_path / "weights", accept_license=False)
+    for role in ("unet", "vae"):
+        assert REGISTRY[role].licence in str(caught.value)
+    assert "--accept-license" in str(caught.value)
+    assert not hub.requests
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_download_arrives_whole_with_progress_and_the_login_goes_to_the_hub_only(hub, tmp_path):
+    seen = []
+    paths = fetch(tmp_path / "weights", callback=lambda *event: seen.append(event))
+    assert paths == [tmp_path / "weights/id_linear.pth"]
+    assert paths[0].read_bytes() == CONTENT
+    assert list(paths[0].parent.iterdir()) == paths
+    assert seen[-1] == ("download id_linear", 5000, 5000, None)
+    assert [event[1] for event in seen] == [700, 1400, 2100, 2800, 3500, 4200, 4900, 5000]
+    (method, page, asked), (_, _, fetched) = hub.requests
+    assert (method, page) == ("HEAD", "/fffiloni/SVFR/resolve/main/face_restoration/id_linear.pth")
+    assert {key.lower(): value for key, value in asked.items()}["authorization"] == "Bearer hf_secret"
+    assert "Authorization" not in fetched
+
+
+def test_a_file_that_is_there_is_left_alone(hub, tmp_path):
+    (tmp_path / "id_linear.pth").write_bytes(b"mine")
+    assert fetch(tmp_path) == [tmp_path / "id_linear.pth"]
+    assert (tmp_path / "id_linear.pth").read_bytes() == b"mine"
+    assert not hub.requests
+
+
+def test_a_broken_connection_is_continued_where_it_broke(hub, tmp_path):
+    hub.break_after = [2100, 1000]
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    assert hub.ranges == [None, "bytes=2100-", "bytes=3100-"]
+
+
+def test_an_interrupted_download_goes_on_the_next_time(hub, tmp_path):
+    hub.break_after = [2100, 0]
+    with pytest.raises(WeightsError, match="2100 of 5000 bytes"):
+        fetch(tmp_path)
+    assert not (tmp_path / "id_linear.pth").exists()
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    assert hub.ranges == [None, "bytes=2100-", "bytes=2100-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["id_linear.pth"]
+
+
+def test_cancelling_leaves_no_file_under_the_final_name(hub, tmp_path):
+    class Cancelled(Exception):
+        pass
+
+    def cancel(stage, done, total, preview):
+        if done >= 2000:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fetch(tmp_path, callback=cancel)
+    assert not (tmp_path / "id_linear.pth").exists()
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    assert hub.ranges == [None, "bytes=2100-"]
+
+
+def test_a_server_without_ranges_makes_it_start_again(hub, tmp_path):
+    hub.break_after, hub.knows_ranges = [2100], False
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+
+
+def test_a_newer_version_does_not_continue_an_older_beginning(hub, tmp_path):
+    hub.break_after = [2100, 0]
+    with pytest.raises(WeightsError):
+        fetch(tmp_path)
+    hub.content = CONTENT[::-1]
+    hub.etag = hashlib.sha256(hub.content).hexdigest()
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT[::-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["id_linear.pth"]
+
+
+def test_damaged_bytes_are_refused_and_removed(hub, tmp_path):
+    hub.content = CONTENT[:-1] + b"?"
+    with pytest.raises(WeightsError, match="SHA-256"):
+        fetch(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_a_refusal_names_the_address(hub, tmp_path, status):
+    hub.status = status
+    with pytest.raises(WeightsError, match=re.escape(REGISTRY["id_linear"].url)):
+        fetch(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_connection_names_the_address(hub, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", lambda repository, path: f"http://127.0.0.1:9/{path}")
+    with pytest.raises(WeightsError, match=re.escape(REGISTRY["id_linear"].url)):
+        fetch(tmp_path)
