@@ -77,32 +77,16 @@ def model_config(metadata: Mapping[str, str], role: str, path: Path | str) -> di
     return stored["config"]
 
 
-def load_strict(
-    module: nn.Module,
-    state_dict: Mapping[str, torch.Tensor],
-    path: Path | str,
-    role: str,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype | None = None,
-) -> None:
+def load_strict(module: nn.Module, state_dict: Mapping[str, torch.Tensor], path: Path | str, role: str) -> None:
     """Give module exactly these tensors: every key, every shape and every kind of number must agree.
 
-    The tensors are assigned, not copied, so module may lie on the meta device. Floating-point tensors are
-    cast to dtype (by default they keep theirs); counters keep their integer type. path and role are for the
-    message.
+    The tensors are assigned, not copied, so module may lie on the meta device and takes on their dtype and device.
+    path and role are for the message.
 
-    Raises WeightsError, naming the first missing, unexpected and mis-shaped keys and how many there are of
-    each.
+    Raises WeightsError, naming the first missing, unexpected and mis-shaped keys and how many there are of each.
     """
-    faults = list(_faults(module.state_dict(), state_dict))
-    if faults:
-        raise _refusal(path, role, "; ".join(faults))
-    cast = {
-        key: value.to(device=device, dtype=dtype if value.is_floating_point() else None)
-        for key, value in state_dict.items()
-    }
-    module.load_state_dict(cast, strict=True, assign=True)
+    _refuse_faults(module, state_dict, path, role)
+    module.load_state_dict(state_dict, strict=True, assign=True)
 
 
 def load_network(
@@ -128,7 +112,10 @@ def load_network(
     except InputError as error:
         reason = f"its {CONFIG_KEY} metadata describes no usable network: {error}"
         raise _refusal(path, role, reason) from error
-    load_strict(module, state_dict, path, role, device=device, dtype=dtype)
+    _refuse_faults(module, state_dict, path, role)
+    for key, value in state_dict.items():  # one by one and in place: the file's tensors are let go on the way
+        state_dict[key] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+    module.load_state_dict(state_dict, strict=True, assign=True)
     return module.eval()
 
 
@@ -213,6 +200,12 @@ def _replacing(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _refuse_faults(module: nn.Module, state_dict: Mapping[str, torch.Tensor], path: Path | str, role: str) -> None:
+    faults = list(_faults(module.state_dict(), state_dict))
+    if faults:
+        raise _refusal(path, role, "; ".join(faults))
 
 
 def _faults(needed: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> Iterator[str]:
