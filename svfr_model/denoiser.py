@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .conditioning import Conditioning
 from .errors import InputError
+from .progress import Callback, report
 from .windows import Window, WindowPlan
 
 SIGMA_TOLERANCE = 1e-5
@@ -60,7 +61,8 @@ class ClipDenoiser:
     backend: the network. conditioning: for the whole clip. plan: the temporal windows. guidance: one scale per step.
     sigmas: the schedule, one more than the steps with a final 0; the step, on which windows and guidance depend, is the
     last k with sigmas[k] >= sigma, so solvers may also evaluate between steps. batch: rows per network call; a window
-    takes one row, or two where guidance is in effect, so 2 is the reference's and 1 halves the activations.
+    takes one row, or two where guidance is in effect, so 2 is the reference's and 1 halves the activations. callback:
+    told after every network call as stage "windows", so that a step over a long clip can be cancelled inside.
 
     Blending estimates equals the reference's blending of stepped latents, because the Euler step is linear in the
     estimate and the weights sum to one.
@@ -72,6 +74,7 @@ class ClipDenoiser:
     guidance: Sequence[float]
     sigmas: Sequence[float]
     batch: int = 2
+    callback: Callback | None = None
 
     def __post_init__(self) -> None:
         if len(self.guidance) + 1 != len(self.sigmas):
@@ -100,9 +103,11 @@ class ClipDenoiser:
         total = torch.zeros_like(x)
         weights = _summed_weights(windows, x.shape[0])
         factor = {True: scale if plain else 1.0, False: 1.0 - scale if guided else 1.0}
-        for group in _grouped(jobs, self.batch):
+        groups = _grouped(jobs, self.batch)
+        for done, group in enumerate(groups):
             for job, estimate in zip(group, self._run(x, sigma, group), strict=True):
                 _accumulate(total, job.window, estimate * factor[job.guided])
+            report(self.callback, "windows", done + 1, len(groups))
         return total / x.new_tensor(weights).view(-1, 1, 1, 1)
 
     def _run(self, x: Tensor, sigma: float, jobs: Sequence[_Job]) -> Tensor:

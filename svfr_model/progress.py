@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 Callback: TypeAlias = "Callable[[str, int, int, torch.Tensor | None], None]"
 """``callback(stage, done, total, preview)``: stage is a short word such as "denoise"; done counts finished units of
-total; preview is the current clean latents estimate (N,4,h,w) or None. An exception raised inside ends the work."""
+total; "windows" counts the network calls inside one step of "denoise"; preview is the current estimate of the clean
+latents, (N,4,h,w), or None. An exception raised inside ends the work."""
 
 
 def report(

@@ -177,6 +177,7 @@ def sample_pass(
         guidance_schedule(*options.guidance, steps),
         sigmas,
         options.batch,
+        callback,
     )
     return SOLVERS[options.solver](denoiser, start + sigmas[0] * noise.to(start), sigmas, callback)
 

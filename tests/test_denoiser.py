@@ -118,6 +118,23 @@ def test_the_step_is_the_last_level_not_below_sigma():
     assert denoiser.step_of(sigmas[4] / 2) == 4
 
 
+def test_every_network_call_is_reported_and_can_cancel():
+    backend = StubBackend(lambda x, *_: x)
+    base = build(backend)
+    seen = []
+
+    def callback(stage, done, total, preview):
+        seen.append((stage, done, total))
+        if done == 2:
+            raise KeyboardInterrupt
+
+    denoiser = ClipDenoiser(backend, base.conditioning, base.plan, base.guidance, base.sigmas, 2, callback)
+    with pytest.raises(KeyboardInterrupt):
+        denoiser(torch.zeros(20, 4, 4, 4), 700.0)
+    assert seen == [("windows", 1, 4), ("windows", 2, 4)]
+    assert len(backend.calls) == 2
+
+
 def test_wrong_lengths_are_refused():
     backend = StubBackend(lambda x, *_: x)
     base = build(backend)

@@ -1,0 +1,207 @@
+"""What one pass costs. Run by hand: python benchmarks/engine.py [ratio] [full] [memory]
+
+ratio   seconds per frame and peak memory of one pass, ours against a plain transcription of the reference's schedule
+        (batch of two always, windows stepped one by one), in the same run on the same small network; on a GPU, where
+        there is one, with the full-size architecture and random weights in half precision.
+full    one window of 16 frames at 128x128 through the full-size architecture with random weights in bf16.
+memory  peak memory of the command line for 200 and for 2,000 frames, tiny network.
+
+Every measurement is a process of its own, so that one's peak memory is not another's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch
+
+from svfr_model.conditioning import EncodedClip
+from svfr_model.restore import Networks, RestoreOptions, sample_pass
+from svfr_model.sampler import karras_sigmas
+from svfr_model.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet
+
+SMALL_UNET = {
+    **PUBLISHED_CONFIG,
+    "block_out_channels": [64, 128, 256, 256],
+    "num_attention_heads": [1, 2, 4, 4],
+    "cross_attention_dim": 128,
+}
+
+
+class LatentsOnly:
+    """Stands in for the VAE, which is not what is measured."""
+
+    factor, scaling_factor = 8, 0.18215
+
+
+def random_networks(config: dict | None, device: str, dtype: torch.dtype) -> Networks:
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        unet = build_unet(config)
+    unet.to_empty(device=device).to(dtype)
+    for parameter in unet.parameters():
+        torch.nn.init.normal_(parameter.data, std=0.02)
+    return Networks(DiffusersBackend(unet), LatentsOnly())
+
+
+def conditions(networks: Networks, frames: int, size: int) -> tuple[EncodedClip, torch.Tensor, torch.Tensor]:
+    """A clip, a reference frame and identity tokens, all random."""
+    latents = torch.randn(frames, 4, size, size)
+    tokens = torch.randn(49, networks.backend.token_width)
+    return EncodedClip(latents, latents), latents[0], tokens
+
+
+@torch.inference_mode()
+def transcription(networks: Networks, clip, task, options, reference, tokens, noise) -> torch.Tensor:
+    """The reference's loop as spec/svfr.md, section 2.11, tells it: guidance pairs, window by window."""
+    backend, sigmas = networks.backend, karras_sigmas(options.steps)
+    length, overlap = options.plan.length, options.plan.overlap
+    count = clip.start.shape[0]
+    device = backend.device
+    degraded, noise = clip.degraded.to(device), noise.to(device)
+    x = degraded * networks.vae.scaling_factor + sigmas[0] * noise
+    references = torch.stack([torch.zeros_like(reference), reference]).to(device)
+    pair = torch.stack([torch.zeros_like(tokens), tokens]).to(device)
+    weights = torch.tensor([min(j + 1, length - j) for j in range(length)], device=device).view(-1, 1, 1, 1)
+    shift = 0
+    for k in range(options.steps):
+        sigma, following = sigmas[k], sigmas[k + 1]
+        total, weight = torch.zeros_like(x), torch.zeros(count, 1, 1, 1, device=device)
+        for start in range(0, count, length - overlap if k < 3 else length):
+            index = torch.tensor([(start - shift + j) % count for j in range(length)], device=device)
+            window = x[index][None].expand(2, -1, -1, -1, -1)
+            seen = degraded[index][None].expand(2, -1, -1, -1, -1)
+            plain, guided = backend(window, sigma, seen, references, pair, torch.tensor(task, device=device))
+            denoised = plain + options.guidance[0] * (guided - plain)
+            stepped = x[index] + (following - sigma) * (x[index] - denoised) / sigma
+            total.index_add_(0, index, stepped * weights)
+            weight.index_add_(0, index, weights.float())
+        x = total / weight
+        shift = (shift + overlap) % length
+    return x
+
+
+def measure(case: str, which: str, device: str) -> dict[str, float]:
+    """One measurement in this process: seconds and peak bytes."""
+    if case == "full":
+        networks = random_networks(None, device, torch.bfloat16)
+        frames, size, steps = 16, 16, 1
+    elif device == "cuda":
+        networks = random_networks(None, device, torch.float16)
+        frames, size, steps = 40, 64, 8
+    else:
+        networks = random_networks(SMALL_UNET, device, torch.float32)
+        frames, size, steps = 40, 16, 8
+    clip, reference, tokens = conditions(networks, frames, size)
+    options = RestoreOptions(steps=steps, passes=1)
+    noise = torch.randn(frames, 4, size, size)
+    begin = time.perf_counter()
+    if which == "ours":
+        latents = sample_pass(networks, clip, (1, 0, 0), options, reference=reference, tokens=tokens, noise=noise)
+    elif which == "first":
+        latents = sample_pass(networks, clip, (1, 0, 0), options, noise=noise)
+    else:
+        latents = transcription(networks, clip, (1, 0, 0), options, reference, tokens, noise)
+    seconds = time.perf_counter() - begin
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else peak_rss()
+    return {"seconds": seconds, "frames": frames, "peak": peak, "sum": latents.double().abs().mean().item()}
+
+
+def peak_rss() -> int:
+    """Peak resident bytes of this process."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def apart(*arguments: str) -> dict[str, float]:
+    """Run one measurement in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report_ratio(device: str) -> None:
+    ours, plain = apart("--one", "ratio", "ours", device), apart("--one", "ratio", "transcription", device)
+    first = apart("--one", "ratio", "first", device)
+    assert math.isclose(ours["sum"], plain["sum"], rel_tol=1e-3), "the two do not compute the same thing"
+    print(f"one pass, {int(ours['frames'])} frames, {device}:")
+    rows = {"ours": ours, "transcription": plain, "ours, no reference": first}
+    for name, row in rows.items():
+        print(f"  {name:20} {row['seconds'] / row['frames']:.4f} s/frame, peak {row['peak'] / 2**20:.0f} MiB")
+    print(f"  ratio of time {ours['seconds'] / plain['seconds']:.2f}, of memory {ours['peak'] / plain['peak']:.2f}")
+
+
+def report_full(device: str) -> None:
+    row = apart("--one", "full", "ours", device)
+    print(
+        f"full-size window of 16 frames at 128x128, bf16, {device}, guided: {row['seconds']:.1f} s for one step, "
+        f"peak {row['peak'] / 2**30:.2f} GiB"
+    )
+
+
+def report_memory() -> None:
+    import numpy as np
+
+    from svfr_model.tiny import write_random_weights
+    from svfr_model.video import ClipWriter
+
+    peaks = {}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights"
+        write_random_weights(weights)
+        for count in (200, 2000):
+            source = Path(folder) / f"{count}.mp4"
+            with ClipWriter(source, 25, (64, 64)) as writer:
+                for frame in range(count):
+                    writer.write(np.full((64, 64, 3), frame % 256, np.uint8))
+            peaks[count] = apart("--one", "restore", str(source), str(weights))["peak"]
+    allowed = 1800 * (64 * 64 * 3 + 4 * 8 * 8 * 4) + 0.2 * min(peaks.values())
+    growth = peaks[2000] - peaks[200]
+    print(
+        f"peak memory: 200 frames {peaks[200] / 2**20:.0f} MiB, 2,000 frames {peaks[2000] / 2**20:.0f} MiB; "
+        f"growth {growth / 2**20:.1f} MiB of {allowed / 2**20:.1f} MiB allowed"
+    )
+
+
+def restore_file(source: str, weights: str) -> dict[str, float]:
+    from svfr_model.cli import main
+
+    target = str(Path(source).with_suffix(".out.mp4"))
+    arguments = ["restore", source, target, "--weights", weights, "--no-crop", "--steps", "2", "--passes", "1"]
+    code = main([*arguments, "--quiet"])
+    if code:
+        raise SystemExit(code)
+    return {"peak": peak_rss()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", choices=["ratio", "full", "memory", []], default=[])
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        case, *rest = arguments.one
+        print(json.dumps(restore_file(*rest) if case == "restore" else measure(case, *rest)))
+        return
+    cases = arguments.cases or ["ratio", "full", "memory"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if "ratio" in cases:
+        report_ratio(device)
+    if "full" in cases:
+        report_full(device)
+    if "memory" in cases:
+        report_memory()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A look at the machine: what is installed, what works, which weights are found, and a remedy for the rest."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from .errors import WeightsError
+from .weights import REGISTRY, find
+
+State: TypeAlias = Literal["ok", "warning", "missing"]
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "diffusers",
+    "insightface",
+    "opencv-python",
+    "kornia",
+    "safetensors",
+    "huggingface-hub",
+    "einops",
+    "av",
+)
+"""Distributions of requirements.txt but for onnxruntime, which is looked at by itself."""
+
+OPTIONAL_ROLES = frozenset(role for role, entry in REGISTRY.items() if entry.note.startswith("optional"))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. remedy is a command or an action in one line, empty where nothing is wrong."""
+
+    topic: str
+    state: State
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        line = f"[{self.state:>7}] {self.topic}: {self.text}"
+        return f"{line}\n          -> {self.remedy}" if self.remedy else line
+
+
+def examine(folders: Sequence[Path | str] | None = None) -> list[Finding]:
+    """Look at everything; nothing is changed, downloaded or written."""
+    return [
+        *check_python(),
+        *check_packages(),
+        *check_devices(),
+        *check_onnxruntime(_version),
+        *check_weights(folders),
+    ]
+
+
+def check_python() -> Iterator[Finding]:
+    """The interpreter and the system."""
+    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_packages() -> Iterator[Finding]:
+    """Versions of the packages in requirements.txt."""
+    for name in PACKAGES:
+        version = _version(name)
+        if version is None and name == "opencv-python":
+            version = _version("opencv-python-headless") or _version("opencv-contrib-python")
+        if version is None:
+            yield Finding(name, "missing", "not installed", f"python -m pip install {name}")
+        else:
+            yield Finding(name, "ok", version)
+
+
+def check_devices() -> Iterator[Finding]:
+    """What torch can compute on."""
+    import torch
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            device = torch.cuda.get_device_properties(index)
+            yield Finding("device", "ok", f"cuda:{index} {device.name}, {device.total_memory / 2**30:.1f} GiB")
+    elif torch.backends.mps.is_available():
+        yield Finding("device", "ok", "mps (Apple GPU)")
+    else:
+        yield Finding("device", "warning", "no GPU: everything runs on the CPU, slowly")
+
+
+def check_onnxruntime(version: Callable[[str], str | None]) -> Iterator[Finding]:
+    """The providers that are really there, and the trap of two onnxruntime packages in one folder.
+
+    insightface depends on plain onnxruntime. Installed beside onnxruntime-gpu, its files overwrite the GPU build's,
+    and only CPU providers are left (seen with 1.31.1). version gives the installed version of a distribution, or
+    None.
+    """
+    plain, gpu = version("onnxruntime"), version("onnxruntime-gpu")
+    if plain is None and gpu is None:
+        yield Finding("onnxruntime", "missing", "not installed", "python -m pip install onnxruntime-gpu")
+        return
+    import onnxruntime
+
+    providers = onnxruntime.get_available_providers()
+    text = f"{gpu or plain}, providers: {', '.join(providers)}"
+    if plain is not None and gpu is not None and "CUDAExecutionProvider" not in providers:
+        yield Finding(
+            "onnxruntime",
+            "warning",
+            f"{text}; onnxruntime {plain} (wanted by insightface) has overwritten onnxruntime-gpu {gpu}, so it runs on "
+            "the CPU only",
+            "python -m pip uninstall -y onnxruntime onnxruntime-gpu && python -m pip install onnxruntime-gpu",
+        )
+    else:
+        yield Finding("onnxruntime", "ok", text)
+
+
+def check_weights(folders: Sequence[Path | str] | None = None) -> Iterator[Finding]:
+    """Every registered weight file: where it was found, or how to get it."""
+    for role, entry in REGISTRY.items():
+        try:
+            path = find(role, folders)
+        except WeightsError:
+            state: State = "warning" if role in OPTIONAL_ROLES else "missing"
+            yield Finding(
+                entry.name,
+                state,
+                f"not found ({entry.purpose}{'; ' + entry.note if entry.note else ''})",
+                f"python -m svfr_model weights download {role} --accept-license   (licence: {entry.licence})",
+            )
+        else:
+            yield Finding(entry.name, "ok", f"{path} ({path.stat().st_size / 2**20:.1f} MiB)")

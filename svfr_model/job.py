@@ -1,0 +1,138 @@
+"""One restoration from file to file. Nothing is written until it is whole, and nothing is left where it is cancelled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .clip import ArrayClip, Clip
+from .errors import FaceNotFoundError, InputError
+from .faces.crop import CropOptions
+from .faces.find import TrackOptions, find_tracks
+from .faces.geometry import align_face, largest_box
+from .faces.paste import PasteOptions
+from .faces.track import Detection, FaceTrack
+from .pictures import read_picture
+from .pipeline import Request, find_shots, pasted_frames, restore_tracks, restore_whole
+from .pixels import to_network_range
+from .progress import Callback
+from .restore import RestoreOptions
+from .tasks import Task, Tasks
+from .video import ClipWriter, MaskClip, open_clip, read_mask
+
+if TYPE_CHECKING:
+    from .identity import Identity
+    from .load import Loader
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FaceOptions:
+    """Which faces are restored, how they are found and cut out, and how they go back.
+
+    choice: "all", "largest", a track's number, or the path of a picture of the person.
+    """
+
+    choice: str = "largest"
+    track: TrackOptions = field(default_factory=TrackOptions)
+    crop: CropOptions = field(default_factory=CropOptions)
+    paste: PasteOptions = field(default_factory=PasteOptions)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Files and wishes of one restoration.
+
+    source: video, picture or folder. target: video, picture or folder. mask: picture, video or folder, white where
+    the picture is missing. reference: picture that replaces the first pass. identity: pictures of the person.
+    keep_crop: also write each restored crop as a clip beside the target. debug: where to write the clip with boxes,
+    landmarks, ids and cuts drawn over it.
+    """
+
+    source: Path
+    target: Path
+    tasks: Tasks
+    options: RestoreOptions
+    faces: FaceOptions | None = None
+    mask: Path | None = None
+    reference: Path | None = None
+    identity: tuple[Path, ...] = ()
+    keep_crop: bool = False
+    debug: Path | None = None
+
+
+def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path]:
+    """Do the job and return the paths that were written. Raises the library's errors."""
+    clip = open_clip(job.source)
+    writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
+    self_referred = job.options.passes == 2 and job.reference is None
+    looks_for_faces = job.faces is not None or self_referred or bool(job.identity)
+    loader.require(detector=looks_for_faces, encoder=self_referred or bool(job.identity))
+    _check_mask(job)
+    identity = read_identity(job.identity, loader) if job.identity else None
+    if job.faces is None:
+        return _restore_whole(job, loader, clip, writer, identity, callback)
+    return _restore_faces(job, job.faces, loader, clip, writer, identity, callback)
+
+
+def _check_mask(job: Job) -> None:
+    """Warn where mask and tasks do not belong together; neither is an error."""
+    if job.mask is not None and Task.INPAINTING not in job.tasks:
+        log.warning("A mask was given, but inpainting is not among the tasks: the mask is not used.")
+    if job.mask is None and Task.INPAINTING in job.tasks:
+        log.warning("Inpainting was asked for without a mask: only what is white in the clip counts as missing.")
+
+
+def _masks(job: Job, count: int, clip: Clip) -> MaskClip | None:
+    if job.mask is None or Task.INPAINTING not in job.tasks:
+        return None
+    return read_mask(job.mask, count, clip.width, clip.height)
+
+
+def read_identity(paths: Iterable[Path], loader: Loader) -> Identity:
+    """The identity of the largest face of each picture, averaged. Raises FaceNotFoundError naming the picture."""
+    aligned = []
+    for path in paths:
+        picture = read_picture(path)
+        (faces,) = loader.face_detector.detect([picture])
+        if not faces:
+            raise FaceNotFoundError(
+                f"{path}: no face was found in this identity picture. "
+                "Give one that shows the face clearly, or lower --threshold."
+            )
+        face = faces[largest_box(np.stack([face.box for face in faces]))]
+        aligned.append(align_face(picture, face.landmarks, loader.alignment))
+    return loader.encoder.encode(torch.stack(aligned))
+
+
+def _restore_whole(
+    job: Job, loader: Loader, clip: Clip, writer: ClipWriter, identity: Identity | None, callback: Callback | None
+) -> list[Path]:
+    spans = find_shots(clip, callback)
+    networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
+    reference = None
+    if job.reference is not None:
+        reference = _covering(read_picture(job.reference), clip.width, clip.height)
+    request = Request(job.tasks, job.options, reference, identity)
+    masks = _masks(job, spans[-1][1], clip)
+    with writer:
+        for frame in restore_whole(clip, networks, request, spans, masks=masks, callback=callback):
+            writer.write(frame)
+    return [job.target]
+
+
+def _covering(picture: np.ndarray, width: int, height: int) -> Tensor:
+    """A picture (H,W,3) uint8 scaled to cover a frame, its middle cut out: (3,height,width) in [-1,1]."""
+    from PIL import Image, ImageOps
+
+    fitted = ImageOps.fit(Image.fromarray(picture), (width, height), Image.Resampling.BICUBIC)
+    return to_network_range(torch.from_numpy(np.array(fitted)).permute(2, 0, 1))  # HWC -> CHW

@@ -1,0 +1,111 @@
+"""All networks of a run, found in folders and placed on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import torch
+
+from .errors import InputError, WeightsError
+from .identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
+from .restore import Networks
+from .self_reference import Alignment, SelfReferrer
+from .unet import load_unet
+from .vae import load_vae
+from .weights import find
+
+if TYPE_CHECKING:
+    from .faces.detect import DetectorKind, FaceDetector
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DETECTOR_ROLES: dict[DetectorKind, str] = {"yunet": "yunet", "yoloface": "yoloface_v5m", "scrfd": "scrfd"}
+
+Folders: TypeAlias = "Sequence[Path | str] | None"
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """A device by name ("cuda:1" too); "auto" takes CUDA, else MPS, else the CPU. InputError where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"{name!r} is no device: use auto, cpu, cuda, cuda:N or mps.") from error
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    if device.type not in there or not there[device.type]():
+        raise InputError(
+            f"The device {name} is not usable with torch {torch.__version__} on this machine: "
+            "use --device auto, or see `python -m svfr_model doctor`."
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"There is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s).")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """fp32, fp16 or bf16 by name; "auto" is fp16 (the reference's) on a GPU and fp32 on the CPU."""
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    if name not in DTYPES:
+        raise InputError(f"Unknown dtype {name!r}: use auto, {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Finds and loads what a run needs, each network once, when it is first asked for.
+
+    folders: of weights, None for the default. device, dtype: see choose_device and choose_dtype. compile: torch.compile
+    the UNet. detector, threshold: which face detector and how sure it must be, None for its own. reference_frame,
+    alignment: see SelfReferrer.
+    """
+
+    folders: Folders = None
+    device: str = "auto"
+    dtype: str = "auto"
+    compile: bool = False
+    detector: DetectorKind = "yunet"
+    threshold: float | None = None
+    reference_frame: Literal["best", "last"] | int = "best"
+    alignment: Alignment = "arcface"
+
+    def require(self, *, detector: bool, encoder: bool) -> None:
+        """Find every file that a run needs, so that a missing one is known before any work. Raises WeightsError."""
+        roles = ["unet", "vae"]
+        roles += [DETECTOR_ROLES[self.detector]] if detector else []
+        roles += [RECOGNIZER_ROLE, PROJECTION_ROLE] if encoder else []
+        for role in roles:
+            find(role, self.folders)
+
+    @cached_property
+    def face_detector(self) -> FaceDetector:
+        """The chosen face detector."""
+        from .faces.detect import load_detector
+
+        return load_detector(self.detector, find(DETECTOR_ROLES[self.detector], self.folders), self.threshold)
+
+    @cached_property
+    def encoder(self) -> IdentityEncoder:
+        """The identity encoder, in float32: it is small and runs once a clip."""
+        paths = find(RECOGNIZER_ROLE, self.folders), find(PROJECTION_ROLE, self.folders)
+        return load_identity_encoder(*paths, device=choose_device(self.device))
+
+    def networks(self, *, self_referred: bool) -> Networks:
+        """UNet and VAE, and for two passes what looks at the first. Raises WeightsError."""
+        device = choose_device(self.device)
+        dtype = choose_dtype(self.dtype, device)
+        unet = load_unet(find("unet", self.folders), device=device, dtype=dtype, compile=self.compile)
+        vae = load_vae(find("vae", self.folders), device=device, dtype=dtype)
+        if not self_referred:
+            return Networks(unet, vae)
+        if self.encoder.token_width != unet.token_width:
+            raise WeightsError(
+                f"The identity projection gives tokens of {self.encoder.token_width} channels, but the UNet takes "
+                f"{unet.token_width}: the two files belong to different models."
+            )
+        referrer = SelfReferrer(self.face_detector, self.encoder, self.reference_frame, self.alignment)
+        return Networks(unet, vae, referrer)

@@ -1,0 +1,66 @@
+"""The doctor's findings and remedies."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from svfr_model import doctor
+from svfr_model.tiny import write_random_weights
+
+
+def fake_runtime(monkeypatch, providers):
+    runtime = SimpleNamespace(get_available_providers=lambda: providers)
+    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+
+
+BOTH = {"onnxruntime": "1.31.1", "onnxruntime-gpu": "1.31.1"}
+CPU_ONLY = ["AzureExecutionProvider", "CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize(
+    ("installed", "providers", "state"),
+    [
+        (BOTH, CPU_ONLY, "warning"),
+        (BOTH, ["CUDAExecutionProvider", "CPUExecutionProvider"], "ok"),
+        ({"onnxruntime": "1.31.1"}, CPU_ONLY, "ok"),
+        ({"onnxruntime-gpu": "1.31.1"}, ["CUDAExecutionProvider", "CPUExecutionProvider"], "ok"),
+        ({}, [], "missing"),
+    ],
+)
+def test_onnxruntime_overwritten_by_insightfaces_is_detected(monkeypatch, installed, providers, state):
+    fake_runtime(monkeypatch, providers)
+    (finding,) = doctor.check_onnxruntime(installed.get)
+    assert finding.state == state
+    if state == "warning":
+        assert "overwritten" in finding.text
+        assert "uninstall -y onnxruntime onnxruntime-gpu" in finding.remedy
+
+
+def test_missing_weights_come_with_the_command_that_gets_them(tmp_path):
+    findings = {finding.topic: finding for finding in doctor.check_weights([tmp_path])}
+    assert findings["unet.pth"].state == "missing"
+    assert "weights download unet --accept-license" in findings["unet.pth"].remedy
+    assert "non-commercial" in findings["unet.pth"].remedy
+    assert findings["yoloface_v5m.pt"].state == "warning"
+
+
+def test_found_weights_are_named_with_path_and_size(tmp_path):
+    write_random_weights(tmp_path)
+    findings = {finding.topic: finding for finding in doctor.check_weights([tmp_path])}
+    assert findings["unet.pth"].state == "ok"
+    assert str(tmp_path / "unet.safetensors") in findings["unet.pth"].text
+
+
+def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "kornia" else "1.0")
+    findings = {finding.topic: finding for finding in doctor.check_packages()}
+    assert findings["kornia"].state == "missing"
+    assert findings["kornia"].remedy == "python -m pip install kornia"
+    assert findings["einops"].state == "ok"
+
+
+def test_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert all(str(finding) for finding in doctor.examine())
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,105 @@
+"""The pack as others see it: requirements, imports, and the two sides that must not touch."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+CARD = {
+    "torch",
+    "diffusers",
+    "insightface",
+    "onnxruntime-gpu",
+    "opencv-python",
+    "kornia",
+    "safetensors",
+    "huggingface-hub",
+    "numpy",
+    "einops",
+}
+
+
+def requirement_lines(root):
+    lines = (root / "requirements.txt").read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def name_of(requirement):
+    return re.match(r"[A-Za-z0-9_.-]+", requirement).group().lower()
+
+
+def pyproject_dependencies(root):
+    text = (root / "pyproject.toml").read_text()
+    block = re.search(r"^dependencies = (\[.*?^\])", text, re.S | re.M).group(1)
+    return ast.literal_eval(block)
+
+
+def test_requirements_are_the_design_cards_packages_and_pyav(root):
+    assert {name_of(line) for line in requirement_lines(root)} == CARD | {"av"}
+
+
+def test_requirements_and_pyproject_agree(root):
+    assert requirement_lines(root) == pyproject_dependencies(root)
+
+
+def test_torch_and_numpy_carry_no_version(root):
+    assert {"torch", "numpy"} <= set(requirement_lines(root))
+
+
+def imported(path):
+    """Absolute imports of a file anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module.split(".")[0]
+
+
+def test_the_library_never_imports_comfyui_or_itself_by_name(root):
+    forbidden = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "latent_preview", "server", "svfr_model"}
+    for path in (root / "svfr_model").rglob("*.py"):
+        assert not forbidden & set(imported(path)), path
+
+
+def test_nodes_never_import_the_training_side(root):
+    for path in (root / "nodes").rglob("*.py"):
+        assert not {"diffusers", "transformers", "peft"} & set(imported(path)), path
+
+
+def run_python(code, cwd):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_library_is_light(root):
+    heavy = "torch", "cv2", "diffusers", "av", "kornia", "onnxruntime", "insightface", "huggingface_hub", "numpy"
+    code = f"import sys, svfr_model, svfr_model.cli; print([m for m in {heavy} if m in sys.modules])"
+    assert run_python(code, root).strip() == "[]"
+
+
+def test_the_pack_is_importable_without_comfyui_and_without_optional_packages(root):
+    code = f"""
+import importlib.util, sys
+for name in ("diffusers", "insightface", "onnxruntime", "transformers", "peft", "kornia", "cv2"):
+    sys.modules[name] = None
+spec = importlib.util.spec_from_file_location("pack", r"{root / "__init__.py"}", submodule_search_locations=[r"{root}"])
+module = importlib.util.module_from_spec(spec)
+sys.modules["pack"] = module
+spec.loader.exec_module(module)
+print(module.WEB_DIRECTORY)
+"""
+    assert run_python(code, root.parent).strip() == "./web"
+
+
+def test_no_module_is_longer_than_500_lines(root):
+    for folder in ("svfr_model", "nodes"):
+        for path in (root / folder).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 500, path
+
+
+@pytest.mark.parametrize("name", ["README.md", "LICENSE", "requirements.txt", "pyproject.toml", ".comfyignore", ".ci/run"])
+def test_the_files_of_the_top_level_are_there(root, name):
+    assert (root / name).is_file()
