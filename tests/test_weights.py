@@ -376,6 +376,7 @@ class Hub(ThreadingHTTPServer):
         self.status = 200
         self.knows_ranges = True
         self.break_after = []
+        self.storage = f"localhost:{self.server_port}"
         self.requests = []
 
     def page(self, repository, path):
@@ -396,7 +397,7 @@ class HubHandler(BaseHTTPRequestHandler):
         self.send_response(302 if hub.status == 200 else hub.status)
         self.send_header("Content-Length", "0")
         if hub.status == 200:
-            self.send_header("Location", f"http://localhost:{hub.server_port}/bytes{self.path}")
+            self.send_header("Location", f"http://{hub.storage}/bytes{self.path}")
             self.send_header("X-Repo-Commit", "0" * 40)
             self.send_header("X-Linked-Etag", f'"{hub.etag}"')
             self.send_header("X-Linked-Size", str(len(CONTENT)))
@@ -405,6 +406,11 @@ class HubHandler(BaseHTTPRequestHandler):
     def do_GET(self):
         hub = self.server
         hub.requests.append(("GET", self.path, dict(self.headers)))
+        if self.headers["Host"].startswith("127.0.0.1"):
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{hub.server_port}{self.path}")
+            self.end_headers()
+            return
         start = 0
         if hub.knows_ranges and self.headers.get("Range"):
             start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])
@@ -457,6 +463,13 @@ def test_a_download_arrives_whole_with_progress_and_the_login_goes_to_the_hub_on
     assert (method, page) == ("HEAD", "/fffiloni/SVFR/resolve/main/face_restoration/id_linear.pth")
     assert {key.lower(): value for key, value in asked.items()}["authorization"] == "Bearer hf_secret"
     assert "Authorization" not in fetched
+
+
+def test_the_login_is_not_carried_along_to_where_the_hub_redirects(hub, tmp_path):
+    hub.storage = f"127.0.0.1:{hub.server_port}"
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    sent = [(headers["Host"].split(":")[0], headers.get("Authorization")) for _, _, headers in hub.requests[1:]]
+    assert sent == [("127.0.0.1", "Bearer hf_secret"), ("localhost", None)]
 
 
 def test_a_file_that_is_there_is_left_alone(hub, tmp_path):
