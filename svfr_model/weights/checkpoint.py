@@ -100,7 +100,8 @@ def load_network(
     """The network of a checkpoint: the one its `svfr_config` metadata describes, or else the published one.
 
     build makes the module from constructor arguments, or the published one from None; it runs on the meta
-    device, so no memory is spent on weights that are about to be replaced.
+    device, so no memory is spent on weights that are about to be replaced. Floating-point tensors are cast
+    to dtype; counters keep their integer type.
 
     Raises WeightsError for a file that is missing, damaged or of another architecture.
     """
