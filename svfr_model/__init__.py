@@ -2,3 +2,29 @@
 
 Nothing heavy is imported here; each public name is loaded from its module when it is first used.
 """
+
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    "clip": ("ArrayClip", "Clip"),
+    "errors": ("DependencyError", "FaceNotFoundError", "InputError", "SVFRError", "WeightsError"),
+    "identity": ("Identity", "IdentityEncoder", "load_identity_encoder"),
+    "progress": ("Callback",),
+    "restore": ("Networks", "RestoreOptions", "Restored", "restore"),
+    "self_reference": ("SelfReference", "SelfReferrer"),
+    "tasks": ("Task", "parse_tasks", "task_vector", "tasks_from_vector"),
+    "unet": ("DiffusersBackend", "load_unet"),
+    "vae": ("DiffusersVAE", "load_vae"),
+    "video": ("ClipWriter", "open_clip"),
+    "windows": ("WindowPlan",),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

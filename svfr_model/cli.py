@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InputError, SVFRError
+from .tasks import parse_tasks
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from .job import FaceOptions
+    from .restore import RestoreOptions
 
 INTERRUPTED = 130
 
@@ -160,7 +164,7 @@ class ProgressBar:
         self._bar = None
 
     def __call__(self, stage: str, done: int, total: int, preview: Tensor | None = None) -> None:  # noqa: ARG002
-        """Move the bar; a new stage gets a new one. The windows inside a step have none: the bar of steps says enough."""
+        """Move the bar; a new stage gets a new one. The windows inside a step have none."""
         from tqdm import tqdm
 
         if stage.endswith("windows"):
@@ -180,14 +184,73 @@ class ProgressBar:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from .job import RestoreJob, run
+    from .job import Job, run
+    from .load import Loader
 
-    if len(options.guidance) > 2:
-        raise InputError(f"--guidance takes one or two scales, not {len(options.guidance)}.")
-    written = run(RestoreJob.from_options(vars(options)), None if options.quiet else ProgressBar())
+    loader = Loader(
+        options.weights,
+        options.device,
+        options.dtype,
+        options.compile,
+        options.detector,
+        options.threshold,
+        _reference_frame(options.reference_frame),
+        options.alignment,
+    )
+    job = Job(
+        source=Path(options.input),
+        target=Path(options.output),
+        tasks=parse_tasks(options.tasks),
+        options=_sampling(options),
+        faces=None if options.no_crop else _faces(options),
+        mask=Path(options.mask) if options.mask else None,
+        reference=Path(options.reference) if options.reference else None,
+        identity=tuple(Path(path) for path in options.identity or ()),
+        keep_crop=options.keep_crop,
+    )
+    written = run(job, loader, None if options.quiet else ProgressBar())
     if not options.quiet:
         print("\n".join(f"wrote {path}" for path in written))
     return 0
+
+
+def _reference_frame(choice: str) -> str | int:
+    """best, last or a frame number."""
+    if choice in ("best", "last"):
+        return choice
+    if not choice.isdecimal():
+        raise InputError(f"--reference-frame takes best, last or a frame number, not {choice!r}.")
+    return int(choice)
+
+
+def _sampling(options: argparse.Namespace) -> RestoreOptions:
+    from .restore import RestoreOptions
+    from .windows import WindowPlan
+
+    if len(options.guidance) > 2:
+        raise InputError(f"--guidance takes one or two scales, not {len(options.guidance)}.")
+    return RestoreOptions(
+        steps=options.steps,
+        first_steps=options.first_steps,
+        passes=options.passes,
+        guidance=(options.guidance[0], options.guidance[-1]),
+        strength=options.strength,
+        seed=options.seed,
+        plan=WindowPlan(options.windows, options.window, options.overlap),
+        solver=options.solver,
+        schedule=options.schedule,
+        augmentation=options.augmentation,
+        batch=options.batch,
+        decode_chunk=options.decode_chunk,
+        decode_overlap=options.decode_overlap,
+    )
+
+
+def _faces(options: argparse.Namespace) -> FaceOptions:
+    from .faces.crop import CropOptions
+    from .job import FaceOptions
+
+    return FaceOptions(crop=CropOptions(mode="static", size=(options.size, options.size)))
 
 
 def _list_weights(options: argparse.Namespace) -> int:

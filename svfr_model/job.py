@@ -1,9 +1,9 @@
-"""One restoration from file to file. Nothing is written until it is whole, and nothing is left where it is cancelled."""
+"""One restoration from file to file. Nothing is written until it is whole, and a cancelled one leaves nothing."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from .clip import ArrayClip, Clip
-from .errors import FaceNotFoundError, InputError
-from .faces.crop import CropOptions
+from .errors import FaceNotFoundError
+from .faces.crop import CropOptions, crop_clip, plan_crop
 from .faces.find import TrackOptions, find_tracks
 from .faces.geometry import align_face, largest_box
 from .faces.paste import PasteOptions
-from .faces.track import Detection, FaceTrack
+from .faces.select import select_tracks
 from .pictures import read_picture
-from .pipeline import Request, find_shots, pasted_frames, restore_tracks, restore_whole
+from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
 from .pixels import to_network_range
 from .progress import Callback
 from .restore import RestoreOptions
@@ -81,7 +81,7 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
     identity = read_identity(job.identity, loader) if job.identity else None
     if job.faces is None:
         return _restore_whole(job, loader, clip, writer, identity, callback)
-    return _restore_faces(job, job.faces, loader, clip, writer, identity, callback)
+    return _restore_faces(job, loader, clip, writer, identity, callback)
 
 
 def _check_mask(job: Job) -> None:
@@ -128,6 +128,53 @@ def _restore_whole(
         for frame in restore_whole(clip, networks, request, spans, masks=masks, callback=callback):
             writer.write(frame)
     return [job.target]
+
+
+def _restore_faces(
+    job: Job, loader: Loader, clip: Clip, writer: ClipWriter, identity: Identity | None, callback: Callback | None
+) -> list[Path]:
+    faces = job.faces
+    found = find_tracks(clip, loader.face_detector, faces.track, callback=callback)
+    tracks = [plan_crop(track, faces.crop) for track in select_tracks(found, faces.choice)]
+    networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
+    reference = _reference_crop(job.reference, loader, faces) if job.reference is not None else None
+    request = Request(job.tasks, job.options, reference, identity)
+    color = faces.paste.for_tasks(job.tasks).color_match
+    masks = _masks(job, found.frame_count, clip)
+    restored = restore_tracks(
+        clip, tracks, networks, [request] * len(tracks), color, masks=masks, callback=callback
+    )
+    written = [job.target]
+    with ExitStack() as stack:
+        if job.keep_crop:
+            written += [_write_crop(job.target, entry, clip, stack) for entry in restored]
+        stack.enter_context(writer)
+        for frame in pasted_frames(clip, restored, faces.paste, job.tasks, callback):
+            writer.write(frame)
+    return written
+
+
+def _write_crop(target: Path, entry: RestoredTrack, clip: Clip, stack: ExitStack) -> Path:
+    """Write a track's crops as a clip beside the target; it appears when the stack ends well."""
+    path = target.with_name(f"{target.stem}.crop{entry.track.id}{target.suffix}")
+    writer = stack.enter_context(ClipWriter(path, clip.fps, entry.track.crop_size))
+    for crop in entry.crops:
+        writer.write(crop.permute(1, 2, 0).numpy())  # CHW -> HWC
+    return path
+
+
+def _reference_crop(path: Path, loader: Loader, faces: FaceOptions) -> Tensor:
+    """The largest face of a picture in the framing of the clip's crops: (3,h,w) in [-1,1]."""
+    picture = read_picture(path)
+    clip = ArrayClip([picture])
+    tracks = find_tracks(clip, loader.face_detector, replace(faces.track, min_length=1)).tracks
+    if not tracks:
+        raise FaceNotFoundError(
+            f"{path}: no face was found in this reference picture. "
+            "Give one that shows the face clearly, or lower --threshold."
+        )
+    track = plan_crop(max(tracks, key=lambda track: track.size), faces.crop)
+    return to_network_range(crop_clip(clip, [track])[0][0])
 
 
 def _covering(picture: np.ndarray, width: int, height: int) -> Tensor:

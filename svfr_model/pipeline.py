@@ -6,8 +6,7 @@ The command line and the demonstration call this with networks that are ready; n
 from __future__ import annotations
 
 import itertools
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,16 +15,20 @@ import torch
 from torch import Tensor
 
 from .clip import Clip
-from .pixels import from_network_range
-from .progress import Callback
+from .errors import InputError
+from .faces.color import ColorMatch, ColorMode, ColorStatistics
+from .faces.crop import crop_clip, crop_mask
+from .faces.paste import PasteOptions, Patch, paste, warn_if_grey
+from .faces.shots import CutDetector
+from .faces.track import FaceTrack
+from .pixels import MASK_THRESHOLD, from_network_range
+from .progress import Callback, report
 from .restore import Networks, RestoreOptions, restore
-from .tasks import Task, Tasks
+from .tasks import Tasks
+from .windows import shots
 
 if TYPE_CHECKING:
     from .identity import Identity
-
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Request:
@@ -41,12 +44,113 @@ class Request:
     identity: Identity | None = None
 
 
-def check_mask(tasks: Tasks, mask: object | None) -> None:
-    """Warn where mask and tasks do not belong together; neither is an error."""
-    if mask is not None and Task.INPAINTING not in tasks:
-        log.warning("A mask was given, but inpainting is not among the tasks: the mask is not used.")
-    if mask is None and Task.INPAINTING in tasks:
-        log.warning("Inpainting was asked for without a mask: only what is pure white already counts as missing.")
+def find_shots(clip: Clip, callback: Callback | None = None) -> list[tuple[int, int]]:
+    """The (first, last + 1) frames of every shot, in one walk; InputError for a clip without frames."""
+    cutter = CutDetector()
+    count = 0
+    for frame in clip:
+        cutter.add(frame)
+        count += 1
+        report(callback, "shots", count, count)
+    if not count:
+        raise InputError("The clip has no frames.")
+    return shots(count, cutter.cuts)
+
+
+@dataclass(frozen=True, eq=False)
+class RestoredTrack:
+    """One person's restored crops and what paste-back needs.
+
+    track: planned. crops: (n,3,h,w) uint8. color: how their colours are brought back to the original's. missing: the
+    inpainting mask in the crops, (n,1,h,w) bool, or None.
+    """
+
+    track: FaceTrack
+    crops: Tensor
+    color: ColorMatch
+    missing: Tensor | None = None
+
+
+def restore_tracks(
+    clip: Clip,
+    tracks: Sequence[FaceTrack],
+    networks: Networks,
+    requests: Sequence[Request],
+    color_match: ColorMode = "none",
+    *,
+    masks: Iterable[np.ndarray] | None = None,
+    callback: Callback | None = None,
+) -> list[RestoredTrack]:
+    """Crop every planned track and restore it; one request per track.
+
+    masks: (H,W), True where the picture is missing, one per frame of the clip. Held are the crops, as uint8, and the
+    latents of one track: the result takes the memory of the crops.
+    """
+    crops = crop_clip(clip, tracks, callback)
+    missing = _crop_masks(masks, tracks) if masks is not None else [None] * len(tracks)
+    restored = []
+    for track, pictures, mask, request in zip(tracks, crops, missing, requests, strict=True):
+        statistics = ColorStatistics() if color_match != "none" else None
+        landmarks = torch.from_numpy(track.crop_landmarks)
+        restore_crops(
+            networks,
+            pictures,
+            request,
+            mask=mask,
+            landmarks=landmarks,
+            on_restored=_color_gatherer(statistics, track, mask) if statistics is not None else None,
+            callback=callback,
+        )
+        color = statistics.match(color_match) if statistics is not None else ColorMatch()
+        restored.append(RestoredTrack(track, pictures, color, mask))
+    return restored
+
+
+def _color_gatherer(
+    statistics: ColorStatistics, track: FaceTrack, mask: Tensor | None
+) -> Callable[[int, Tensor, Tensor], None]:
+    """Adds a frame's crops, before and after, to the colour statistics of their track."""
+
+    def add(index: int, before: Tensor, after: Tensor) -> None:
+        hole = None if mask is None else mask[index, 0].numpy()
+        statistics.add(before, after, track.crop_landmarks[index], hole)
+
+    return add
+
+
+def _crop_masks(masks: Iterable[np.ndarray], tracks: Sequence[FaceTrack]) -> list[Tensor]:
+    """The masks in each track's crops, (n,1,h,w) bool, in one walk of the masks."""
+    cropped = [torch.zeros((len(t), 1, *t.crop_size[::-1]), dtype=torch.bool) for t in tracks]
+    last = max(track.stop for track in tracks)
+    for number, mask in enumerate(itertools.islice(masks, last)):
+        for track, kept in zip(tracks, cropped, strict=True):
+            if track.covers(number):
+                index = number - track.start
+                kept[index, 0] = torch.from_numpy(crop_mask(mask, track, index) >= MASK_THRESHOLD)
+    return cropped
+
+
+def pasted_frames(
+    clip: Clip,
+    restored: Sequence[RestoredTrack],
+    options: PasteOptions,
+    tasks: Tasks,
+    callback: Callback | None = None,
+) -> Iterator[np.ndarray]:
+    """The clip's frames with the restored crops in them, one at a time; frames without a face come as they are."""
+    options = options.for_tasks(tasks)
+    total = max(entry.track.stop for entry in restored)
+    for number, frame in enumerate(clip):
+        patches = [_patch(entry, number - entry.track.start) for entry in restored if entry.track.covers(number)]
+        if patches and number == min(entry.track.start for entry in restored):
+            warn_if_grey(frame, tasks, options.region)
+        yield paste(frame, patches, options) if patches else frame
+        report(callback, "paste", number + 1, max(total, number + 1))
+
+
+def _patch(entry: RestoredTrack, index: int) -> Patch:
+    hole = None if entry.missing is None else entry.missing[index, 0].numpy()
+    return Patch(entry.track, index, entry.crops[index], entry.color, hole)
 
 
 def restore_crops(
@@ -56,9 +160,13 @@ def restore_crops(
     *,
     mask: Tensor | None = None,
     landmarks: Tensor | None = None,
+    on_restored: Callable[[int, Tensor, Tensor], None] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Restore the crops of one track, (n,3,h,w) uint8, in place: the result takes the memory of the input."""
+    """Restore crops (n,3,h,w) uint8 in place: the result takes the memory of the input.
+
+    on_restored is told the number of each frame with its crop before and after, (3,h,w) uint8.
+    """
     restored = restore(
         networks,
         crops,
@@ -70,10 +178,13 @@ def restore_crops(
         landmarks=landmarks,
         callback=callback,
     )
-    first = 0
+    index = 0
     for frames in restored.decode(networks.vae, request.options, callback):
-        crops[first : first + len(frames)] = from_network_range(frames).cpu()
-        first += len(frames)
+        for frame in from_network_range(frames).cpu():
+            if on_restored is not None:
+                on_restored(index, crops[index], frame)
+            crops[index] = frame
+            index += 1
     return crops
 
 

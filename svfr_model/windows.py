@@ -114,6 +114,7 @@ class WindowPlan:
                 "The reference window plan joins the clip's end to its start and cannot respect scene cuts: "
                 'use the "linear" plan, or restore each shot by itself.'
             )
+        _check_overlap(self.length, self.overlap)
 
     def at_step(self, count: int, step: int) -> list[Window]:
         """The windows over count frames at a step (0 is the first)."""
@@ -150,6 +151,10 @@ def pad_shots(count: int, cuts: Sequence[int] = (), minimum: int = MIN_FRAMES) -
 def _check(count: int, length: int, overlap: int) -> None:
     if count < 1:
         raise InputError("The clip has no frames.")
+    _check_overlap(length, overlap)
+
+
+def _check_overlap(length: int, overlap: int) -> None:
     if length < 1 or not 0 <= overlap < length:
         raise InputError(
             f"A window of {length} frames cannot overlap its neighbour by {overlap}: "
