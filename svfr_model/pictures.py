@@ -39,7 +39,7 @@ def check_file(path: Path) -> None:
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder. Check the path.")
     if not path.is_file():
-        raise InputError(f"{path}: neither a file nor a folder. Give a video, a picture or a folder of pictures.")
+        raise InputError(f"{path}: not a file, but a folder or a device. Give the path of a file.")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes). Copy or export it again.")
 
@@ -148,9 +148,7 @@ def _pictures_in(folder: Path) -> list[Path]:
     """The folder's pictures in natural order; hidden files and files that are no pictures are left out."""
     files = [file for file in folder.iterdir() if is_picture(file) and not file.name.startswith(".")]
     if not files:
-        raise InputError(
-            f"{folder}: no picture in this folder. Put the frames there as {', '.join(PICTURE_SUFFIXES)}."
-        )
+        raise InputError(f"{folder}: no picture in this folder. Put the frames there as {', '.join(PICTURE_SUFFIXES)}.")
     return sorted(files, key=lambda file: _natural_key(file.name))
 
 

@@ -164,6 +164,12 @@ class TestColour:
         assert "alpha" in caplog.text
         assert "a.mov" in caplog.text
 
+    def test_interlacing_is_said(self, tmp_path, caplog):
+        path = encode(tmp_path / "a.mp4", numbered_frames(2), options={"qp": "0", "flags": "+ilme+ildct"})
+        with caplog.at_level(logging.WARNING):
+            open_clip(path)
+        assert "interlaced" in caplog.text
+
     def test_hdr_is_said(self, tmp_path, caplog):
         frame = yuv_frame(110, 128, 128)
         options = {"qp": "0", "x264-params": "transfer=smpte2084:colorprim=bt2020:colormatrix=bt2020nc"}

@@ -20,8 +20,6 @@ _FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 # AVColorSpace (ITU-T H.273 matrix coefficients) -> the scale filter's names. 0 is RGB, 2 unspecified.
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
-# AVColorRange -> the scale filter's names. 0 is unspecified.
-_RANGES = {1: "tv", 2: "pc"}
 
 BT709 = 1
 """H.273 code of BT.709 for matrix, primaries and transfer."""
@@ -48,21 +46,16 @@ class RgbReader:
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         """The upright frame as (H,W,3) uint8 RGB; alpha is dropped, more than 8 bits are reduced to 8.
 
-        An untagged range means limited for YUV and full for grey and the yuvj formats, as everywhere in FFmpeg.
+        The filter takes the range from the frame's tag; without one it means limited for YUV and full for grey and
+        the yuvj formats, as everywhere in FFmpeg.
         """
         matrix = color_matrix(int(frame.colorspace), frame.width, frame.height)
-        key = (frame.width, frame.height, frame.format.name, matrix, _RANGES.get(int(frame.color_range)))
+        key = (frame.width, frame.height, frame.format.name, matrix)
         if key != self._key:
-            self._graph, self._key = _reading_graph(*key), key
+            options = f"in_color_matrix={matrix}:out_range=pc:{_FLAGS}"
+            self._graph, self._key = _scale_graph(*key[:3], options, "rgb24"), key
         self._graph.push(frame)
         return upright(self._graph.pull().to_ndarray(), display_matrix(frame))
-
-
-def _reading_graph(width: int, height: int, pix_fmt: str, matrix: str, value_range: str | None) -> Graph:
-    options = f"in_color_matrix={matrix}:out_range=pc:{_FLAGS}"
-    if value_range is not None:
-        options += f":in_range={value_range}"
-    return _scale_graph(width, height, pix_fmt, options, "rgb24")
 
 
 class YuvWriter:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..pictures import PictureClip
+from ..pixels import MASK_THRESHOLD
 from .reader import VideoClip, open_clip
 
 
@@ -40,7 +41,7 @@ def read_mask(path: str | os.PathLike[str], count: int, width: int, height: int)
     path is a picture, a video or a folder of pictures with one frame (used for the whole clip) or exactly count
     frames, of any size. White means missing. Colour is reduced to its luma (BT.601 weights); the grey picture is
     resized to the frame (area average when shrinking, bilinear when growing) and only then thresholded, so that the
-    edge stays where it was: values of at least 0.5 are missing.
+    edge stays where it was: values of at least MASK_THRESHOLD (0.5) are missing.
 
     Raises InputError, naming both numbers, when the frame counts do not fit, and as `open_clip` does.
     """
@@ -60,4 +61,4 @@ def _binary(frame: np.ndarray, width: int, height: int) -> np.ndarray:
     if grey.shape != (height, width):
         shrinks = height < grey.shape[0] or width < grey.shape[1]
         grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return grey >= 127.5
+    return grey >= 255 * MASK_THRESHOLD

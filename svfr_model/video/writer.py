@@ -8,9 +8,10 @@ import math
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -20,6 +21,11 @@ from ..pictures import PictureClip, write_picture
 from .audio import AudioFeed
 from .convert import BT709, LIMITED_RANGE, YuvWriter
 from .reader import VideoClip
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +118,7 @@ class ClipWriter:
             raise
 
     @contextlib.contextmanager
-    def _own_errors(self):  # noqa: ANN202
+    def _own_errors(self) -> Iterator[None]:
         """What FFmpeg or the file system reports becomes an InputError that names the target."""
         import av
 
@@ -243,7 +249,7 @@ class _VideoSink:
         self._source = source
         self._crf = crf
         self._temporary = _temporary(path, path.absolute().parent)
-        self._output = None
+        self._output: OutputContainer | None = None
         self._audio: AudioFeed | None = None
 
     def open(self) -> None:
@@ -265,7 +271,7 @@ class _VideoSink:
         if self._source is not None and self._source.audio:
             self._audio = AudioFeed(self._source, self._output)
 
-    def _set_up(self, context) -> None:  # noqa: ANN001
+    def _set_up(self, context: VideoCodecContext) -> None:
         width, height = self._size
         context.width, context.height = width, height
         context.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
@@ -299,10 +305,8 @@ class _VideoSink:
             )
         return self._times[number]
 
-    def _mux(self, picture) -> None:  # noqa: ANN001
-        for packet in self._stream.encode(picture):
-            packet.duration = max(1, round(1 / (self._fps * self._time_base)))
-            self._output.mux(packet)
+    def _mux(self, picture: VideoFrame | None) -> None:
+        self._output.mux(self._stream.encode(picture))
 
     def finish(self) -> None:
         self._mux(None)

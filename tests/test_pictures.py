@@ -1,0 +1,241 @@
+"""Still pictures, folders of them, and masks."""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.video import encode, numbered_frames, yuv_frame
+
+from svfr_model.errors import InputError
+from svfr_model.video import PictureClip, open_clip, read_mask, read_picture
+
+RNG = np.random.default_rng(7)
+PICTURE = RNG.integers(0, 256, (33, 47, 3), dtype=np.uint8)
+
+
+def store(path, array, mode=None, **options):
+    path.parent.mkdir(exist_ok=True)
+    image = Image.fromarray(array)
+    (image.quantize(16) if mode == "P" else image).save(path, **options)
+    return path
+
+
+class TestReadPicture:
+    @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".TIFF", ".webp"])
+    def test_colour(self, tmp_path, suffix):
+        options = {"lossless": True} if suffix == ".webp" else {}
+        back = read_picture(store(tmp_path / f"a{suffix}", PICTURE, **options))
+        assert back.dtype == np.uint8
+        assert (back == PICTURE).all()
+
+    def test_string_path(self, tmp_path):
+        assert read_picture(str(store(tmp_path / "a.png", PICTURE))).shape == (33, 47, 3)
+
+    def test_jpeg(self, tmp_path):
+        flat = np.full((32, 32, 3), (200, 40, 60), np.uint8)
+        back = read_picture(store(tmp_path / "a.jpg", flat, quality=95))
+        assert np.abs(back.astype(int) - flat).max() <= 3
+
+    def test_grey(self, tmp_path):
+        back = read_picture(store(tmp_path / "a.png", PICTURE[:, :, 0]))
+        assert (back == PICTURE[:, :, :1]).all()
+
+    def test_one_bit(self, tmp_path):
+        back = read_picture(store(tmp_path / "a.png", PICTURE[:, :, 0] > 128))
+        assert (back == np.where(PICTURE[:, :, :1] > 128, 255, 0)).all()
+
+    def test_sixteen_bit_grey_is_rounded(self, tmp_path):
+        grey = np.array([[0, 128, 129, 257, 32768, 65535]], np.uint16)
+        back = read_picture(store(tmp_path / "a.png", grey))
+        assert back[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+        assert (back == back[:, :, :1]).all()
+
+    def test_sixteen_bit_colour(self, tmp_path):
+        import cv2
+
+        deep = RNG.integers(0, 65536, (5, 6, 3), dtype=np.uint16)
+        (tmp_path / "a.png").write_bytes(cv2.imencode(".png", deep[:, :, ::-1])[1].tobytes())
+        back = read_picture(tmp_path / "a.png")
+        assert np.abs(back - deep / 257).max() <= 1
+
+    def test_palette(self, tmp_path):
+        colours = np.array([(200, 40, 60), (0, 255, 10)], np.uint8)[RNG.integers(0, 2, (20, 20))]
+        path = store(tmp_path / "a.png", colours, "P")
+        assert Image.open(path).mode == "P"
+        assert (read_picture(path) == colours).all()
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+    def test_alpha_is_dropped_and_said_so(self, tmp_path, caplog, mode):
+        grey = np.full((4, 4, 3), 90, np.uint8)
+        if mode == "P":
+            path = store(tmp_path / "a.png", grey, "P", transparency=0)
+        else:
+            image = Image.fromarray(grey).convert(mode)
+            image.putalpha(0)
+            image.save(path := tmp_path / "a.png")
+        with caplog.at_level(logging.WARNING):
+            assert (read_picture(path) == grey).all()
+        assert "a.png" in caplog.text
+        assert "alpha" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("orientation", "turn"),
+        [
+            (1, lambda p: p),
+            (2, lambda p: p[:, ::-1]),
+            (3, lambda p: np.rot90(p, 2)),
+            (6, lambda p: np.rot90(p, -1)),
+            (8, lambda p: np.rot90(p, 1)),
+        ],
+    )
+    def test_exif_orientation(self, tmp_path, orientation, turn):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = store(tmp_path / "a.png", PICTURE, exif=exif)
+        expected = turn(PICTURE)
+        assert (read_picture(path) == expected).all()
+        clip = open_clip(path)
+        assert (clip.height, clip.width) == expected.shape[:2]
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(InputError, match=r"a\.png: there is no such file"):
+            read_picture(tmp_path / "a.png")
+
+    def test_empty(self, tmp_path):
+        (tmp_path / "a.png").touch()
+        with pytest.raises(InputError, match=r"a\.png: the file is empty"):
+            read_picture(tmp_path / "a.png")
+
+    def test_folder(self, tmp_path):
+        with pytest.raises(InputError, match="not a file"):
+            read_picture(tmp_path)
+
+    @pytest.mark.parametrize("length", [20, 700])
+    def test_cut_short(self, tmp_path, length):
+        path = store(tmp_path / "a.png", PICTURE)
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(InputError, match=r"a\.png: not a picture that can be read"):
+            read_picture(path)
+
+    def test_something_else(self, tmp_path):
+        (tmp_path / "a.png").write_text("no picture")
+        with pytest.raises(InputError, match=r"a\.png: not a picture"):
+            open_clip(tmp_path / "a.png")
+
+    def test_floating_point(self, tmp_path):
+        path = store(tmp_path / "a.tif", PICTURE[:, :, 0].astype(np.float32))
+        with pytest.raises(InputError, match="floating-point"):
+            read_picture(path)
+
+
+class TestPictureClip:
+    def test_single_picture(self, tmp_path):
+        clip = open_clip(store(tmp_path / "a.png", PICTURE))
+        assert isinstance(clip, PictureClip)
+        assert (clip.fps, clip.width, clip.height, len(clip), clip.audio) == (25, 47, 33, 1, False)
+        assert [f.tobytes() for f in clip] == [f.tobytes() for f in clip] == [PICTURE.tobytes()]
+
+    def test_folder_in_natural_order(self, tmp_path):
+        names = ["f1.png", "f2.png", "F9.png", "f10.png", "f010b.png", "g.PNG"]
+        for number, name in enumerate(names):
+            store(tmp_path / name, np.full((4, 6, 3), number, np.uint8))
+        (tmp_path / "notes.txt").write_text("not a frame")
+        (tmp_path / "._f1.png").write_text("left by a Mac")
+        clip = open_clip(tmp_path)
+        assert [int(frame[0, 0, 0]) for frame in clip] == list(range(6))
+        assert (len(clip), clip.width, clip.height) == (6, 6, 4)
+        assert clip.timestamps[5] == Fraction(5, 25)
+
+    def test_names_of_unusual_digits(self, tmp_path):
+        for name in ("a².png", "a1.png", "1.png"):
+            store(tmp_path / name, PICTURE)
+        assert len(open_clip(tmp_path)) == 3
+
+    def test_one_frame_is_read_at_a_time(self, tmp_path):
+        for number in range(3):
+            store(tmp_path / f"{number}.png", PICTURE)
+        walk = iter(open_clip(tmp_path))
+        next(walk)
+        (tmp_path / "1.png").write_bytes(b"now broken")
+        with pytest.raises(InputError, match=r"1\.png"):
+            next(walk)
+
+    def test_empty_folder(self, tmp_path):
+        with pytest.raises(InputError, match="no picture in this folder"):
+            open_clip(tmp_path)
+
+    def test_sizes_that_differ(self, tmp_path):
+        store(tmp_path / "1.png", PICTURE)
+        store(tmp_path / "2.png", PICTURE[:30])
+        with pytest.raises(InputError, match=r"2\.png: 47x30 .* 1\.png .* 47x33"):
+            open_clip(tmp_path)
+
+
+class TestMasks:
+    def test_one_picture_serves_every_frame(self, tmp_path):
+        grey = np.zeros((48, 64), np.uint8)
+        grey[10:20, 30:50] = 255
+        masks = read_mask(store(tmp_path / "m.png", grey), 5, 64, 48)
+        assert (len(masks), masks.width, masks.height) == (5, 64, 48)
+        for _ in range(2):
+            walked = list(masks)
+            assert len(walked) == 5
+            assert all(mask.dtype == bool and (mask == (grey > 0)).all() for mask in walked)
+
+    def test_soft_values_from_one_half_are_missing(self, tmp_path):
+        grey = np.array([[0, 1, 127, 128, 254, 255]], np.uint8)
+        (mask,) = read_mask(store(tmp_path / "m.png", grey), 1, 6, 1)
+        assert mask[0].tolist() == [False, False, False, True, True, True]
+
+    def test_colour_counts_by_luma(self, tmp_path):
+        colours = np.array([[(255, 255, 255), (0, 255, 0), (255, 0, 0), (0, 0, 255), (255, 255, 0)]], np.uint8)
+        (mask,) = read_mask(store(tmp_path / "m.png", colours), 1, 5, 1)
+        assert mask[0].tolist() == [True, True, False, False, True]
+
+    @pytest.mark.parametrize("size", [(128, 96), (32, 24), (97, 31)])
+    def test_any_size(self, tmp_path, size):
+        grey = np.zeros((48, 64), np.uint8)
+        grey[12:36, 16:48] = 255  # a quarter in from every side
+        (mask,) = read_mask(store(tmp_path / "m.png", grey), 1, *size)
+        width, height = size
+        assert mask.shape == (height, width)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert abs(rows[0] - height / 4) <= 1
+        assert abs(rows[-1] + 1 - 3 * height / 4) <= 1
+        assert abs(columns[0] - width / 4) <= 1
+        assert abs(columns[-1] + 1 - 3 * width / 4) <= 1
+        assert abs(mask.mean() - 0.25) < 0.02
+
+    @pytest.mark.parametrize("shift", [0, 1, 2, 3])
+    def test_shrinking_takes_the_majority(self, tmp_path, shift):
+        block = np.full((4, 4), 255, np.uint8)  # 12 of 16 are white, wherever the black ones lie
+        block[:2, :2] = 0
+        block = np.roll(block, (shift, shift), (0, 1))
+        (mask,) = read_mask(store(tmp_path / "m.png", np.tile(block, (6, 8))), 1, 8, 6)
+        assert mask.all()
+        (mask,) = read_mask(store(tmp_path / "n.png", np.tile(255 - block, (6, 8))), 1, 8, 6)
+        assert not mask.any()
+
+    def test_video(self, tmp_path):
+        frames = [yuv_frame(235 if number % 3 == 0 else 16, 128, 128) for number in range(7)]
+        masks = read_mask(encode(tmp_path / "m.mp4", frames), 7, 64, 48)
+        assert [mask.all() for mask in masks] == [number % 3 == 0 for number in range(7)]
+        assert [mask.any() for mask in masks] == [number % 3 == 0 for number in range(7)]
+
+    def test_folder(self, tmp_path):
+        for number in range(3):
+            store(tmp_path / "m" / f"{number}.png", np.full((8, 8), 255 * (number == 1), np.uint8))
+        assert [mask.all() for mask in read_mask(tmp_path / "m", 3, 16, 16)] == [False, True, False]
+
+    def test_frame_counts_that_do_not_fit(self, tmp_path):
+        path = encode(tmp_path / "m.mp4", numbered_frames(7))
+        with pytest.raises(InputError, match=r"m\.mp4: the mask has 7 frames, the clip 9"):
+            read_mask(path, 9, 64, 48)
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(InputError, match=r"m\.png: there is no such file"):
+            read_mask(tmp_path / "m.png", 9, 64, 48)
