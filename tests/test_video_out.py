@@ -117,9 +117,7 @@ class TestTimes:
         assert clip.fps == fps
         assert len(clip) == 30
         tick = clip.time_base
-        assert max(abs(time - k / fps) for k, time in enumerate(clip.timestamps)) <= (
-            tick if suffix == ".mkv" else 0
-        )
+        assert max(abs(time - k / fps) for k, time in enumerate(clip.timestamps)) <= (tick if suffix == ".mkv" else 0)
         assert abs(stream_facts(path)["seconds"] - 30 / fps) < 0.002
 
     @pytest.mark.parametrize("suffix", VIDEOS)
@@ -189,9 +187,7 @@ class TestSound:
         ],
     )
     def test_copied_bit_for_bit(self, tmp_path, source_suffix, codec, suffix):
-        path = encode(
-            tmp_path / f"in{source_suffix}", numbered_frames(25), audio={"codec": codec, "layout": "mono"}
-        )
+        path = encode(tmp_path / f"in{source_suffix}", numbered_frames(25), audio={"codec": codec, "layout": "mono"})
         source = open_clip(path)
         assert source.audio
         write_clip(tmp_path / f"out{suffix}", source, source=source)

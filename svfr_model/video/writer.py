@@ -131,9 +131,7 @@ class ClipWriter:
             ) from error
 
 
-def write_clip(
-    path: str | os.PathLike[str], clip: Clip, *, source: Clip | None = None, crf: int = DEFAULT_CRF
-) -> None:
+def write_clip(path: str | os.PathLike[str], clip: Clip, *, source: Clip | None = None, crf: int = DEFAULT_CRF) -> None:
     """Write a whole clip at its own rate; see `ClipWriter`."""
     with ClipWriter(path, clip.fps, (clip.width, clip.height), source=source, crf=crf) as writer:
         for frame in clip:
@@ -240,9 +238,7 @@ class _PictureSink:
 class _VideoSink:
     """H.264 in MP4, MOV or Matroska, with the source's sound."""
 
-    def __init__(
-        self, path: Path, fps: Fraction, size: tuple[int, int], source: VideoClip | None, crf: int
-    ) -> None:
+    def __init__(self, path: Path, fps: Fraction, size: tuple[int, int], source: VideoClip | None, crf: int) -> None:
         self._path = path
         self._fps = Fraction(fps)
         self._size = size
