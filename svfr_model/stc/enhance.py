@@ -1,0 +1,314 @@
+"""BFVR-STC over clips of any length and frame size: windows, cross-fades, shots, and the way back to the frames.
+
+The published scripts run the first 24 frames only. Here a shot is cut into overlapping windows of 24 frames, which is
+what the networks were trained on, and because the network's temporal tokens depend on the length of what it sees, a
+shorter shot is filled up by repeating its last frame. Held at any time: the uint8 frames of about one window, and one
+window inside the network.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..progress import Callback, report
+from ..windows import triangle_weights
+from .frames import Framing, FramingMode, low_frequency_change, stretch, to_network, to_pixels
+from .motion import MotionMeter
+from .network import TaskName
+
+log = logging.getLogger(__name__)
+
+FACE_MARGIN = 0.15
+"""Margin per side, in parts of the face box, of the crops the restorer was trained on: the box times 1.3 in all.
+
+The training data took the union of the boxes over the clip, unrolled; its boxes came from another detector than ours.
+"""
+
+WINDOW = 24
+"""Frames the published networks were trained on."""
+
+Spans = Sequence[tuple[int, int]]
+"""(first, last + 1) of every shot, in order and without gaps; the first starts at frame 0."""
+
+
+class Network(Protocol):
+    """What is needed of a network; see `svfr_model.stc.network.CodeFormer3D`."""
+
+    task: TaskName
+    img_size: int
+
+    @property
+    def temporal_stride(self) -> int:
+        """Windows start and end at multiples of this."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its input must lie."""
+        ...
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(1,3,T,S,S) in 0..1 to a tuple whose first member is the result, of the same shape."""
+        ...
+
+
+@dataclass(frozen=True)
+class EnhanceOptions:
+    """How a clip is enhanced.
+
+    window: frames the network sees together; another number than the 24 of its training changes the result. overlap:
+    frames that neighbouring windows share and that are faded between. Both are multiples of the network's temporal
+    stride, 2. stretch: bring the whole clip's smallest and largest value to black and white, as the reference does for
+    viewing; it shifts brightness and contrast, and runs the network twice, once for the two values, so that no float
+    frames are kept. framing: of whole frames, see `Framing`; "squash" is the reference's. low_frequency: when
+    de-flickering whole frames, add only the smooth part of the change to the original frame, which keeps its detail;
+    off, the network's own picture is enlarged to the frame's size. Fine flicker is removed only with it off.
+    """
+
+    window: int = WINDOW
+    overlap: int = 8
+    stretch: bool = False
+    framing: FramingMode = "letterbox"
+    low_frequency: bool = True
+
+
+@dataclass(frozen=True)
+class Window:
+    """One run of the network over a shot: its first frame, and the share of each frame in the blend."""
+
+    first: int
+    shares: tuple[float, ...]
+
+    @property
+    def last(self) -> int:
+        """One after the last frame of the shot that is in the window; what the window lacks then is repetition."""
+        return self.first + len(self.shares)
+
+
+def plan_windows(count: int, length: int, overlap: int, stride: int) -> list[Window]:
+    """The windows of a shot of count frames; the shares of each frame add up to 1.
+
+    Windows start at multiples of the temporal stride, length - overlap frames apart. The last one is moved back as far
+    as the shot allows, so that it repeats fewer than stride frames where the shot is longer than a window.
+
+    Raises InputError for a length or overlap that is no multiple of the stride, or an overlap that leaves no progress.
+    """
+    if length < stride or length % stride or overlap % stride or not 0 <= overlap < length:
+        raise InputError(
+            f"A window of {length} frames with an overlap of {overlap} does not fit this network: both must be "
+            f"multiples of {stride}, and the overlap smaller than the window."
+        )
+    final = max(0, -(-(count - length) // stride) * stride)
+    starts = [*range(0, final, length - overlap), final]
+    weights = triangle_weights(length)
+    totals = [0.0] * count
+    for start in starts:
+        for frame, weight in zip(range(start, count), weights, strict=False):
+            totals[frame] += weight
+    return [
+        Window(
+            start,
+            tuple(weight / totals[frame] for frame, weight in zip(range(start, count), weights, strict=False)),
+        )
+        for start in starts
+    ]
+
+
+def run_windows(
+    network: Network,
+    pictures: Iterator[Tensor],
+    spans: Spans,
+    options: EnhanceOptions,
+    *,
+    stage: str = "enhance",
+    callback: Callback | None = None,
+) -> Iterator[Tensor]:
+    """The network's result for each picture, (3,S,S) float32 in 0..1 on the CPU, in order, blended where windows meet.
+
+    pictures: (3,S,S) uint8, as many as the spans say. No window reaches from one span into the next. stage and
+    callback: one unit of progress is one window.
+
+    Raises InputError where spans and pictures do not agree.
+    """
+    _check_spans(spans)
+    sizes = [last - first for first, last in spans]
+    plans = {size: plan_windows(size, options.window, options.overlap, network.temporal_stride) for size in set(sizes)}
+    total, done = sum(len(plans[size]) for size in sizes), 0
+    for size, (first, _) in zip(sizes, spans, strict=True):
+        held: deque[Tensor] = deque()  # the window's pictures
+        sums: deque[Tensor] = deque()  # its results, blended so far
+        for window, following in itertools.zip_longest(plans[size], plans[size][1:]):
+            held.extend(itertools.islice(pictures, len(window.shares) - len(held)))
+            if len(held) < len(window.shares):
+                end = first + window.first + len(held)
+                raise InputError(f"The clip ended after {end} frames, but its shots reach to {spans[-1][1]}.")
+            for index, result in enumerate(_run(network, held, options.window)):
+                part = result * window.shares[index]
+                if index < len(sums):
+                    sums[index] += part
+                else:
+                    sums.append(part)
+            done += 1
+            report(callback, stage, done, total)
+            for _ in range(following.first - window.first if following else len(sums)):
+                held.popleft()
+                yield sums.popleft()
+    if next(pictures, None) is not None:
+        raise InputError(f"The clip has more frames than the {spans[-1][1]} of its shots: give the spans of all of it.")
+
+
+def _check_spans(spans: Spans) -> None:
+    edges = [0, *(last for _, last in spans)]
+    if len(edges) == 1 or edges[-1] == 0:
+        raise InputError("The clip has no frames: BFVR-STC needs at least one.")
+    if [first for first, _ in spans] != edges[:-1] or any(first >= last for first, last in spans):
+        raise InputError(
+            f"Shots must follow each other without gaps from frame 0 on, each of a frame or more: {spans}."
+        )
+
+
+def _run(network: Network, pictures: Iterable[Tensor], length: int) -> Tensor:
+    """The result (n,3,S,S) of n pictures (3,S,S) uint8, the last one repeated up to the window's length."""
+    given = torch.stack(list(pictures))
+    count = len(given)
+    window = torch.cat([given, given[-1:].expand(length - count, -1, -1, -1)])
+    result = network(to_network(window, network.device))[0]
+    return result[0, :, :count].permute(1, 0, 2, 3).float().cpu()  # 1CTHW -> TCHW
+
+
+def enhance_crops(
+    network: Network,
+    crops: Tensor,
+    options: EnhanceOptions | None = None,
+    *,
+    motion: MotionMeter | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Enhance the crops of one track through one shot, in place.
+
+    crops: (n,3,S,S) uint8, S being the network's img_size (512), cut with FACE_MARGIN and without roll; the same
+    tensor is returned. motion: a meter to fill, for those who want its number; the intensity is logged anyway, as a
+    warning where it is high. An exception from callback leaves the crops partly done.
+
+    Raises InputError for crops of another shape or type, or for none at all.
+    """
+    options = options or EnhanceOptions()
+    if crops.ndim != 4 or crops.shape[1:] != (3, network.img_size, network.img_size) or crops.dtype != torch.uint8:
+        raise InputError(
+            f"Crops must be a (n,3,{network.img_size},{network.img_size}) uint8 tensor, "
+            f"not {tuple(crops.shape)} {crops.dtype}: crop the faces at that size."
+        )
+    spans = [(0, len(crops))]
+    meter = motion or _meter(network)
+    bounds = None
+    if options.stretch:
+        passed = run_windows(network, iter(crops), spans, options, stage="measure", callback=callback)
+        bounds = _bounds(passed)
+    for index, values in enumerate(run_windows(network, iter(crops), spans, options, callback=callback)):
+        meter.add(crops[index].permute(1, 2, 0).contiguous().numpy())  # CHW -> HWC
+        crops[index] = to_pixels(_stretched(values, bounds))
+    meter.tell()
+    return crops
+
+
+def enhance_whole(
+    frames: Iterable[np.ndarray],
+    network: Network,
+    spans: Spans,
+    options: EnhanceOptions | None = None,
+    *,
+    motion: MotionMeter | None = None,
+    callback: Callback | None = None,
+) -> Iterator[np.ndarray]:
+    """Enhance whole frames; yields one (H,W,3) uint8 frame per frame, of the frames' own size.
+
+    frames: (H,W,3) uint8 RGB, all of one size, at least 64 pixels on a side. spans: of every shot. motion and callback
+    as in `enhance_crops`. Each frame passes through the network's img_size (512): what is finer is lost, unless a
+    de-flickering network's change alone is added to the frame (`EnhanceOptions.low_frequency`).
+
+    Raises InputError for frames of other types or sizes, for spans that are not the clip's, and for a stretch over
+    frames that can be walked through only once.
+    """
+    options = options or EnhanceOptions()
+    meter = motion or _meter(network)
+    bounds = None
+    if options.stretch:
+        if iter(frames) is frames:
+            raise InputError(
+                "The stretch over a whole clip needs its frames twice, but these can be walked through once only: "
+                "give a clip or a list, or switch the stretch off."
+            )
+        bounds = _bounds(
+            torch.from_numpy(framing.cut(picture))
+            for framing, _, picture in _walk(frames, network, spans, options, stage="measure", callback=callback)
+        )
+    for framing, frame, picture in _walk(frames, network, spans, options, meter=meter, callback=callback):
+        result = _stretched(torch.from_numpy(framing.cut(picture)), bounds).numpy()
+        if options.low_frequency and network.task != "bfr":
+            before = framing.fit(frame).astype(np.float32) / 255
+            change = framing.unfit(low_frequency_change(before, result))
+            result = frame.astype(np.float32) / 255 + change
+        else:
+            result = framing.unfit(result)
+        yield to_pixels(torch.from_numpy(result)).numpy()
+    meter.tell()
+
+
+def _walk(
+    frames: Iterable[np.ndarray],
+    network: Network,
+    spans: Spans,
+    options: EnhanceOptions,
+    *,
+    meter: MotionMeter | None = None,
+    stage: str = "enhance",
+    callback: Callback | None = None,
+) -> Iterator[tuple[Framing, np.ndarray, np.ndarray]]:
+    """For every frame: how it lies in the network's picture, the frame, and the resulting picture (S,S,3) float32."""
+    waiting: deque[tuple[Framing, np.ndarray]] = deque()
+    starts = {first for first, _ in spans}
+
+    def pictures() -> Iterator[Tensor]:
+        framing = None
+        for index, frame in enumerate(frames):
+            framing = framing or Framing(*frame.shape[:2], network.img_size, options.framing)
+            fitted = framing.fit(frame)
+            if meter is not None:
+                if index in starts:
+                    meter.cut()
+                meter.add(fitted)
+            waiting.append((framing, frame))
+            yield torch.from_numpy(framing.pad(fitted)).permute(2, 0, 1)  # HWC -> CHW
+
+    for values in run_windows(network, pictures(), spans, options, stage=stage, callback=callback):
+        yield *waiting.popleft(), values.permute(1, 2, 0).numpy()  # CHW -> HWC
+
+
+def _meter(network: Network) -> MotionMeter:
+    return MotionMeter(level=network.task == "deflicker")
+
+
+def _bounds(results: Iterable[Tensor]) -> tuple[Tensor, Tensor] | None:
+    """The smallest and the largest value of all results, or None where they are the same."""
+    low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
+    for result in results:
+        smallest, largest = result.aminmax()
+        low, high = torch.minimum(low, smallest), torch.maximum(high, largest)
+    if low == high:
+        log.warning("The whole clip has one single value: it is not stretched.")
+        return None
+    return low, high
+
+
+def _stretched(values: Tensor, bounds: tuple[Tensor, Tensor] | None) -> Tensor:
+    return values if bounds is None else stretch(values, *bounds)

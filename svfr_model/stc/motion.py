@@ -1,0 +1,66 @@
+"""How fast a clip moves: BFVR-STC blurs very dynamic footage, so its user should know."""
+
+from __future__ import annotations
+
+import logging
+
+import cv2
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+CHANGED = 25
+"""Difference of grey values, of 255, from which a pixel counts as changed. The paper binarises without saying where."""
+
+FAST = 0.25
+"""Mean share of changed pixels from which a clip is called fast: chosen by us, not from the paper."""
+
+
+class MotionMeter:
+    """Motion intensity of one clip or track: the changed pixels between binarised grey neighbours, summed.
+
+    The measure of the BFVR-STC paper's data cleaning (spec/training.md). level: bring each frame to its neighbour's
+    mean brightness first, so that brightness flicker is not taken for motion. The meter sees frames at the network's
+    size.
+    """
+
+    def __init__(self, *, level: bool = False) -> None:
+        self.level = level
+        self.changed = 0
+        self.compared = 0
+        self._before: np.ndarray | None = None
+
+    def add(self, frame: np.ndarray) -> None:
+        """Take the next frame, (h,w,3) uint8 RGB."""
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        if self._before is not None:
+            gain = self._before.mean() / max(float(grey.mean()), 1.0) if self.level else 1.0
+            self.changed += int(np.count_nonzero(np.abs(grey * gain - self._before) > CHANGED))
+            self.compared += grey.size
+        self._before = grey
+
+    def cut(self) -> None:
+        """Forget the last frame: the next one belongs to another shot."""
+        self._before = None
+
+    @property
+    def intensity(self) -> float:
+        """Mean share of changed pixels between neighbouring frames, 0..1; 0 for a clip of one frame."""
+        return self.changed / self.compared if self.compared else 0.0
+
+    @property
+    def fast(self) -> bool:
+        """Whether blur is to be expected."""
+        return self.intensity > FAST
+
+    def tell(self) -> None:
+        """Log the intensity, as a warning where it is high."""
+        text = "Motion intensity: %d changed pixels, %.1f%% of a frame from each frame to the next."
+        if self.fast:
+            log.warning(
+                text + " BFVR-STC blurs motion this fast: check the result, or restore this clip with SVFR.",
+                self.changed,
+                100 * self.intensity,
+            )
+        else:
+            log.info(text, self.changed, 100 * self.intensity)

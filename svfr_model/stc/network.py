@@ -1,0 +1,396 @@
+"""BFVR-STC's networks: a clip to codes of two codebooks and back (spec/stc.md, sections 3 to 7).
+
+Written from our specification of the published inference; where the shipped code departs from the paper, the shipped
+code is followed, because the published weights were trained with it, and a comment says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from .blocks import (
+    GROUPS,
+    Conv,
+    DownSpace,
+    DownSpaceTime,
+    Residual,
+    SpaceTimeAttention,
+    TemporalAttention,
+    TransformerLayer,
+    Up,
+    group_norm,
+)
+
+TaskName: TypeAlias = Literal["bfr", "deflicker", "deflicker_sd"]
+TASKS: tuple[TaskName, ...] = get_args(TaskName)
+"""Blind restoration, removal of brightness flicker, removal of the pixel flicker of frame-by-frame diffusion."""
+
+
+class Transformers(NamedTuple):
+    """The size of both code transformers of a task."""
+
+    heads: int
+    layers: int
+
+
+PUBLISHED: Mapping[TaskName, Transformers] = MappingProxyType(
+    {"bfr": Transformers(2, 9), "deflicker": Transformers(4, 6), "deflicker_sd": Transformers(4, 6)}
+)
+"""What the published checkpoint of each task was trained with. Heads change no tensor's shape: they cannot be read
+off a checkpoint, and a wrong number would load and compute something else."""
+
+NOMINAL_SIZE = 256
+"""The side that attn_resolutions count down from, whatever img_size is: as shipped."""
+
+FUSION_CHANNELS = MappingProxyType({"32": 256, "64": 256, "128": 128, "256": 128, "512": 64})
+"""Channels of the unused fusion layers by the names in connect_list."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The shape of an autoencoder; the defaults are the published one. The keywords of `build_network` say more."""
+
+    nf: int = 32
+    ch_mult: tuple[int, ...] = (1, 2, 4, 8)
+    res_blocks: int = 2
+    attn_resolutions: tuple[int, ...] = (32,)
+    emb_dim: int = 256
+    codebook_size: int = 1024
+
+    def __post_init__(self) -> None:
+        widths = [self.nf * factor for factor in self.ch_mult]
+        if not widths or any(width < 1 or width % GROUPS for width in widths):
+            raise InputError(
+                f"The channels of every level must be a multiple of {GROUPS}: nf times ch_mult is {widths}."
+            )
+        if self.emb_dim < 1 or self.emb_dim % GROUPS:
+            raise InputError(f"emb_dim must be a multiple of {GROUPS}, not {self.emb_dim}.")
+        if self.codebook_size < 1 or self.res_blocks < 1:
+            raise InputError(f"No network has {self.codebook_size} codes and {self.res_blocks} blocks per level.")
+
+    @property
+    def levels(self) -> int:
+        """Resolutions the autoencoder works at; each but the first halves the side."""
+        return len(self.ch_mult)
+
+    @property
+    def lowest(self) -> int:
+        """Nominal side of the last level."""
+        return NOMINAL_SIZE // 2 ** (self.levels - 1)
+
+    @property
+    def temporal_stride(self) -> int:
+        """Frames per latent frame: 2 at full size."""
+        return 2 ** sum(self.scales_time(level) for level in range(self.levels - 1))
+
+    def scales_time(self, level: int) -> bool:
+        """Whether the change of side at a level (0 is the first) changes the number of frames as well."""
+        return level not in (self.levels - 2, self.levels - 3)
+
+
+class Blocks(nn.Module):
+    """Layers run one after the other, under the published name `blocks`."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Through all layers; the first makes a new tensor, so the input stays whole."""
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def encoder(sizes: Sizes) -> Blocks:
+    """(1,3,T,H,W) in 0..1 to the latent (1,emb_dim,T',h,w) (spec section 3)."""
+    blocks: list[nn.Module] = [Conv(3, sizes.nf)]
+    width, side = sizes.nf, NOMINAL_SIZE
+    for level, factor in enumerate(sizes.ch_mult):
+        blocks += _level(width, sizes.nf * factor, side, sizes)
+        width = sizes.nf * factor
+        if level < sizes.levels - 1:
+            blocks.append(DownSpaceTime(width) if sizes.scales_time(level) else DownSpace(width))
+            side //= 2
+    # As shipped, no activation stands between the norm and the last convolution.
+    return Blocks([*blocks, *_middle(width), group_norm(width), Conv(width, sizes.emb_dim)])
+
+
+def generator(sizes: Sizes) -> Blocks:
+    """The latent (1,emb_dim,T',h,w) to the clip before its sigmoid, (1,3,T,H,W) (spec section 6).
+
+    As shipped, upsampling follows every level but the first one visited, so the two lowest levels run at the latent's
+    side, both with attention, and no residual block runs at full size.
+    """
+    width, side = sizes.nf * sizes.ch_mult[-1], sizes.lowest
+    blocks: list[nn.Module] = [Conv(sizes.emb_dim, width), *_middle(width)]
+    for level in reversed(range(sizes.levels)):
+        blocks += _level(width, sizes.nf * sizes.ch_mult[level], side, sizes)
+        width = sizes.nf * sizes.ch_mult[level]
+        if level < sizes.levels - 1:
+            blocks.append(Up(width, time=sizes.scales_time(level)))
+            side *= 2
+    return Blocks([*blocks, group_norm(width), Conv(width, 3)])
+
+
+def _level(width: int, out_width: int, side: int, sizes: Sizes) -> list[nn.Module]:
+    blocks: list[nn.Module] = []
+    for index in range(sizes.res_blocks):
+        blocks.append(Residual(out_width if index else width, out_width))
+        if side in sizes.attn_resolutions:
+            blocks.append(SpaceTimeAttention(out_width))
+    return blocks
+
+
+def _middle(width: int) -> list[nn.Module]:
+    return [Residual(width, width), SpaceTimeAttention(width), Residual(width, width)]
+
+
+class Codebooks(nn.Module):
+    """The spatial and the temporal codebook, and the temporal attention that the latter is looked up with."""
+
+    def __init__(self, codes: int, channels: int) -> None:
+        super().__init__()
+        self.embedding_s = nn.Embedding(codes, channels)
+        self.embedding_t = nn.Embedding(codes, channels)
+        self.SA = TemporalAttention(channels)
+
+    def forward(self, codes_s: Tensor, codes_t: Tensor, shape: torch.Size) -> Tensor:
+        """Codes (T',h*w) of each book to the quantised latent of shape (1,c,T',h,w): the sum of both entries."""
+        entries = self.embedding_t(codes_t) + self.embedding_s(codes_s)
+        return entries.permute(2, 0, 1).reshape(shape)  # (T',h*w,c) -> (1,c,T',h,w)
+
+
+class VQAutoEncoder3D(nn.Module):
+    """The stage-1 network: a clip to the nearest entries of both codebooks and back (spec section 7).
+
+    It reconstructs; the published training used it to make its target codes. Any height and width that survive the
+    halvings will do. For inference: no gradients.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.encoder = encoder(sizes)
+        self.quantize = Codebooks(sizes.codebook_size, sizes.emb_dim)
+        self.generator = generator(sizes)
+
+    @property
+    def temporal_stride(self) -> int:
+        """Frames per latent frame; a clip of a number of frames that is no multiple of it loses the rest."""
+        return self.sizes.temporal_stride
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return self.quantize.embedding_s.weight.device
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(1,3,T,H,W) in 0..1 to the latent (1,c,T',h,w). Raises InputError for another shape or too few frames."""
+        if x.ndim != 5 or x.shape[:2] != (1, 3) or x.shape[2] < self.temporal_stride:
+            raise InputError(
+                f"The network takes one clip of at least {self.temporal_stride} frames, (1,3,T,H,W), "
+                f"not {tuple(x.shape)}: run clips one by one and repeat the frame of a single picture."
+            )
+        return self.encoder(x)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """The quantised latent (1,c,T',h,w) to the clip (1,3,T,H,W) in 0..1."""
+        return torch.sigmoid_(self.generator(latent))
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+        """Reconstruct a clip (1,3,T,H,W) in 0..1.
+
+        Returns the clip (1,3,T,H,W), the codebook loss, 0.1 times the regulariser of the codes' use, and
+        min_encoding_indices_s and _t (T',h*w) with perplexity_s and _t.
+        """
+        z = self.encode(x)
+        steps = torch.diff(z, dim=2, prepend=z[:, :, :1])
+        book_s, book_t = self.quantize.embedding_s.weight, self.quantize.embedding_t.weight
+        codes_s, spread_s = _nearest(z, book_s)
+        codes_t, spread_t = _nearest(self.quantize.SA(z) + steps, book_t)
+        quantised = self.quantize(codes_s, codes_t, z.shape)
+        loss = 1.25 * F.mse_loss(quantised, z)  # codebook and commitment term, equal without gradients
+        stats = {
+            "min_encoding_indices_s": codes_s,
+            "min_encoding_indices_t": codes_t,
+            "perplexity_s": _perplexity(codes_s, len(book_s)),
+            "perplexity_t": _perplexity(codes_t, len(book_t)),
+        }
+        # The straight-through estimator's sum, which rounds differently from the quantised latent alone.
+        return self.decode(z + (quantised - z)), loss, 0.1 * (spread_s + spread_t), stats
+
+
+def _nearest(latent: Tensor, book: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes (T',h*w) nearest to a latent (1,c,T',h,w), and the divergence of the codes' mean use from uniform."""
+    frames = latent.shape[2]
+    places = latent[0].permute(1, 2, 3, 0).flatten(0, 2)  # (1,c,T',h,w) -> (T'*h*w,c)
+    distances = places.square().sum(1, keepdim=True) + book.square().sum(1) - 2 * places @ book.T
+    inverse = 1 / distances
+    use = (inverse / inverse.sum(1, keepdim=True)).mean(0)
+    uniform = 1 / len(use)
+    spread = (uniform * (math.log(uniform) - F.log_softmax(use, 0))).mean()
+    return distances.argmin(1).view(frames, -1), spread
+
+
+def _perplexity(codes: Tensor, count: int) -> Tensor:
+    share = torch.bincount(codes.flatten(), minlength=count).float() / codes.numel()
+    return torch.exp(-(share * torch.log(share + 1e-10)).sum())
+
+
+class CodeFormer3D(VQAutoEncoder3D):
+    """The restorer: both codes of every latent position are predicted by transformers (spec section 5)."""
+
+    def __init__(self, sizes: Sizes, *, img_size: int, n_head: int, n_layers: int, connect_list: Sequence[str]) -> None:
+        super().__init__(sizes)
+        self.img_size = img_size
+        width = sizes.emb_dim
+        places = (img_size // 2 ** (sizes.levels - 1)) ** 2
+        self.position_emb_s = nn.Parameter(torch.zeros(places, width))
+        self.position_emb_t = nn.Parameter(torch.zeros(places, width))
+        # For strict loading only: the shipped forward pass never applies these two.
+        self.s_feat_emb = nn.Linear(width, width)
+        self.t_feat_emb = nn.Linear(width, width)
+        self.s_ft_layers = nn.ModuleList(TransformerLayer(width, n_head) for _ in range(n_layers))
+        self.t_ft_layers = nn.ModuleList(TransformerLayer(width, n_head) for _ in range(n_layers))
+        self.s_idx_pred_layer, self.t_idx_pred_layer = (
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sizes.codebook_size, bias=False)) for _ in range(2)
+        )
+        # For strict loading only: the video model has no fidelity control, and these layers are never called.
+        self.fuse_convs_dict = nn.ModuleDict({name: _Fusion(FUSION_CHANNELS[name]) for name in connect_list})
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Restore a clip (1,3,T,img_size,img_size), RGB float32 in 0..1, of two frames or more.
+
+        Returns (output, logits_s, logits_t, latent): output (1,3,2T',img_size,img_size) in 0..1 with T' = T//2, so an
+        odd T loses a frame; logits (T',h*w,codes); latent (1,c,T',h,w). Clips of 24 frames are what the published
+        networks were trained on: the temporal tokens depend on the clip's length (spec section 13, Q1).
+
+        Raises InputError for another size or for more than one clip, which the shipped code would mix (Q6).
+        """
+        if x.shape[-2:] != (self.img_size, self.img_size):
+            raise InputError(
+                f"This network takes frames of {self.img_size}x{self.img_size} (its position embedding has that "
+                f"size), not {tuple(x.shape)}: resize or crop the frames first."
+            )
+        z = self.encode(x)
+        logits_s = self.predict_s(z)
+        logits_t = self.predict_t(self.temporal_tokens(z))
+        quantised = self.quantize(logits_s.argmax(2), logits_t.argmax(2), z.shape)
+        return self.decode(quantised), logits_s, logits_t, z
+
+    def predict_s(self, z: Tensor) -> Tensor:
+        """The latent (1,c,T',h,w) to logits (T',h*w,codes) of the spatial codes."""
+        tokens = z[0].flatten(2).permute(1, 2, 0)  # (c,T',h*w) -> (T',h*w,c)
+        # As shipped, each latent frame is a sequence of its own; the paper describes one over space and time.
+        for layer in self.s_ft_layers:
+            tokens = layer(tokens, self.position_emb_s)
+        return self.s_idx_pred_layer(tokens)
+
+    def predict_t(self, tokens: Tensor) -> Tensor:
+        """Temporal tokens (T',h*w,c) to logits (T',h*w,codes) of the temporal codes."""
+        for layer in self.t_ft_layers:
+            tokens = layer(tokens, self.position_emb_t)
+        return self.t_idx_pred_layer(tokens)
+
+    def temporal_tokens(self, z: Tensor) -> Tensor:
+        """The latent (1,c,T',h,w) to temporal tokens (T',h*w,c): temporal attention plus motion residual.
+
+        As shipped, the residual is scrambled (Q1): the latent's memory, which runs over channels, frames and places,
+        is read as if it ran over frames, places and channels, before neighbouring frames are subtracted.
+        """
+        _, channels, frames, height, width = z.shape
+        misread = z.reshape(frames, height * width, channels)
+        residual = torch.diff(misread, dim=0, prepend=misread[:1])
+        attended = self.quantize.SA(z)[0].flatten(2).permute(1, 2, 0)  # (c,T',h*w) -> (T',h*w,c)
+        return attended + residual
+
+
+class _Fusion(nn.Module):
+    """Parameters of a published fusion layer; it has no forward pass."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.encode_enc = Residual(2 * channels, channels)
+        self.scale, self.shift = (
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1),
+                nn.LeakyReLU(0.2),
+                nn.Conv2d(channels, channels, 3, padding=1),
+            )
+            for _ in range(2)
+        )
+
+
+def build_network(
+    task: TaskName,
+    *,
+    img_size: int = 512,
+    nf: int = 32,
+    ch_mult: Sequence[int] = (1, 2, 4, 8),
+    res_blocks: int = 2,
+    attn_resolutions: Sequence[int] = (32,),
+    emb_dim: int = 256,
+    codebook_size: int = 1024,
+    n_head: int | None = None,
+    n_layers: int | None = None,
+    connect_list: Sequence[str] = ("32", "64", "128", "256"),
+) -> CodeFormer3D:
+    """A randomly initialised network of a task; under `torch.device("meta")` it waits for its weights.
+
+    Args:
+        task: "bfr", "deflicker" or "deflicker_sd".
+        img_size: side of the frames, a multiple of the spatial factor (8 with four levels).
+        nf: channels of the first level; ch_mult: channels of each level in nf.
+        res_blocks: residual blocks per level.
+        attn_resolutions: nominal sides, counted down from 256, of the levels with attention.
+        emb_dim: channels of the latent, the codes and the transformers.
+        codebook_size: entries of each codebook.
+        n_head, n_layers: of each transformer; None is the published number of the task.
+        connect_list: names of the unused fusion layers, which only strict loading needs.
+
+    Without keywords it is the published full-size network. Raises InputError for an unknown task and for sizes that
+    make no network.
+    """
+    if task not in TASKS:
+        raise InputError(f"Unknown BFVR-STC task {task!r}: use one of {', '.join(TASKS)}.")
+    published = PUBLISHED[task]
+    heads = published.heads if n_head is None else n_head
+    layers = published.layers if n_layers is None else n_layers
+    sizes = Sizes(nf, tuple(ch_mult), res_blocks, tuple(attn_resolutions), emb_dim, codebook_size)
+    factor = 2 ** (sizes.levels - 1)
+    if img_size < factor or img_size % factor:
+        raise InputError(f"img_size must be a multiple of {factor}, not {img_size}.")
+    if heads < 1 or emb_dim % heads or layers < 1:
+        raise InputError(f"{layers} layers with {heads} heads over {emb_dim} channels make no transformer.")
+    unknown = [name for name in connect_list if name not in FUSION_CHANNELS]
+    if unknown:
+        raise InputError(f"connect_list has {unknown}; known names are {', '.join(FUSION_CHANNELS)}.")
+    network = CodeFormer3D(task, sizes, img_size=img_size, n_head=heads, n_layers=layers, connect_list=connect_list)
+    return network.eval()
+
+
+def build_stage1(
+    *,
+    nf: int = 32,
+    ch_mult: Sequence[int] = (1, 2, 4, 8),
+    res_blocks: int = 2,
+    attn_resolutions: Sequence[int] = (32,),
+    emb_dim: int = 256,
+    codebook_size: int = 1024,
+) -> VQAutoEncoder3D:
+    """The stage-1 network, randomly initialised; keywords as in `build_network`. Any frame size fits it."""
+    return VQAutoEncoder3D(
+        Sizes(nf, tuple(ch_mult), res_blocks, tuple(attn_resolutions), emb_dim, codebook_size)
+    ).eval()
