@@ -1,0 +1,130 @@
+"""The person in a frame as the identity metrics see them: the face, where it is, and its embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import torch
+
+from ..faces.detect import Face, FaceDetector
+from ..faces.follow import Encoder
+from ..faces.geometry import align_face, box_iou, landmark_array, largest_box
+from ..identity import IResNet
+from .temporal import REFERENCE_SIZE
+
+Landmarks: TypeAlias = "Callable[[int], np.ndarray | None]"
+"""Frame number to the true five landmarks (5,2) in that frame's pixels, or None where there is no face."""
+
+DETECT_SIZE = 640
+"""Frames are reduced to this length of their longer side before faces are looked for; smaller ones stay."""
+SAME_FACE = 0.3
+"""Least overlap of two boxes that are taken for the same face."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in one frame. face is None where landmarks were given; embedding (512,) is None without encoder."""
+
+    face: Face | None
+    embedding: torch.Tensor | None
+
+
+class Embedder:
+    """The face recogniser alone, as an `Encoder`: metrics need no identity tokens."""
+
+    def __init__(self, recognizer: IResNet) -> None:
+        self._recognizer = recognizer
+
+    @torch.no_grad()
+    def embed(self, faces: torch.Tensor) -> torch.Tensor:
+        """Aligned faces (B,3,112,112) RGB in [-1,1] to embeddings of length 1, (B,512) float32 on the CPU."""
+        embeddings = self._recognizer(faces.to(self._recognizer.conv1.weight))[1]
+        return torch.nn.functional.normalize(embeddings.float().cpu(), dim=1)
+
+
+class Watcher:
+    """Looks for the same person in the frames of both clips, one frame after the other.
+
+    That person is the largest face of the true clip (of the restored one, where there is no truth), followed by the
+    overlap of boxes; after a cut it is the largest again. In the restored frame it is the face at the same place.
+    """
+
+    def __init__(self, detector: FaceDetector | None, landmarks: Landmarks | None, encoder: Encoder | None) -> None:
+        self._detector, self._landmarks, self._encoder = detector, landmarks, encoder
+        self._last: Face | None = None
+
+    def look(self, index: int, restored: np.ndarray, truth: np.ndarray | None) -> tuple[Person | None, Person | None]:
+        """The person in frame index of the restored and of the true clip; None where no face was found."""
+        frames = (restored, truth)
+        if self._landmarks is not None:
+            given = self._landmarks(index)
+            places = [given, given]
+            faces: list[Face | None] = [None, None]
+        elif self._detector is not None:
+            faces = list(self._find(restored, truth))
+            places = [None if face is None else face.landmarks for face in faces]
+        else:
+            return None, None
+        people = [
+            None if frame is None or place is None else Person(face, self._embed(frame, place))
+            for frame, place, face in zip(frames, places, faces, strict=True)
+        ]
+        return people[0], people[1]
+
+    def _find(self, restored: np.ndarray, truth: np.ndarray | None) -> tuple[Face | None, Face | None]:
+        if truth is None:
+            return self._follow(restored), None
+        person = self._follow(truth)
+        if person is None:
+            return self._follow(restored), None
+        return _at(person, self._detect(restored)), person
+
+    def _follow(self, frame: np.ndarray) -> Face | None:
+        candidates = self._detect(frame)
+        found = (None if self._last is None else _at(self._last, candidates)) or _largest(candidates)
+        self._last = found or self._last
+        return found
+
+    def _detect(self, frame: np.ndarray) -> list[Face]:
+        factor = DETECT_SIZE / max(frame.shape[:2])
+        if factor >= 1:
+            return self._detector.detect([frame])[0]
+        height, width = frame.shape[:2]
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        scale = np.array([width / size[0], height / size[1]])
+        # The centre of pixel u of the reduced frame is (u + 0.5) * scale - 0.5 in the frame.
+        return [face.scaled(*scale, tuple(0.5 * scale - 0.5)) for face in self._detector.detect([small])[0]]
+
+    def _embed(self, frame: np.ndarray, points: np.ndarray) -> torch.Tensor | None:
+        if self._encoder is None:
+            return None
+        return self._encoder.embed(align_face(frame, landmark_array(points))[None])[0]
+
+
+def difference(first: torch.Tensor, second: torch.Tensor) -> float:
+    """L2 distance of two unit embeddings (512,), in [0,2]: sqrt(2 - 2 cosine)."""
+    return float(torch.linalg.vector_norm(first.double() - second.double()))
+
+
+def landmark_distance(restored: np.ndarray, truth: np.ndarray, size: tuple[int, int]) -> float:
+    """Mean distance of landmarks (k,2) in a frame of size (width, height), in pixels at a longer side of 512."""
+    distances = np.linalg.norm(np.asarray(restored, np.float64) - np.asarray(truth, np.float64), axis=1)
+    return float(distances.mean()) * REFERENCE_SIZE / max(size)
+
+
+def _largest(faces: list[Face]) -> Face | None:
+    return faces[largest_box(np.stack([face.box for face in faces]))] if faces else None
+
+
+def _at(place: Face, faces: list[Face]) -> Face | None:
+    """The face that overlaps most with a known one, if any does enough."""
+    if not faces:
+        return None
+    overlaps = box_iou(place.box, np.stack([face.box for face in faces]))[0]
+    best = int(np.argmax(overlaps))
+    return faces[best] if overlaps[best] >= SAME_FACE else None

@@ -1,0 +1,98 @@
+"""The networks that some metrics look through: which are at hand, and why the others are not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ..errors import DependencyError, InputError, WeightsError
+from ..faces.detect import FaceDetector, load_detector
+from ..faces.follow import Encoder
+from ..identity import RECOGNIZER_ROLE, build_recognizer
+from ..weights import find, load_network
+from .faces import Embedder, Landmarks
+from .fvd import I3d, load_i3d
+from .perceptual import PerceptualDistance, load_lpips
+
+if TYPE_CHECKING:
+    from ..faces.detect import DetectorKind
+
+Instrument: TypeAlias = Literal["detector", "encoder", "lpips", "i3d"]
+
+NOT_GIVEN: dict[Instrument, str] = {
+    "detector": "no face detector was given",
+    "encoder": "no face recogniser was given",
+    "lpips": "no LPIPS network was given",
+    "i3d": "no I3D network was given",
+}
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """The networks that some metrics need, ready to use; any may be missing.
+
+    detector, encoder: find and recognise faces. landmarks: the true five landmarks of each frame in place of a
+    detector; the faces of both clips are then aligned by them. lpips, i3d: see `load_lpips` and `load_i3d`. reasons:
+    why one is missing, by its name, for the report.
+    """
+
+    detector: FaceDetector | None = None
+    encoder: Encoder | None = None
+    landmarks: Landmarks | None = None
+    lpips: PerceptualDistance | None = None
+    i3d: I3d | None = None
+    reasons: Mapping[Instrument, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse two sources of one thing."""
+        if self.detector is not None and self.landmarks is not None:
+            raise InputError("Faces are found either by a detector or by given landmarks: give one of them, not both.")
+
+    @property
+    def sees_faces(self) -> bool:
+        """Whether it can be told where the face is."""
+        return self.detector is not None or self.landmarks is not None
+
+    def why_not(self, name: Instrument) -> str:
+        """The reason for which an instrument is missing, "" where it is there."""
+        return "" if getattr(self, name) is not None else self.reasons.get(name, NOT_GIVEN[name])
+
+
+def load_instruments(
+    folders: Sequence[Path | str] | None = None,
+    *,
+    detector: DetectorKind = "yunet",
+    threshold: float | None = None,
+    i3d: Path | None = None,
+    device: str = "auto",
+) -> Instruments:
+    """Every instrument that is at hand, loaded.
+
+    folders: where weights are looked for, None for the default. detector, threshold: which face detector, and how sure
+    it must be, None for its own. i3d: path of the TorchScript I3D. device: as `choose_device` takes it. Weights and
+    packages that are not there are left out with their reason; a file that is there but broken is a WeightsError.
+    """
+    from ..load import DETECTOR_ROLES, choose_device
+
+    place = choose_device(device)
+    paths: dict[Instrument, Path] = {}
+    reasons: dict[Instrument, str] = {"i3d": "the path of StyleGAN-V's i3d_torchscript.pt was not given"}
+    roles: dict[Instrument, str] = {"detector": DETECTOR_ROLES[detector], "encoder": RECOGNIZER_ROLE}
+    for name, role in roles.items():
+        try:
+            paths[name] = find(role, folders)
+        except WeightsError as error:
+            reasons[name] = str(error)
+    lpips: PerceptualDistance | None = None
+    try:
+        lpips = load_lpips(place)
+    except (DependencyError, WeightsError) as error:
+        reasons["lpips"] = str(error)
+    finder = load_detector(detector, paths["detector"], threshold, str(place)) if "detector" in paths else None
+    encoder = None
+    if "encoder" in paths:
+        encoder = Embedder(load_network(paths["encoder"], RECOGNIZER_ROLE, build_recognizer, device=place))
+    network = None if i3d is None else load_i3d(i3d, place)
+    return Instruments(detector=finder, encoder=encoder, lpips=lpips, i3d=network, reasons=reasons)

@@ -1,0 +1,174 @@
+"""What an evaluation found: each metric's value, or why there is none."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from .fvd import FVD_FRAMES
+from .temporal import REFERENCE_SIZE
+
+Better: TypeAlias = Literal["higher", "lower", "as the truth"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is, whatever its value."""
+
+    label: str
+    better: Better
+    definition: str
+    """How it is computed, in words for the table."""
+    unit: str = ""
+    over: Literal["frames", "pairs", "clips"] = "frames"
+    """What its mean is taken over; pairs are neighbouring frames."""
+
+
+METRICS: dict[str, Metric] = {
+    "psnr": Metric("PSNR", "higher", "mean of the frames' PSNR, RGB, peak 255", "dB"),
+    "psnr_mask": Metric("PSNR in mask", "higher", "the same inside the mask alone", "dB"),
+    "ssim": Metric("SSIM", "higher", "RGB, Gaussian window of 11 pixels, sigma 1.5"),
+    "lpips": Metric("LPIPS", "lower", "VGG-16, RGB"),
+    "chroma": Metric("Chroma error", "lower", "mean distance of colours (a,b) in CIELAB"),
+    "ids": Metric("IDS", "higher", "cosine of face embeddings, restored against truth"),
+    "vidd": Metric("VIDD", "lower", "L2 distance of unit face embeddings of neighbouring frames", over="pairs"),
+    "face_cons": Metric("Face-Cons", "higher", "cosine of frame 1's face embedding with every later frame's"),
+    "akd": Metric(
+        "AKD", "lower", f"distance of the detector's five landmarks, at a longer side of {REFERENCE_SIZE}", "px"
+    ),
+    "flow": Metric(
+        "Flow score",
+        "as the truth",
+        f"mean length of OpenCV's DIS flow, at a longer side of {REFERENCE_SIZE}",
+        "px",
+        "pairs",
+    ),
+    "i3d_distance": Metric(
+        "I3D distance",
+        "lower",
+        f"squared distance of the I3D features of the first {FVD_FRAMES} frames; FVD proper is for sets of clips",
+        over="clips",
+    ),
+}
+"""Every metric by its key, in the order of the table. The papers' face embeddings are ArcFace's; which recogniser made
+ours is the caller's choice. The papers do not state VIDD's norm: L2 is ours (spec/training.md, Metrics)."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric of one clip."""
+
+    key: str
+    """Which of METRICS."""
+    value: float | None
+    """None where it was not computed; infinite for the PSNR of equal frames."""
+    absent: str = ""
+    """Why there is no value."""
+    truth: float | None = None
+    """The same of the true clip, for metrics that need no truth: what a perfect restoration would score."""
+    counted: int = 0
+    """Frames or pairs of neighbouring frames that the mean is taken over."""
+    expected: int = 0
+    """How many there are; the rest could not be measured."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All measures of one restored clip."""
+
+    frames: int
+    width: int
+    height: int
+    against_truth: bool
+    measures: tuple[Measure, ...]
+    """In the order of METRICS, each exactly once."""
+    faceless_restored: int | None = None
+    """Frames of the restored clip in which no face was found; None where none was looked for."""
+    faceless_truth: int | None = None
+    """The same of the true clip."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The computed values by key."""
+        return {measure.key: measure.value for measure in self.measures if measure.value is not None}
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Why the others were not computed, by key."""
+        return {measure.key: measure.absent for measure in self.measures if measure.value is None}
+
+    def table(self) -> str:
+        """The report for people: a line per metric, then what was not computed and why."""
+        against = "against the truth, frame by frame" if self.against_truth else "without a truth"
+        rows = [_TITLES, *(_row(measure) for measure in self.measures if measure.value is not None)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_TITLES))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        head = f"{self.frames} frames of {self.width}x{self.height}, {against}"
+        return "\n".join([head, *lines, *self._faceless(), *self._left_out()])
+
+    def _faceless(self) -> list[str]:
+        """A line on frames without a face, which the face metrics leave out."""
+        counts = {"restored": self.faceless_restored, "true": self.faceless_truth}
+        looked = {which: count for which, count in counts.items() if count is not None}
+        if not looked:
+            return []
+        if not any(looked.values()):
+            return ["A face was found in every frame."]
+        parts = [f"{count} of {self.frames} {which} frames" for which, count in looked.items()]
+        return [f"No face was found in {' and in '.join(parts)}: the face metrics are means over the rest."]
+
+    def _left_out(self) -> list[str]:
+        """A line for each reason, with the metrics that it holds for."""
+        labels: dict[str, list[str]] = {}
+        for key, reason in self.absent.items():
+            labels.setdefault(reason, []).append(METRICS[key].label)
+        return [f"Not computed: {', '.join(names)}, because {reason}" for reason, names in labels.items()]
+
+    def to_json(self) -> str:
+        """The report for programs: strict JSON, in which an infinite value is the string "inf"."""
+        return json.dumps(
+            {
+                "frames": self.frames,
+                "width": self.width,
+                "height": self.height,
+                "against_truth": self.against_truth,
+                "frames_without_face": {"restored": self.faceless_restored, "truth": self.faceless_truth},
+                "metrics": {measure.key: _entry(measure) for measure in self.measures},
+            },
+            indent=2,
+            allow_nan=False,
+        )
+
+
+_TITLES = ("metric", "value", "truth itself", "better", "mean of", "how")
+
+
+def _row(measure: Measure) -> tuple[str, ...]:
+    metric = METRICS[measure.key]
+    truth = "" if measure.truth is None else f"{measure.truth:.4f}"
+    counted = "" if metric.over == "clips" else f"{measure.counted} of {measure.expected} {metric.over}"
+    value = f"{measure.value:.4f} {metric.unit}".rstrip()
+    return metric.label, value, truth, metric.better, counted, metric.definition
+
+
+def _entry(measure: Measure) -> Mapping[str, object]:
+    metric = METRICS[measure.key]
+    if measure.value is None:
+        return {"value": None, "absent": measure.absent}
+    return {
+        "value": _number(measure.value),
+        "truth": _number(measure.truth),
+        "unit": metric.unit,
+        "better": metric.better,
+        "counted": measure.counted,
+        "expected": measure.expected,
+        "over": metric.over,
+        "definition": metric.definition,
+    }
+
+
+def _number(value: float | None) -> float | str | None:
+    return value if value is None or math.isfinite(value) else str(value)
