@@ -1,0 +1,245 @@
+"""From tracks to crops: where to cut each frame, and the cutting, in one walk of the clip for all tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+
+from ..clip import Clip
+from ..errors import InputError
+from ..progress import Callback, report
+from .find import as_uint8
+from .geometry import MARGIN, apply, similarity, square_crop, union_box
+from .preprocess import crop_resize
+from .smooth import smooth
+from .track import FaceTrack
+from .warp import Border, warp
+
+CropMode: TypeAlias = Literal["tracked", "static"]
+UNSEEN = 0.05
+"""Weight of an interpolated frame when a track is smoothed."""
+LANDMARK_PERIOD = 5.0
+"""Motion of the landmarks within the crop that is quicker than this many frames is taken for noise."""
+CONTAIN_ROUNDS = 8
+SLACK = 1.02
+"""The face box stays this much inside the crop, so that rounding cannot cut it."""
+
+
+@dataclass(frozen=True)
+class CropOptions:
+    """How faces are cut out."""
+
+    mode: CropMode = "tracked"
+    """"tracked" follows the face; "static" is the reference's one square for all frames of a track."""
+    size: tuple[int, int] = (512, 512)
+    """Width and height of the crop; the network's size multiple is the caller's business."""
+    margin: float = MARGIN
+    """What is added to the face box on each side, in parts of its shorter side."""
+    smoothing: float = 15.0
+    """Motions of the crop quicker than this many frames are removed (half gain at this period); 0 follows exactly."""
+    roll: bool = False
+    """Turn the crop with the head."""
+    scale_limits: tuple[float, float] = (1 / 16, 16.0)
+    """Least and most pixels of the crop per pixel of the frame."""
+    border: Border = "reflect"
+    """What a crop shows beyond the frame's edge: "reflect" or "replicate"."""
+    pre_downscale: float = 1.0
+    """Make the crop this many times smaller first and enlarge it again: large soft faces then look to the network more
+    like what it was trained on."""
+
+    def __post_init__(self) -> None:
+        """Refuse values without a meaning."""
+        if self.mode not in ("tracked", "static"):
+            raise InputError(f'Unknown crop mode "{self.mode}": use "tracked" or "static".')
+        if self.border not in ("reflect", "replicate"):
+            raise InputError(f'Unknown border "{self.border}": use "reflect" or "replicate".')
+        if min(self.size) < 8:
+            raise InputError(f"A crop needs at least 8x8 pixels, got {self.size[0]}x{self.size[1]}.")
+        if self.margin < 0 or self.smoothing < 0 or self.pre_downscale < 1:
+            raise InputError("margin and smoothing must not be negative, and pre_downscale not below 1.")
+        if not 0 < self.scale_limits[0] <= self.scale_limits[1]:
+            raise InputError(f"scale_limits must be two ascending numbers above 0, got {self.scale_limits}.")
+
+
+def plan_crop(track: FaceTrack, options: CropOptions | None = None) -> FaceTrack:
+    """The track with its crop: matrices, crop_size and the landmarks in the crop filled in."""
+    options = options or CropOptions()
+    square = None
+    if options.mode == "static":
+        matrices, square = _static(track, options)
+    else:
+        matrices = _tracked(track, options)
+    planned = replace(
+        track,
+        matrices=matrices,
+        crop_size=options.size,
+        square=square,
+        border=options.border,
+        reduction=options.pre_downscale,
+        crop_landmarks=smooth(apply(matrices, track.landmarks), LANDMARK_PERIOD, _weights(track)),
+    )
+    if track.outlines is None:
+        return planned
+    return replace(planned, crop_outlines=smooth(apply(matrices, track.outlines), LANDMARK_PERIOD, _weights(track)))
+
+
+def _weights(track: FaceTrack) -> np.ndarray:
+    return np.where(track.seen, np.maximum(track.scores, UNSEEN), UNSEEN)
+
+
+def _static(track: FaceTrack, options: CropOptions) -> tuple[np.ndarray, tuple[int, int, int, int] | None]:
+    """One matrix for all frames: the reference's square, widened to the crop's proportions where it is no square."""
+    frame_width, frame_height = track.frame_size
+    square = square_crop(union_box(track.boxes), frame_height, frame_width, options.margin)
+    x1, y1, x2, y2 = (float(v) for v in square)
+    if x2 - x1 < 2 or y2 - y1 < 2:
+        raise InputError(
+            f"Track {track.id} leaves a static crop of {x2 - x1:.0f}x{y2 - y1:.0f} pixels: the face lies outside the "
+            "frame or is too small. Choose another track or the tracked crop."
+        )
+    width, height = options.size
+    if width != height:
+        square = None
+        side = min(x2 - x1, y2 - y1)
+        wide, high = side * width / min(width, height), side * height / min(width, height)
+        x1 = _fit((x1 + x2 - wide) / 2, wide, frame_width)
+        y1 = _fit((y1 + y2 - high) / 2, high, frame_height)
+        x2, y2 = x1 + wide, y1 + high
+    kx, ky = width / (x2 - x1), height / (y2 - y1)
+    # Pixel u of the crop has its centre at (u + 0.5) / k + x1 - 0.5 in the frame.
+    matrix = np.array([[kx, 0.0, (0.5 - x1) * kx - 0.5], [0.0, ky, (0.5 - y1) * ky - 0.5]])
+    return np.repeat(matrix[None], len(track), axis=0), square
+
+
+def _fit(start: float, length: float, limit: float) -> float:
+    """The start of an interval moved so that it lies within 0..limit, or centred where it is longer."""
+    return (limit - length) / 2 if length > limit else float(np.clip(start, 0.0, limit - length))
+
+
+def _tracked(track: FaceTrack, options: CropOptions) -> np.ndarray:
+    """A matrix per frame from smoothed centre, size and roll; the face box stays inside the crop."""
+    boxes = track.boxes
+    extent = boxes[:, 2:] - boxes[:, :2]
+    sides = np.maximum((1 + 2 * options.margin) * extent.min(axis=1), SLACK**2 * extent.max(axis=1))
+    shorter = min(options.size)
+    sides = np.clip(sides, shorter / options.scale_limits[1], shorter / options.scale_limits[0])
+    angles = _roll_angles(track.landmarks) if options.roll else np.zeros(len(track))
+    wanted = np.column_stack([track.centers, np.log(sides), angles])
+    weights = _weights(track)
+    for _ in range(CONTAIN_ROUNDS):
+        path = smooth(wanted, options.smoothing, weights)
+        outside = _excess(path, track, options).max(axis=1) > 0
+        if not outside.any():
+            return _matrices(path, options)
+        # Frames in which the smoothed crop loses the face pull harder; the others stay as smooth as they were.
+        weights = np.where(outside, 4 * weights, weights)
+    # What still leaves the crop is brought in by moving the crop, at the price of a jolt.
+    away = track.centers - path[:, :2]
+    distance = np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-9)
+    excess = np.hypot(*_excess(path, track, options).T)
+    path[:, :2] += away * np.minimum(1.0, excess / distance)[:, None]
+    return _matrices(path, options)
+
+
+def _roll_angles(landmarks: np.ndarray) -> np.ndarray:
+    """How far the head is turned in the picture plane in each frame, in radians without jumps: (n,)."""
+    upright = np.array([[-35.0, -39.0], [35.0, -39.0], [0.0, 1.0], [-29.0, 42.0], [29.0, 42.0]])
+    turns = [similarity(upright, points - points.mean(0)) for points in landmarks]
+    return np.unwrap([np.arctan2(turn[1, 0], turn[0, 0]) for turn in turns])
+
+
+def _excess(path: np.ndarray, track: FaceTrack, options: CropOptions) -> np.ndarray:
+    """By how many frame pixels the face box leaves the crop along its sides: (n,2), zero where it does not."""
+    cosine, sine = np.cos(path[:, 3:4]), np.sin(path[:, 3:4])
+    away = track.centers - path[:, :2]
+    along = np.abs(np.hstack([cosine * away[:, :1] + sine * away[:, 1:], cosine * away[:, 1:] - sine * away[:, :1]]))
+    half_face = (track.boxes[:, 2:] - track.boxes[:, :2]) / 2
+    half_face = np.abs(cosine) * half_face + np.abs(sine) * half_face[:, ::-1]
+    shape = np.array(options.size) / min(options.size)
+    half_crop = np.exp(path[:, 2:3]) * shape / 2 / SLACK
+    return np.maximum(0.0, along + half_face - half_crop)
+
+
+def _matrices(path: np.ndarray, options: CropOptions) -> np.ndarray:
+    """Frame-to-crop matrices (n,2,3) from centre x, y, log side and angle (n,4)."""
+    width, height = options.size
+    scales = min(options.size) / np.exp(path[:, 2])
+    cosines, sines = scales * np.cos(path[:, 3]), scales * np.sin(path[:, 3])
+    linear = np.stack([np.stack([cosines, sines], -1), np.stack([-sines, cosines], -1)], axis=1)
+    offsets = np.array([(width - 1) / 2, (height - 1) / 2]) - (linear @ path[:, :2, None])[..., 0]
+    return np.concatenate([linear, offsets[..., None]], axis=2)
+
+
+def require_plan(track: FaceTrack) -> tuple[np.ndarray, tuple[int, int]]:
+    """The matrices and the crop size of a planned track; InputError for one that is not planned."""
+    if track.matrices is None or track.crop_size is None:
+        raise InputError(f"Track {track.id} has no crop yet: call plan_crop first.")
+    return track.matrices, track.crop_size
+
+
+def crop_frame(frame: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
+    """The crop (h,w,3) uint8 of entry `index` of a planned track, from its frame (H,W,3), uint8 or float in [0,1]."""
+    matrices, (width, height) = require_plan(track)
+    picture = as_uint8(frame)
+    if (picture.shape[1], picture.shape[0]) != track.frame_size:
+        raise InputError(
+            f"Track {track.id} was found in frames of {track.frame_size[0]}x{track.frame_size[1]}, "
+            f"this one is {picture.shape[1]}x{picture.shape[0]}."
+        )
+    if track.reduction > 1:
+        small = (max(8, round(width / track.reduction)), max(8, round(height / track.reduction)))
+        matrix = rescaled(matrices[index], (width, height), small)
+        reduced = warp(picture, matrix, small, track.border)
+        return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC)
+    if track.square is not None:
+        return crop_resize(picture, track.square, (width, height))
+    return warp(picture, matrices[index], (width, height), track.border)
+
+
+def rescaled(matrix: np.ndarray, size: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
+    """A frame-to-crop matrix (2,3) for a crop of another size: pixel u goes to (u + 0.5) * factor - 0.5."""
+    factor = np.array([other[0] / size[0], other[1] / size[1]])
+    rescaled = matrix * factor[:, None]
+    rescaled[:, 2] += 0.5 * factor - 0.5
+    return rescaled
+
+
+def crop_mask(mask: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
+    """A mask (H,W) of a frame, 1 or 255 or True where it is set, in the crop: (h,w) float32 in [0,1].
+
+    A mask of another size than the frame's is stretched to it first.
+    """
+    matrices, size = require_plan(track)
+    if mask.ndim != 2:
+        raise InputError(f"A mask must be an (H,W) array, got one of shape {mask.shape}.")
+    values = mask.astype(np.float32) / (255.0 if mask.dtype == np.uint8 else 1.0)
+    if (mask.shape[1], mask.shape[0]) != track.frame_size:
+        values = cv2.resize(values, track.frame_size, interpolation=cv2.INTER_LINEAR)
+    return np.clip(warp(values, matrices[index], size, track.border, interpolation="linear"), 0.0, 1.0)
+
+
+def crop_clip(clip: Clip, tracks: Sequence[FaceTrack], callback: Callback | None = None) -> list[torch.Tensor]:
+    """The crops of planned tracks, one (n,3,h,w) uint8 tensor per track, in one walk. Reports stage "crop"."""
+    crops = []
+    for track in tracks:
+        _, (width, height) = require_plan(track)
+        crops.append(torch.empty((len(track), 3, height, width), dtype=torch.uint8))
+    last = max((track.stop for track in tracks), default=0)
+    seen = 0
+    for number, frame in enumerate(clip):
+        if number >= last:
+            break
+        for track, kept in zip(tracks, crops, strict=True):
+            if track.covers(number):
+                piece = crop_frame(frame, track, number - track.start)
+                kept[number - track.start] = torch.from_numpy(piece).permute(2, 0, 1)  # HWC -> CHW
+        seen = number + 1
+        report(callback, "crop", seen, last)
+    if seen < last:
+        raise InputError(f"The tracks reach to frame {last - 1}, but the clip has only {seen} frames.")
+    return crops

@@ -1,0 +1,288 @@
+"""From a clip to the tracks of its people and the cuts between its shots, in one walk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from ..clip import Clip
+from ..errors import InputError
+from ..progress import Callback, report
+from .detect import Face, FaceDetector
+from .follow import Encoder, Followed, Follower, FollowOptions
+from .geometry import apply, box_area, invert, similarity
+from .refine import CANONICAL
+from .shots import CutDetector, ShotOptions
+from .smooth import smooth
+from .track import Detection, FaceTrack
+
+BOX_PERIOD = 25.0
+"""Changes of a box against its landmarks that are quicker than this many frames are taken for the detector's noise."""
+UNSURE = 0.02
+"""Weight of a frame in which the face was not seen, or not whole."""
+WHOLE = 0.99
+"""Part of a face and its surroundings that must be inside the frame for its box to be trusted."""
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """How faces are searched and followed."""
+
+    detect_size: int = 640
+    """Frames are reduced to this length of their longer side before faces are looked for; smaller ones stay."""
+    stride: int = 5
+    """The whole frame is searched every so many frames; in between, known faces are looked at where they should be."""
+    refine: int = 3
+    """Most looks at each face in each frame (see `refine`); 0 leaves the frames between searches to interpolation."""
+    batch: int = 16
+    """Reduced frames held, and given to the detector, at a time."""
+    max_gap: int = 15
+    """Frames a face may be out of sight and still be filled in by interpolation."""
+    min_length: int = 5
+    """Frames in which a face must be seen, or half of its shot where the shot is shorter than twice that."""
+    min_score: float = 0.5
+    """Mean detector score of the frames in which it was seen."""
+    same_person: float = 0.4
+    """Cosine of two identity embeddings from which two tracks are one person."""
+    same_look: float = 0.8
+    """Likeness of two appearances within one shot from which two tracks are one person, where no encoder is given."""
+    shots: ShotOptions = field(default_factory=ShotOptions)
+    """How cuts are found."""
+
+    def __post_init__(self) -> None:
+        """Refuse values without a meaning."""
+        for name, least in (("detect_size", 32), ("stride", 1), ("refine", 0), ("batch", 1), ("max_gap", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.refine == 0 and self.stride - 1 > self.max_gap:
+            raise InputError(
+                f"Without refinement, frames between searches are interpolated: a stride of {self.stride} needs "
+                f"max_gap {self.stride - 1} or more, got {self.max_gap}."
+            )
+
+
+def find_tracks(
+    clip: Clip,
+    detector: FaceDetector,
+    options: TrackOptions | None = None,
+    encoder: Encoder | None = None,
+    callback: Callback | None = None,
+) -> Detection:
+    """Find every person and every cut of a clip in one walk, holding one batch of reduced frames at a time.
+
+    encoder tells people apart where they leave and come back; without it their appearance within a shot must do. A
+    clip without any face gives no tracks and is no error here (see `Detection.require`). Reports stage "detect".
+    """
+    options = options or TrackOptions()
+    follower = Follower(detector, FollowOptions(options.stride, options.refine, options.max_gap), encoder)
+    cutter = CutDetector(options.shots)
+    factor = min(1.0, options.detect_size / max(clip.width, clip.height))
+    size = (max(1, round(clip.width * factor)), max(1, round(clip.height * factor)))
+    total = len(clip) if hasattr(clip, "__len__") else 0
+    count = 0
+    for batch in _batches(_reduced(clip, size), options.batch):
+        breaks = {count + i for i, frame in enumerate(batch) if cutter.add(frame)}
+        follower.feed(count, batch, breaks)
+        count += len(batch)
+        report(callback, "detect", count, max(total, count))
+    if not count:
+        raise InputError("The clip has no frames.")
+    scale = np.array([clip.width / size[0], clip.height / size[1]])
+    pieces = _pieces(follower.people, cutter.cuts, count, options)
+    tracks = _build(pieces, options, scale, (clip.width, clip.height))
+    return Detection(tracks, cutter.cuts, count, (clip.width, clip.height))
+
+
+def as_uint8(frame: np.ndarray) -> np.ndarray:
+    """A frame (H,W,3), uint8 or float in [0,1], as uint8; InputError for anything else."""
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        raise InputError(f"A frame must be an (H,W,3) picture, got an array of shape {frame.shape}.")
+    if frame.dtype == np.uint8:
+        return frame
+    if not np.issubdtype(frame.dtype, np.floating):
+        raise InputError(f"A frame must be uint8 or float in [0,1], got {frame.dtype}.")
+    return (np.clip(frame, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+
+
+def _reduced(clip: Clip, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    for frame in clip:
+        if frame.shape[:2] != (clip.height, clip.width):
+            raise InputError(
+                f"All frames of a clip must be of one size: expected {clip.width}x{clip.height}, "
+                f"got {frame.shape[1]}x{frame.shape[0]}."
+            )
+        same = (frame.shape[1], frame.shape[0]) == size
+        small = frame if same else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        yield as_uint8(small)
+
+
+def _batches(frames: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    batch: list[np.ndarray] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@dataclass(eq=False)
+class _Piece:
+    """What was seen of one person between two cuts."""
+
+    shot: int
+    frames: list[int]
+    faces: list[Face]
+    look: np.ndarray | None
+    embedding: np.ndarray | None
+    person: int = -1
+
+
+def _pieces(people: Sequence[Followed], cuts: Sequence[int], count: int, options: TrackOptions) -> list[_Piece]:
+    """What was followed, divided at the cuts and where a gap is too long, without what is too short or too weak."""
+    pieces = []
+    for shot, (start, stop) in enumerate(pairwise([0, *cuts, count])):
+        needed = min(options.min_length, (stop - start + 1) // 2)
+        for person in people:
+            inside = [i for i, frame in enumerate(person.frames) if start <= frame < stop]
+            if not inside:
+                continue
+            frames = [person.frames[i] for i in inside]
+            faces = [person.faces[i] for i in inside]
+            seen = len(inside) if options.refine else len(inside) * options.stride
+            if seen < needed or np.mean([face.score for face in faces]) < options.min_score:
+                continue
+            looks = [look for frame, look in person.looks.items() if start <= frame < stop]
+            known = [vector for frame, vector in person.embeddings.items() if start <= frame < stop]
+            pieces.append(_Piece(shot, frames, faces, _mean_direction(looks), _mean_direction(known)))
+    pieces.sort(key=lambda piece: (piece.frames[0], piece.faces[0].box[0]))
+    _name_people(pieces, options)
+    return _join(pieces, options.max_gap)
+
+
+def _mean_direction(vectors: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The unit vector along the mean of unit vectors; the vectors far from it are left out."""
+    if not vectors:
+        return None
+    stack = np.stack(vectors)
+    middle = stack[int(np.argmax((stack @ stack.T).sum(axis=1)))]
+    mean = stack[stack @ middle >= 0.5].mean(axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-6)
+
+
+def _name_people(pieces: list[_Piece], options: TrackOptions) -> None:
+    """Give pieces of one person one number: by identity, or by appearance within a shot. Nobody is in two places."""
+    named: list[list[_Piece]] = []
+    for piece in pieces:
+        best, best_likeness = None, 0.0
+        for group in named:
+            if any(_together(piece, other) for other in group):
+                continue
+            likeness = max(_likeness(piece, other, options) for other in group)
+            if likeness > best_likeness:
+                best, best_likeness = group, likeness
+        if best is None:
+            best = []
+            named.append(best)
+        best.append(piece)
+        piece.person = named.index(best)
+
+
+def _together(first: _Piece, second: _Piece) -> bool:
+    return first.frames[0] <= second.frames[-1] and second.frames[0] <= first.frames[-1]
+
+
+def _likeness(first: _Piece, second: _Piece, options: TrackOptions) -> float:
+    """How surely two pieces are one person, in (0,1]; 0 where they are not taken for one."""
+    if first.embedding is not None and second.embedding is not None:
+        cosine = float(first.embedding @ second.embedding)
+        return cosine if cosine >= options.same_person else 0.0
+    if first.shot != second.shot or first.look is None or second.look is None:
+        return 0.0
+    likeness = float(first.look @ second.look)
+    return likeness if likeness >= options.same_look else 0.0
+
+
+def _join(pieces: list[_Piece], max_gap: int) -> list[_Piece]:
+    """Join pieces of one person in one shot whose gap may be filled."""
+    joined: list[_Piece] = []
+    for piece in pieces:
+        before = [p for p in joined if p.person == piece.person and p.shot == piece.shot]
+        last = max(before, key=lambda p: p.frames[-1]) if before else None
+        if last is not None and piece.frames[0] - last.frames[-1] - 1 <= max_gap:
+            last.frames += piece.frames
+            last.faces += piece.faces
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _build(
+    pieces: Sequence[_Piece], options: TrackOptions, scale: np.ndarray, frame_size: tuple[int, int]
+) -> list[FaceTrack]:
+    tracks = []
+    for number, piece in enumerate(pieces):
+        frames = np.array(piece.frames)
+        index = np.arange(frames[0], frames[-1] + 1)
+        # The centre of pixel u of the reduced frame is (u + 0.5) * scale - 0.5 in the frame.
+        faces = [face.scaled(scale[0], scale[1], tuple(0.5 * scale - 0.5)) for face in piece.faces]
+        landmarks = _fill(index, frames, np.stack([face.landmarks for face in faces]))
+        boxes = _fill(index, frames, np.stack([face.box for face in faces]))
+        seen = np.isin(index, frames)
+        whole = _inside(boxes, frame_size) >= WHOLE
+        boxes = _steady_boxes(boxes, landmarks, np.where(seen & whole, 1.0, UNSURE))
+        distance = np.abs(index[:, None] - frames[None]).min(axis=1)
+        # Between two searches nothing was looked for, so nothing was missed.
+        missed = np.maximum(0, distance - (0 if options.refine else options.stride // 2))
+        doubt = 1.0 - np.minimum(1.0, missed / (options.max_gap / 2 + 1))
+        scores = _fill(index, frames, np.array([face.score for face in faces])) * doubt
+        tracks.append(
+            FaceTrack(
+                number,
+                piece.person,
+                piece.shot,
+                int(index[0]),
+                boxes,
+                landmarks,
+                scores,
+                seen,
+                frame_size,
+                embedding=piece.embedding,
+            )
+        )
+    return tracks
+
+
+def _fill(index: np.ndarray, frames: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values (m,...) of some frames, interpolated linearly to all."""
+    flat = values.reshape(len(frames), -1)
+    filled = np.stack([np.interp(index, frames, column) for column in flat.T], axis=1)
+    return filled.reshape(len(index), *values.shape[1:])
+
+
+def _inside(boxes: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
+    """The part of each box (n,4), with a little around it, that lies within the frame: (n,)."""
+    limits = np.array([*frame_size, *frame_size], dtype=np.float64)
+    grow = 0.1 * (boxes[:, 2:] - boxes[:, :2])
+    boxes = np.concatenate([boxes[:, :2] - grow, boxes[:, 2:] + grow], axis=1)
+    return box_area(np.clip(boxes, 0, limits)) / np.maximum(box_area(boxes), 1e-6)
+
+
+def _steady_boxes(boxes: np.ndarray, landmarks: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Boxes (n,4) that keep their place against the landmarks (n,5,2), but for slow changes; weights (n,).
+
+    The landmarks of a detector are steadier than its box; the box moves against them only as the head turns.
+    """
+    views = np.stack([similarity(points, CANONICAL) for points in landmarks])
+    scales = np.hypot(views[:, 0, 0], views[:, 1, 0])
+    centers = apply(views, ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None])[:, 0]
+    sides = (boxes[:, 2:] - boxes[:, :2]) * scales[:, None]
+    steady = smooth(np.concatenate([centers, np.log(np.maximum(sides, 1e-6))], axis=1), BOX_PERIOD, weights)
+    centers = apply(invert(views), steady[:, None, :2])[:, 0]
+    half = np.exp(steady[:, 2:]) / scales[:, None] / 2
+    return np.concatenate([centers - half, centers + half], axis=1)

@@ -1,0 +1,77 @@
+"""68 landmarks by insightface's 1k3d68.onnx, so that paste-back can follow the real outline of a face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..clip import Clip
+from ..errors import InputError, WeightsError
+from ..progress import Callback, report
+from .find import as_uint8
+from .geometry import apply, invert
+from .onnx import active_provider, open_session, run_session
+from .track import FaceTrack
+from .warp import warp
+
+COUNT = 68
+INPUT_SIZE = 192
+ENLARGED = 1.5
+"""The network sees the box's longer side enlarged this many times."""
+
+
+class LandmarkModel:
+    """1k3d68 through onnxruntime: 3-D points of a face mesh, of which the last 68 are the iBUG landmarks.
+
+    The network's input is RGB in 0..255, as its graph normalises by itself; its output is in [-1,1] over the view.
+    """
+
+    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+        """Load the ONNX file on "cpu", "cuda" or "mps". Raises WeightsError."""
+        self._session = open_session(path, "the landmark model 1k3d68", device)
+        self._path = path
+
+    @property
+    def provider(self) -> str:
+        """The onnxruntime provider that is really active."""
+        return active_provider(self._session)
+
+    def detect(self, frame: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
+        """68 landmarks per box, in the frame's pixels: frame (H,W,3) uint8 RGB, boxes (n,4) -> (n,68,2) float64."""
+        found = [self._detect_one(frame, np.asarray(box, dtype=np.float64)) for box in boxes]
+        return np.stack(found) if found else np.zeros((0, COUNT, 2))
+
+    def _detect_one(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+        side = ENLARGED * float((box[2:] - box[:2]).max())
+        if side <= 0:
+            raise InputError(f"A box needs an area, got {box.tolist()}.")
+        scale = INPUT_SIZE / side
+        offset = INPUT_SIZE / 2 - scale * (box[:2] + box[2:]) / 2
+        matrix = np.array([[scale, 0.0, offset[0]], [0.0, scale, offset[1]]])
+        view = warp(frame, matrix, (INPUT_SIZE, INPUT_SIZE), border="zero", interpolation="linear")
+        batch = np.ascontiguousarray(view.astype(np.float32).transpose(2, 0, 1)[None])  # HWC -> 1CHW
+        points = np.asarray(run_session(self._session, batch)[0], dtype=np.float64).reshape(-1)
+        if points.size % 3 or points.size < 3 * COUNT:
+            raise WeightsError(f"{self._path} gave {points.size} numbers, expected 3-D points, at least {COUNT}.")
+        points = points.reshape(-1, 3)[-COUNT:, :2]
+        return apply(invert(matrix), (points + 1) * (INPUT_SIZE / 2))
+
+
+def add_outlines(
+    clip: Clip, tracks: Sequence[FaceTrack], model: LandmarkModel, callback: Callback | None = None
+) -> list[FaceTrack]:
+    """The tracks with 68 landmarks in every frame, in one walk of the clip; to be called before `plan_crop`."""
+    outlines = [np.zeros((len(track), COUNT, 2)) for track in tracks]
+    last = max((track.stop for track in tracks), default=0)
+    for number, frame in enumerate(clip):
+        if number >= last:
+            break
+        inside = [i for i, track in enumerate(tracks) if track.covers(number)]
+        boxes = [tracks[i].boxes[number - tracks[i].start] for i in inside]
+        for i, points in zip(inside, model.detect(as_uint8(frame), boxes), strict=True):
+            outlines[i][number - tracks[i].start] = points
+        report(callback, "landmarks", number + 1, last)
+    return [replace(track, outlines=points) for track, points in zip(tracks, outlines, strict=True)]

@@ -1,0 +1,75 @@
+"""ONNX networks through onnxruntime, and which device they really run on."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import DependencyError, WeightsError
+from .detect import checked_file
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+log = logging.getLogger(__name__)
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
+
+
+def open_session(path: str | Path, what: str, device: str = "cpu") -> onnxruntime.InferenceSession:
+    """An inference session for an ONNX file on "cpu", "cuda" (also "cuda:1") or "mps".
+
+    Where the provider asked for is not active, onnxruntime uses the CPU: that is warned of, with the remedy. Raises
+    WeightsError for a missing or broken file, DependencyError where onnxruntime is missing.
+    """
+    path = checked_file(path, what)
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError(f"{what} needs onnxruntime: pip install onnxruntime-gpu (or onnxruntime).") from error
+    kind, _, number = device.partition(":")
+    wanted = PROVIDERS.get(kind, PROVIDERS["cpu"])
+    available = onnxruntime.get_available_providers()
+    chosen: list[str | tuple[str, dict[str, str]]] = [PROVIDERS["cpu"]]
+    if wanted != PROVIDERS["cpu"] and wanted in available:
+        chosen.insert(0, (wanted, {"device_id": number}) if number else wanted)
+    # What onnxruntime raises for a bad file, an unknown operator or a bad graph has no base class but these.
+    failures = (RuntimeError, ValueError, *_session_errors())
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=chosen)
+    except failures as error:
+        raise WeightsError(
+            f"onnxruntime cannot read {path} as {what} ({str(error).splitlines()[0]}). "
+            "Delete the file and get it again."
+        ) from error
+    active = active_provider(session)
+    if active != wanted:
+        log.warning(
+            "%s runs on %s, not on %s: onnxruntime offers only %s. If onnxruntime and onnxruntime-gpu are both "
+            "installed, remove both and install onnxruntime-gpu alone.",
+            what,
+            active,
+            wanted,
+            ", ".join(available),
+        )
+    return session
+
+
+def active_provider(session: onnxruntime.InferenceSession) -> str:
+    """The provider a session really uses first."""
+    return session.get_providers()[0]
+
+
+def _session_errors() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile", "NotImplemented")
+    return tuple(getattr(state, name) for name in names if hasattr(state, name))
+
+
+def run_session(session: onnxruntime.InferenceSession, batch: np.ndarray) -> list[np.ndarray]:
+    """All outputs of a network of one input, in the order of the file."""
+    return session.run(None, {session.get_inputs()[0].name: batch})

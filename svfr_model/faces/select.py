@@ -1,0 +1,101 @@
+"""Whose faces are worked on: everybody's, the largest, one by number or place, or one person known from a picture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ..errors import FaceNotFoundError, InputError
+from .detect import FaceDetector
+from .find import as_uint8
+from .follow import Encoder
+from .geometry import align_face, largest_box
+from .track import FaceTrack, require_tracks
+
+log = logging.getLogger(__name__)
+
+SAME_PERSON = 0.3
+"""Cosine from which a track is the person of the reference picture. Soft footage lowers it: below what verifies."""
+
+
+def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, float]) -> list[FaceTrack]:
+    """The chosen tracks, in their order.
+
+    "all"; "largest", "left" or "right": at every moment the largest or outermost face, so that one track per shot and
+    stay remains; a number: the track of that id; (x, y) in pixels: the track nearest to that place when it starts.
+    Raises FaceNotFoundError where there are no tracks or none of that number, InputError for an unknown choice.
+    """
+    tracks = require_tracks(tracks)
+    if isinstance(choice, tuple):
+        place = np.asarray(choice, dtype=np.float64)
+        return [min(tracks, key=lambda track: float(np.hypot(*(track.centers[0] - place))))]
+    if isinstance(choice, int) or choice.lstrip("-").isdigit():
+        return [_by_number(tracks, int(choice))]
+    if choice == "all":
+        return tracks
+    order: dict[str, Callable[[FaceTrack], float]] = {
+        "largest": lambda track: -track.size,
+        "left": lambda track: float(track.centers[:, 0].mean()),
+        "right": lambda track: -float(track.centers[:, 0].mean()),
+    }
+    if choice not in order:
+        raise InputError(f'Unknown choice of faces "{choice}": use all, largest, left, right, a number or a picture.')
+    return _one_at_a_time(tracks, order[choice])
+
+
+def _by_number(tracks: Sequence[FaceTrack], number: int) -> FaceTrack:
+    for track in tracks:
+        if track.id == number:
+            return track
+    found = ", ".join(f"{t.id} (frames {t.start} to {t.stop - 1}, {t.size:.0f} pixels)" for t in tracks)
+    raise FaceNotFoundError(f"There is no face number {number}. Found: {found}.")
+
+
+def _one_at_a_time(tracks: Sequence[FaceTrack], rank: Callable[[FaceTrack], float]) -> list[FaceTrack]:
+    """The first by rank, then the next that share no frame with those already taken."""
+    taken: list[FaceTrack] = []
+    for track in sorted(tracks, key=rank):
+        if all(track.stop <= other.start or other.stop <= track.start for other in taken):
+            taken.append(track)
+    return sorted(taken, key=lambda track: track.id)
+
+
+def reference_embedding(picture: np.ndarray, detector: FaceDetector, encoder: Encoder) -> np.ndarray:
+    """The unit identity embedding (512,) of the largest face of a picture (H,W,3), uint8 or float in [0,1].
+
+    Raises FaceNotFoundError where the picture shows no face.
+    """
+    image = as_uint8(picture)
+    faces = detector.detect([image])[0]
+    if not faces:
+        raise FaceNotFoundError(
+            f"The reference picture ({image.shape[1]}x{image.shape[0]}) shows no face: choose one with a clear, "
+            "frontal face, or lower the detection threshold."
+        )
+    face = faces[largest_box(np.stack([face.box for face in faces]))]
+    return encoder.embed(align_face(image, face.landmarks)[None])[0].float().cpu().numpy()
+
+
+def select_similar(
+    tracks: Sequence[FaceTrack], embedding: np.ndarray, threshold: float = SAME_PERSON
+) -> list[FaceTrack]:
+    """All tracks of the person whose embedding (512,) is given (see `reference_embedding`), in their order.
+
+    The tracks must have been found with an encoder. Raises FaceNotFoundError where nobody reaches the threshold.
+    """
+    tracks = require_tracks(tracks)
+    known = [track for track in tracks if track.embedding is not None]
+    if not known:
+        raise InputError("Tracks found without an identity encoder cannot be compared: give find_tracks an encoder.")
+    likeness = {track.id: float(track.embedding @ embedding) for track in known}
+    best = max(known, key=lambda track: likeness[track.id])
+    if likeness[best.id] < threshold:
+        raise FaceNotFoundError(
+            f"Nobody in the clip resembles the reference picture: the nearest is face {best.id} with a similarity of "
+            f"{likeness[best.id]:.2f}, needed is {threshold:.2f}. Lower the threshold or choose the face by number."
+        )
+    chosen = [t for t in known if t.person == best.person or likeness[t.id] >= threshold]
+    log.info("Similarity to the reference picture: %s", {track.id: round(likeness[track.id], 2) for track in known})
+    return _one_at_a_time(chosen, lambda track: -likeness[track.id])

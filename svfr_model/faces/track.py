@@ -1,0 +1,114 @@
+"""What is known of one person through one shot, and what a clip was found to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import FaceNotFoundError
+from .geometry import box_area
+from .warp import Border
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTrack:
+    """One person through one shot, frame by frame without holes; all that crop and paste-back need.
+
+    Positions are in the frame's pixels. n is the number of frames; frame `start + i` of the clip is entry i.
+    """
+
+    id: int
+    """Number of the track in its clip, by first appearance, then left to right."""
+    person: int
+    """Tracks of one person share it, where they were recognised; otherwise every track has its own."""
+    shot: int
+    start: int
+    """First frame in the clip."""
+    boxes: np.ndarray
+    """x1, y1, x2, y2: (n,4) float64."""
+    landmarks: np.ndarray
+    """(n,5,2) float64, in the order of `detect.Face`."""
+    scores: np.ndarray
+    """The detector's confidence, (n,) float64; falling with the distance to the next seen frame where unseen."""
+    seen: np.ndarray
+    """True where the detector saw the face, False where the entry is interpolated: (n,) bool."""
+    frame_size: tuple[int, int]
+    """Width and height of the frames."""
+    embedding: np.ndarray | None = None
+    """Unit identity embedding (512,), where an encoder was given."""
+    outlines: np.ndarray | None = None
+    """68 landmarks per frame, (n,68,2) float64, where a landmark model was given."""
+    matrices: np.ndarray | None = None
+    """Affine maps from frame to crop, (n,2,3) float64, once the crop is planned."""
+    crop_size: tuple[int, int] | None = None
+    """Width and height of the crop."""
+    crop_landmarks: np.ndarray | None = None
+    """The landmarks in the crop, freed of the detector's noise: (n,5,2)."""
+    crop_outlines: np.ndarray | None = None
+    """The outlines in the crop, likewise: (n,68,2)."""
+    square: tuple[int, int, int, int] | None = None
+    """The whole pixels x1, y1, x2, y2 that a static crop is cut from; None where the crop is warped."""
+    border: Border = "reflect"
+    """What a crop shows beyond the frame's edge."""
+    reduction: float = 1.0
+    """How much smaller the crop is made before it gets its size (`CropOptions.pre_downscale`)."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def stop(self) -> int:
+        """The frame after the last."""
+        return self.start + len(self)
+
+    def covers(self, frame: int) -> bool:
+        """Whether the person is in this frame of the clip."""
+        return self.start <= frame < self.stop
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Side of the face in pixels, the square root of the box's area: (n,)."""
+        return np.sqrt(box_area(self.boxes))
+
+    @property
+    def size(self) -> float:
+        """Median side of the face in pixels."""
+        return float(np.median(self.sizes))
+
+    @property
+    def centers(self) -> np.ndarray:
+        """Centres of the boxes, (n,2)."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+
+    @property
+    def confidence(self) -> float:
+        """Mean score over all frames, in [0,1]."""
+        return float(self.scores.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """What a walk over a clip found."""
+
+    tracks: list[FaceTrack]
+    cuts: list[int]
+    """Frames at which a new shot starts, ascending; the first shot's 0 is not among them."""
+    frame_count: int
+    frame_size: tuple[int, int]
+    """Width and height of the frames."""
+
+    def require(self) -> list[FaceTrack]:
+        """The tracks; FaceNotFoundError where there is none."""
+        return require_tracks(self.tracks)
+
+
+def require_tracks(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+    """The tracks, or a FaceNotFoundError that says what to try."""
+    if not tracks:
+        raise FaceNotFoundError(
+            "No face was found in any frame. Lower the detection threshold, raise the detection size for small faces, "
+            "try another detector, or work on the whole frame without a crop."
+        )
+    return list(tracks)
