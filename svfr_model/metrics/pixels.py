@@ -52,7 +52,10 @@ def ssim(restored: np.ndarray, truth: np.ndarray) -> float:
 def chroma_error(restored: np.ndarray, truth: np.ndarray) -> float:
     """Mean distance of the pixels' colours (a,b) in CIELAB, lightness left aside: what colorization must get right."""
     check_pair(restored, truth)
-    return float(np.linalg.norm(_chroma(restored) - _chroma(truth), axis=2).mean())
+    from kornia.color import rgb_to_lab
+
+    first, second = (rgb_to_lab(_planes(frame).float() / PEAK)[:, 1:] for frame in (restored, truth))
+    return torch.linalg.vector_norm(first - second, dim=1).mean().item()
 
 
 def check_pair(restored: np.ndarray, truth: np.ndarray) -> None:
@@ -65,9 +68,3 @@ def check_pair(restored: np.ndarray, truth: np.ndarray) -> None:
 
 def _planes(frame: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frame).permute(2, 0, 1)[None].double()  # HWC -> 1CHW
-
-
-def _chroma(frame: np.ndarray) -> np.ndarray:
-    import cv2
-
-    return cv2.cvtColor(frame.astype(np.float32) / PEAK, cv2.COLOR_RGB2LAB)[..., 1:]

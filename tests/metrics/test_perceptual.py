@@ -1,0 +1,63 @@
+"""LPIPS: computed only where it can be, without any download, from pixels in the right range and order."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from svfr_model.errors import DependencyError, WeightsError
+from svfr_model.metrics import load_lpips
+from svfr_model.metrics.perceptual import VGG_FILE
+
+
+class StandIn(torch.nn.Module):
+    """In place of torchmetrics' class: the largest difference of the red channels."""
+
+    def __init__(self, net_type: str, normalize: bool) -> None:
+        super().__init__()
+        assert net_type == "vgg"
+        assert normalize  # so torchmetrics takes [0,1]
+
+    def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        assert 0 <= first.min() <= first.max() <= 1
+        assert first.shape == (1, 3, 6, 5)
+        return (first - second)[:, 0].abs().max()
+
+
+@pytest.fixture
+def torchmetrics(monkeypatch, tmp_path):
+    module = ModuleType("torchmetrics.image.lpip")
+    module.LearnedPerceptualImagePatchSimilarity = StandIn
+    for name in ("torchmetrics", "torchmetrics.image"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", module)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    return tmp_path
+
+
+def test_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    with pytest.raises(DependencyError, match="pip install torchmetrics torchvision"):
+        load_lpips()
+
+
+def test_missing_weights_are_named_and_not_fetched(torchmetrics):
+    with pytest.raises(WeightsError, match=VGG_FILE):
+        load_lpips()
+    assert list(torchmetrics.iterdir()) == []
+
+
+def test_frames_reach_the_network_in_range_and_order(torchmetrics):
+    (torchmetrics / "checkpoints").mkdir()
+    (torchmetrics / "checkpoints" / VGG_FILE).touch()
+    distance = load_lpips()
+    truth = np.zeros((6, 5, 3), np.uint8)
+    red = truth.copy()
+    red[2, 3, 0] = 51
+    blue = truth.copy()
+    blue[2, 3, 2] = 51
+    assert distance(red, truth) == pytest.approx(0.2)
+    assert distance(blue, truth) == 0
