@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, WeightsError
-from ..weights import load_strict, model_config, read_state_dict, weight_file
-from ..weights.checkpoint import CONFIG_KEY, _BROKEN_PICKLE
+from ..weights import CONFIG_KEY, load_strict, model_config, read_state_dict, weight_file
+from ..weights.checkpoint import _BROKEN_PICKLE
 from .network import PUBLISHED, TASKS, CodeFormer3D, TaskName, build_network
 
 ROLES: Mapping[TaskName, str] = {task: f"stc_{task}" for task in TASKS}
@@ -24,7 +24,7 @@ WRAPPER = "params_ema"
 
 
 def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "cpu") -> CodeFormer3D:
-    """The network of a task from its published checkpoint, or from a file that describes itself; float32, for inference.
+    """The network of a task in float32, from its published checkpoint or from a file that describes itself.
 
     A .pth file must hold the published dictionary, with its weights under `params_ema`. A .safetensors file holds the
     same tensors flat; with `svfr_config` metadata (keywords of `build_network`) it may be of another size, and must

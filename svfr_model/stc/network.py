@@ -251,8 +251,18 @@ def _perplexity(codes: Tensor, count: int) -> Tensor:
 class CodeFormer3D(VQAutoEncoder3D):
     """The restorer: both codes of every latent position are predicted by transformers (spec section 5)."""
 
-    def __init__(self, sizes: Sizes, *, img_size: int, n_head: int, n_layers: int, connect_list: Sequence[str]) -> None:
+    def __init__(
+        self,
+        task: TaskName,
+        sizes: Sizes,
+        *,
+        img_size: int,
+        n_head: int,
+        n_layers: int,
+        connect_list: Sequence[str],
+    ) -> None:
         super().__init__(sizes)
+        self.task = task
         self.img_size = img_size
         width = sizes.emb_dim
         places = (img_size // 2 ** (sizes.levels - 1)) ** 2
