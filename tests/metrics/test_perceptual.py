@@ -39,7 +39,7 @@ def torchmetrics(monkeypatch, tmp_path):
 
 
 def test_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchmetrics", None)
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.lpip", None)
     with pytest.raises(DependencyError, match="pip install torchmetrics torchvision"):
         load_lpips()
 
