@@ -106,6 +106,25 @@ def _add_faces(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("faces")
     group.add_argument("--no-crop", action="store_true", help="restore whole frames, padded, never stretched")
     group.add_argument("--keep-crop", action="store_true", help="also write the restored crop beside OUT")
+    group.add_argument(
+        "--faces", default="largest", help="all, largest, left, right, a number, or a picture of the person"
+    )
+    group.add_argument(
+        "--crop", choices=("tracked", "static"), default="tracked", help="static: the reference's one square per track"
+    )
+    group.add_argument("--smooth", type=float, default=20.0, help="crop motions quicker than so many frames go")
+    group.add_argument("--margin", type=float, default=0.4, help="added to the face box on each side, in its sides")
+    group.add_argument("--roll", action="store_true", help="turn the crop with the head")
+    group.add_argument(
+        "--pre-downscale", type=float, default=1.0, help="for large soft faces: reduce the crop so many times first"
+    )
+    group.add_argument(
+        "--color-match", choices=("auto", "none", "lab", "wavelet"), default="auto", help="auto: lab, none to colorize"
+    )
+    group.add_argument("--region", choices=("face", "crop"), default="face", help="what is pasted back")
+    group.add_argument("--feather", type=float, default=0.12, help="soft edge of what is pasted, in sides of the face")
+    group.add_argument("--occlusion-safe", action="store_true", help="keep the original where it disagrees strongly")
+    group.add_argument("--debug-video", metavar="FILE", help="also write the clip with boxes, landmarks, ids and cuts")
     group.add_argument("--size", type=int, default=512, help="side of the face crop in pixels")
     group.add_argument("--detector", choices=("yunet", "yoloface", "scrfd"), default="yunet")
     group.add_argument("--threshold", type=float, help="detection threshold in (0,1); the detector's own if not given")
@@ -207,6 +226,7 @@ def _restore(options: argparse.Namespace) -> int:
         reference=Path(options.reference) if options.reference else None,
         identity=tuple(Path(path) for path in options.identity or ()),
         keep_crop=options.keep_crop,
+        debug=Path(options.debug_video) if options.debug_video else None,
     )
     written = run(job, loader, None if options.quiet else ProgressBar())
     if not options.quiet:
@@ -248,9 +268,27 @@ def _sampling(options: argparse.Namespace) -> RestoreOptions:
 
 def _faces(options: argparse.Namespace) -> FaceOptions:
     from .faces.crop import CropOptions
+    from .faces.paste import PasteOptions
     from .job import FaceOptions
 
-    return FaceOptions(crop=CropOptions(mode="static", size=(options.size, options.size)))
+    choice = options.faces
+    if not choice.isdecimal() and choice not in ("all", "largest", "left", "right"):
+        choice = Path(choice)
+    crop = CropOptions(
+        mode=options.crop,
+        size=(options.size, options.size),
+        margin=options.margin,
+        smoothing=options.smooth,
+        roll=options.roll,
+        pre_downscale=options.pre_downscale,
+    )
+    paste = PasteOptions(
+        region=options.region,
+        feather=options.feather,
+        color_match=options.color_match,
+        occlusion_safe=options.occlusion_safe,
+    )
+    return FaceOptions(choice, crop=crop, paste=paste)
 
 
 def _list_weights(options: argparse.Namespace) -> int:

@@ -16,10 +16,12 @@ from torch import Tensor
 from .clip import ArrayClip, Clip
 from .errors import FaceNotFoundError
 from .faces.crop import CropOptions, crop_clip, plan_crop
+from .faces.debug import draw
 from .faces.find import TrackOptions, find_tracks
 from .faces.geometry import align_face, largest_box
 from .faces.paste import PasteOptions
-from .faces.select import select_tracks
+from .faces.select import reference_embedding, select_similar, select_tracks
+from .faces.track import Detection
 from .pictures import read_picture
 from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
 from .pixels import to_network_range
@@ -39,10 +41,10 @@ log = logging.getLogger(__name__)
 class FaceOptions:
     """Which faces are restored, how they are found and cut out, and how they go back.
 
-    choice: "all", "largest", a track's number, or the path of a picture of the person.
+    choice: see select_tracks, or the path of a picture of the person.
     """
 
-    choice: str = "largest"
+    choice: str | Path = "largest"
     track: TrackOptions = field(default_factory=TrackOptions)
     crop: CropOptions = field(default_factory=CropOptions)
     paste: PasteOptions = field(default_factory=PasteOptions)
@@ -76,7 +78,8 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
     writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
     self_referred = job.options.passes == 2 and job.reference is None
     looks_for_faces = job.faces is not None or self_referred or bool(job.identity)
-    loader.require(detector=looks_for_faces, encoder=self_referred or bool(job.identity))
+    by_picture = job.faces is not None and isinstance(job.faces.choice, Path)
+    loader.require(detector=looks_for_faces, encoder=self_referred or bool(job.identity) or by_picture)
     _check_mask(job)
     identity = read_identity(job.identity, loader) if job.identity else None
     if job.faces is None:
@@ -134,8 +137,16 @@ def _restore_faces(
     job: Job, loader: Loader, clip: Clip, writer: ClipWriter, identity: Identity | None, callback: Callback | None
 ) -> list[Path]:
     faces = job.faces
-    found = find_tracks(clip, loader.face_detector, faces.track, callback=callback)
-    tracks = [plan_crop(track, faces.crop) for track in select_tracks(found, faces.choice)]
+    by_picture = isinstance(faces.choice, Path)
+    encoder = loader.encoder if by_picture else None
+    found = find_tracks(clip, loader.face_detector, faces.track, encoder, callback)
+    written = [_write_debug(job.debug, clip, found)] if job.debug is not None else []
+    if by_picture:
+        wanted = reference_embedding(read_picture(faces.choice), loader.face_detector, encoder)
+        chosen = select_similar(found.tracks, wanted)
+    else:
+        chosen = select_tracks(found.tracks, faces.choice)
+    tracks = [plan_crop(track, faces.crop) for track in chosen]
     networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
     reference = _reference_crop(job.reference, loader, faces) if job.reference is not None else None
     request = Request(job.tasks, job.options, reference, identity)
@@ -144,14 +155,21 @@ def _restore_faces(
     restored = restore_tracks(
         clip, tracks, networks, [request] * len(tracks), color, masks=masks, callback=callback
     )
-    written = [job.target]
     with ExitStack() as stack:
         if job.keep_crop:
             written += [_write_crop(job.target, entry, clip, stack) for entry in restored]
         stack.enter_context(writer)
         for frame in pasted_frames(clip, restored, faces.paste, job.tasks, callback):
             writer.write(frame)
-    return written
+    return [job.target, *written]
+
+
+def _write_debug(path: Path, clip: Clip, found: Detection) -> Path:
+    """Write the clip with boxes, landmarks, ids and cuts drawn over it."""
+    with ClipWriter(path, clip.fps, (clip.width, clip.height), source=clip) as writer:
+        for number, frame in enumerate(clip):
+            writer.write(draw(frame, found.tracks, number, found.cuts))
+    return path
 
 
 def _write_crop(target: Path, entry: RestoredTrack, clip: Clip, stack: ExitStack) -> Path:
