@@ -10,6 +10,8 @@ ifneq ($(SHARED),)
 export SVFR_GOLDEN_DIR ?= $(abspath $(SHARED)/golden/svfr)
 export SVFR_TEST_DATA ?= $(abspath $(SHARED)/data)
 endif
+# The demonstration finds the face by itself where a detector's weights are at hand.
+YUNET ?= $(firstword $(wildcard weights/face_detection_yunet_2023mar.onnx $(SHARED)/data/face_detection_yunet_n_640.onnx))
 
 .PHONY: test demo lint bench clean
 
@@ -24,7 +26,7 @@ test: $(VENV)/.installed
 	$(VENV)/bin/pytest
 
 demo: $(VENV)/.installed
-	$(PY) -m svfr_model demo --out demo_output
+	$(PY) -m svfr_model demo --out demo_output $(if $(YUNET),--detector-weights $(YUNET))
 
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .

@@ -145,6 +145,25 @@ def test_windows_and_schedule_equal_reference(folder, case):
         assert guidance_schedule(*options.guidance, kept) == pytest.approx(case["guidance"], abs=1e-7)
 
 
+@pytest.mark.parametrize("dtype", HALF_TOLERANCE)
+def test_half_precision_stays_near_the_float32_reference(dtype):
+    """The golden half-precision case is fp16; here both half types are held against a float32 case."""
+    case = next(case.values[1] for case in RUNS if case.id == "own-n05_fpb08_g13_ref")
+    golden, shared, networks = load_file(OWN / case["file"]), shared_tensors(OWN), load_networks(OWN, dtype)
+    clip = encode_clip(networks.vae, shared["input.lq_frames"][:5], frozenset({Task.BFR}))
+    latents = sample_pass(
+        networks,
+        clip,
+        (1, 0, 0),
+        options_of(case),
+        reference=encode_reference(networks.vae, shared["input.ref_image"]),
+        tokens=shared["input.id_embedding"][0],
+        noise=golden["init_noise"][0],
+    )
+    expected = golden["latents_steps"][-1]
+    assert (latents - expected).abs().max() <= HALF_TOLERANCE[dtype] * expected.abs().max()
+
+
 @pytest.mark.parametrize(("folder", "case"), FAILURES)
 def test_clips_that_break_the_reference_are_padded(folder, case):
     """1 to 3 frames: what we return equals a clip padded by hand with its last frame to the minimum of 4."""
