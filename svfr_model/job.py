@@ -55,7 +55,8 @@ class Job:
     """Files and wishes of one restoration.
 
     source: video, picture or folder. target: video, picture or folder. mask: picture, video or folder, white where
-    the picture is missing. reference: picture that replaces the first pass. identity: pictures of the person.
+    the picture is missing. reference: picture that replaces the first pass, and with two passes
+    asked for also gives the identity. identity: pictures of the person.
     keep_crop: also write each restored crop as a clip beside the target. debug: where to write the clip with boxes,
     landmarks, ids and cuts drawn over it.
     """
@@ -77,11 +78,12 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
     clip = open_clip(job.source)
     writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
     self_referred = job.options.passes == 2 and job.reference is None
-    looks_for_faces = job.faces is not None or self_referred or bool(job.identity)
+    pictures = job.identity or ((job.reference,) if job.reference and job.options.passes == 2 else ())
+    looks_for_faces = job.faces is not None or self_referred or bool(pictures)
     by_picture = job.faces is not None and isinstance(job.faces.choice, Path)
-    loader.require(detector=looks_for_faces, encoder=self_referred or bool(job.identity) or by_picture)
+    loader.require(detector=looks_for_faces, encoder=self_referred or bool(pictures) or by_picture)
     _check_mask(job)
-    identity = read_identity(job.identity, loader) if job.identity else None
+    identity = read_identity(pictures, loader) if pictures else None
     if job.faces is None:
         return _restore_whole(job, loader, clip, writer, identity, callback)
     return _restore_faces(job, loader, clip, writer, identity, callback)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -199,14 +199,18 @@ def restore_whole(
 ) -> Iterator[np.ndarray]:
     """Restore whole frames, one shot after the other; yields (H,W,3) uint8 frames of the clip's size.
 
-    Frames are padded at the right and bottom to the network's size multiple by repeating their edge, and cut back
-    afterwards: nothing is stretched. spans: (first, last + 1) of every shot. masks: (H,W), True where the picture is
-    missing, one per frame. One shot is held at a time, as uint8.
+    Frames, and the request's reference (3,H,W), are padded at the right and bottom to the network's size multiple by
+    repeating their edge, and cut back afterwards: nothing is stretched. spans: (first, last + 1) of every shot.
+    masks: (H,W), True where the picture is missing, one per frame. One shot is held at a time, as uint8.
     """
     multiple = networks.size_multiple
     padding = ((0, -clip.height % multiple), (0, -clip.width % multiple))
     frames = iter(clip)
     hidden = iter(masks) if masks is not None else None
+    if request.reference is not None:
+        edges = (0, padding[1][1], 0, padding[0][1])
+        padded = torch.nn.functional.pad(request.reference[None], edges, mode="replicate")[0]
+        request = replace(request, reference=padded)
     for first, last in spans:
         pictures = _stack(frames, last - first, (*padding, (0, 0)))
         mask = _stack(hidden, last - first, padding) if hidden is not None else None

@@ -158,6 +158,37 @@ def test_given_reference_and_identity_are_used(face_weights, tmp_path):
     assert np.abs(plain - identity).max() > 5
 
 
+def test_whole_frames_of_odd_sizes_take_a_reference_of_any_size(face_weights, tmp_path):
+    source = write(tmp_path / "in.mp4", gradient(5, 47, 33))
+    Image.fromarray(astronaut()).save(tmp_path / "person.png")
+    assert (
+        restore(source, tmp_path / "out.mp4", face_weights, "--no-crop", "--reference", str(tmp_path / "person.png"))
+        == 0
+    )
+    clip = open_clip(tmp_path / "out.mp4")
+    assert (len(clip), clip.height, clip.width) == (5, 47, 33)
+
+
+@pytest.mark.parametrize("option", ["--reference", "--identity"])
+def test_pictures_without_a_face_are_named(face_weights, tmp_path, capsys, option):
+    source = portrait_video(tmp_path / "in.mp4")
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "nobody.png")
+    assert restore(source, tmp_path / "out.mp4", face_weights, option, str(tmp_path / "nobody.png")) == 4
+    assert "nobody.png" in capsys.readouterr().err
+
+
+def test_faces_are_chosen_by_number_or_picture_and_drawn(face_weights, tmp_path, capsys):
+    source = portrait_video(tmp_path / "in.mp4")
+    Image.fromarray(astronaut()).save(tmp_path / "person.png")
+    assert restore(source, tmp_path / "a.mp4", face_weights, "--faces", "7") == 4
+    assert "no face number 7. Found: 0" in capsys.readouterr().err
+    options = ("--faces", str(tmp_path / "person.png"), "--crop", "static", "--debug-video", str(tmp_path / "d.mp4"))
+    assert restore(source, tmp_path / "b.mp4", face_weights, *options) == 0
+    drawn, plain = frames_of(tmp_path / "d.mp4"), frames_of(source)
+    assert drawn.shape == plain.shape
+    assert np.abs(drawn.astype(int) - plain).max() > 100
+
+
 def test_keep_crop_writes_the_crop_beside_the_output(face_weights, tmp_path):
     source = portrait_video(tmp_path / "in.mp4")
     assert restore(source, tmp_path / "out.mp4", face_weights, "--keep-crop") == 0
