@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from scipy.linalg import sqrtm
+
 from svfr_model.clip import ArrayClip
 from svfr_model.errors import InputError, WeightsError
 from svfr_model.metrics import frechet_distance, fvd_features, load_i3d

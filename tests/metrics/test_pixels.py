@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 from skimage.color import rgb2lab
 from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
 from svfr_model.errors import InputError
 from svfr_model.metrics import chroma_error, psnr, ssim
 

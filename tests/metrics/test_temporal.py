@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from skimage.data import astronaut
+
 from svfr_model.clip import ArrayClip
 from svfr_model.errors import InputError
 from svfr_model.metrics import flow_frame, flow_magnitude, temporal_profile
