@@ -307,7 +307,7 @@ def _list_weights(options: argparse.Namespace) -> int:
 def _download_weights(options: argparse.Namespace) -> int:
     from .weights import REGISTRY, download
 
-    roles = options.roles or [role for role, entry in REGISTRY.items() if not entry.note.startswith("optional")]
+    roles = options.roles or [role for role, entry in REGISTRY.items() if not entry.optional]
     progress = None if options.quiet else ProgressBar()
     for path in download(roles, options.weights, accept_license=options.accept_license, callback=progress):
         print(path)

@@ -28,9 +28,6 @@ PACKAGES = (
 )
 """Distributions of requirements.txt but for onnxruntime, which is looked at by itself."""
 
-OPTIONAL_ROLES = frozenset(role for role, entry in REGISTRY.items() if entry.note.startswith("optional"))
-
-
 @dataclass(frozen=True)
 class Finding:
     """One line of the report. remedy is a command or an action in one line, empty where nothing is wrong."""
@@ -127,11 +124,11 @@ def check_weights(folders: Sequence[Path | str] | None = None) -> Iterator[Findi
         try:
             path = find(role, folders)
         except WeightsError:
-            state: State = "warning" if role in OPTIONAL_ROLES else "missing"
+            state: State = "warning" if entry.optional else "missing"
             yield Finding(
                 entry.name,
                 state,
-                f"not found ({entry.purpose}{'; ' + entry.note if entry.note else ''})",
+                f"not found ({'optional: ' if entry.optional else ''}{entry.purpose})",
                 f"python -m svfr_model weights download {role} --accept-license   (licence: {entry.licence})",
             )
         else:

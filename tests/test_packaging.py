@@ -58,7 +58,16 @@ def imported(path):
 
 
 def test_the_library_never_imports_comfyui_or_itself_by_name(root):
-    forbidden = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "latent_preview", "server", "svfr_model"}
+    forbidden = {
+        "comfy",
+        "comfy_api",
+        "comfy_extras",
+        "folder_paths",
+        "nodes",
+        "latent_preview",
+        "server",
+        "svfr_model",
+    }
     for path in (root / "svfr_model").rglob("*.py"):
         assert not forbidden & set(imported(path)), path
 
@@ -100,6 +109,8 @@ def test_no_module_is_longer_than_500_lines(root):
             assert len(path.read_text().splitlines()) <= 500, path
 
 
-@pytest.mark.parametrize("name", ["README.md", "LICENSE", "requirements.txt", "pyproject.toml", ".comfyignore", ".ci/run"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "LICENSE", "requirements.txt", "pyproject.toml", ".comfyignore", ".ci/run"]
+)
 def test_the_files_of_the_top_level_are_there(root, name):
     assert (root / name).is_file()

@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import threading
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -394,6 +395,12 @@ class HubHandler(BaseHTTPRequestHandler):
     def do_HEAD(self):
         hub = self.server
         hub.requests.append(("HEAD", self.path, dict(self.headers)))
+        if self.path.startswith("/release/"):
+            self.send_response(hub.status)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.send_header("ETag", '"some-version"')
+            self.end_headers()
+            return
         redirects = hub.status == 200 and hub.names_storage
         self.send_response(302 if redirects else hub.status)
         self.send_header("Content-Length", "0")
@@ -465,6 +472,29 @@ def test_a_download_arrives_whole_with_progress_and_the_login_goes_to_the_hub_on
     assert (method, page) == ("HEAD", "/fffiloni/SVFR/resolve/main/face_restoration/id_linear.pth")
     assert {key.lower(): value for key, value in asked.items()}["authorization"] == "Bearer hf_secret"
     assert "Authorization" not in fetched
+
+
+@pytest.fixture
+def released(hub, monkeypatch):
+    """A registered file that lies elsewhere than on Hugging Face."""
+    entry = replace(REGISTRY["stc_bfr"], address=f"http://127.0.0.1:{hub.server_port}/release/ckpt-bfvr.pth")
+    monkeypatch.setitem(REGISTRY, "stc_bfr", entry)
+    return entry
+
+
+def test_a_file_with_an_address_of_its_own_is_fetched_there_without_login_and_continued(hub, released, tmp_path):
+    hub.break_after = [1234]
+    (path,) = download(["stc_bfr"], tmp_path, accept_license=True)
+    assert path.read_bytes() == CONTENT
+    assert list(tmp_path.iterdir()) == [tmp_path / "ckpt-bfvr.pth"]
+    assert not any("Authorization" in headers for _, _, headers in hub.requests)
+    assert hub.ranges[-1] is not None
+
+
+def test_an_address_that_does_not_answer_is_named(hub, released, tmp_path):
+    hub.status = 404
+    with pytest.raises(WeightsError, match=re.escape(released.address)):
+        download(["stc_bfr"], tmp_path, accept_license=True)
 
 
 def test_the_login_is_not_carried_along_to_where_the_hub_redirects(hub, tmp_path):

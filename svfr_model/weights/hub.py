@@ -34,7 +34,7 @@ class _Remote:
 def download(
     roles: Sequence[str], folder: Path | str, *, accept_license: bool, callback: Callback | None = None
 ) -> list[Path]:
-    """Fetch the files of these roles from Hugging Face into folder; a file that is there already is left alone.
+    """Fetch the files of these roles from their sources into folder; a file that is there already is left alone.
 
     Each file is written beside its place under a temporary name, where an interrupted download goes on the next
     time, is compared with the size (and, where given, the SHA-256) that the hub states, and is only then renamed.
@@ -83,6 +83,8 @@ def _fetch(entry: WeightFile, folder: Path, callback: Callback | None) -> Path:
 
 def _ask_hub(entry: WeightFile) -> _Remote:
     """Where the file's bytes are, how many, and which version of it."""
+    if entry.address:
+        return _ask_server(entry)
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -98,6 +100,20 @@ def _ask_hub(entry: WeightFile) -> _Remote:
         raise WeightsError(f"{entry.url} states no size or version. Fetch it by hand into the weights folder.")
     same_host = urlsplit(found.location).netloc == urlsplit(page).netloc
     return _Remote(found.location, token if same_host else None, found.etag, found.size)
+
+
+def _ask_server(entry: WeightFile) -> _Remote:
+    """The same of a file that is not on Hugging Face, by a HEAD request."""
+    try:
+        request = urllib.request.Request(entry.address, method="HEAD")
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+            size = int(response.headers.get("Content-Length") or 0)
+            etag = response.headers.get("ETag") or response.headers.get("Last-Modified") or str(size)
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(entry.url, error) from error
+    if not size:
+        raise WeightsError(f"{entry.url} states no size. Fetch it by hand into the weights folder.")
+    return _Remote(entry.address, None, etag.strip('"'), size)
 
 
 def _continue(remote: _Remote, partial: Path, role: str, callback: Callback | None) -> None:

@@ -17,6 +17,7 @@ DOWNLOAD_COMMAND = "python -m svfr_model weights download --accept-license"
 
 _SVFR_LICENCE = "non-commercial research use only, by the README of github.com/wangzhiyaoo/SVFR"
 _INSIGHTFACE_LICENCE = "non-commercial research use only, by InsightFace (github.com/deepinsight/insightface)"
+_STC_LICENCE = "none stated by github.com/Dixin-Lab/BFVR-STC, neither for its code nor for its checkpoints"
 _SVD_LICENCE = (
     "Stability AI's licence of Stable Video Diffusion, shown at "
     "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt (may ask for a login)"
@@ -32,7 +33,7 @@ class WeightFile:
     name: str
     """File name in a folder of weights, and the name a download gets."""
     repository: str
-    """Hugging Face repository."""
+    """Hugging Face repository, or the GitHub one of a file that has an address."""
     path: str
     """Path inside the repository."""
     licence: str
@@ -45,10 +46,16 @@ class WeightFile:
     """A state dict may also be stored in the other state-dict formats under the same stem."""
     note: str = ""
     """Anything else worth knowing before downloading it."""
+    optional: bool = False
+    """Whether the default two-pass restoration works without it."""
+    address: str = ""
+    """Where the bytes are, for a file that is not on Hugging Face."""
 
     @property
     def url(self) -> str:
         """The page a person can open to fetch the file by hand."""
+        if self.address:
+            return self.address
         return f"https://huggingface.co/{self.repository}/blob/main/{self.path}"
 
     @property
@@ -105,7 +112,8 @@ _FILES = (
         comfyui_folders=("svfr",),
         purpose="the reference's face detector",
         kind="torchscript",
-        note="optional: YuNet is the default detector",
+        note="YuNet is the default detector",
+        optional=True,
     ),
     WeightFile(
         role="vae",
@@ -125,6 +133,48 @@ _FILES = (
         comfyui_folders=("svfr",),
         purpose="the YuNet face detector",
         kind="onnx",
+    ),
+    WeightFile(
+        role="scrfd",
+        name="det_10g.onnx",
+        repository="public-data/insightface",
+        path="models/buffalo_l/det_10g.onnx",
+        licence=_INSIGHTFACE_LICENCE,
+        comfyui_folders=("svfr", "insightface/models/buffalo_l"),
+        purpose="InsightFace's SCRFD face detector",
+        kind="onnx",
+        note="a mirror of InsightFace's buffalo_l; YuNet is the default detector",
+        optional=True,
+    ),
+    WeightFile(
+        role="landmarks_68",
+        name="1k3d68.onnx",
+        repository="public-data/insightface",
+        path="models/buffalo_l/1k3d68.onnx",
+        licence=_INSIGHTFACE_LICENCE,
+        comfyui_folders=("svfr", "insightface/models/buffalo_l"),
+        purpose="InsightFace's 68 face landmarks, for pasting back along the outline of the face",
+        kind="onnx",
+        note="a mirror of InsightFace's buffalo_l",
+        optional=True,
+    ),
+    *(
+        WeightFile(
+            role=f"stc_{task}",
+            name=name,
+            repository="Dixin-Lab/BFVR-STC",
+            path=name,
+            licence=_STC_LICENCE,
+            comfyui_folders=("svfr",),
+            purpose=purpose,
+            optional=True,
+            address=f"https://github.com/Dixin-Lab/BFVR-STC/releases/download/init/{name}",
+        )
+        for task, name, purpose in (
+            ("bfr", "ckpt-bfvr.pth", "BFVR-STC's fast face restorer"),
+            ("deflicker", "ckpt-defilcker.pth", "BFVR-STC's remover of brightness flicker"),
+            ("deflicker_sd", "ckpt-deflickersd.pth", "BFVR-STC's remover of the pixel flicker of diffusion upscalers"),
+        )
     ),
 )
 
