@@ -1,0 +1,234 @@
+"""The papers' degradations, each usable by itself and all of them together, drawn from a seed.
+
+BFVR-STC (spec/training.md): y = up_r( codec( down_r( x * k_sigma ) + n_delta ) ) with sigma 2..5, r 2..4 and delta
+0..5, one draw per clip. Its training code differs: it compresses after upsampling, draws all three from one number,
+repeats one noise field in every frame, and its codec ignores the crf it is given (spec/stc.md, section 10). Here the
+draws are independent, noise is fresh in each frame, and the codec does what it is told.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, TypeAlias, get_args
+
+import cv2
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..pixels import degrade_for_tasks
+from ..tasks import Task, Tasks
+from .masks import MaskKind, paint_white, random_mask
+
+DESIGN_SIZE = 512
+"""The picture size that the papers' ranges are for. Blur, a length, is scaled to others; r and delta are not."""
+
+Codec: TypeAlias = Literal["h264", "mpeg4", "none"]
+Order: TypeAlias = Literal["paper", "code"]
+
+_KERNEL_REACH = 3.0
+
+
+@dataclass(frozen=True)
+class LowQuality:
+    """Ranges of the blind-restoration degradation, each drawn uniformly. The defaults are BFVR-STC's.
+
+    sigma: of the Gaussian blur, in pixels of a 512 px picture. shrink: r, how many times smaller. noise: delta,
+    standard deviation in grey levels of 255. crf: quality of the codec, integers; for mpeg4 it is turned into the
+    quantiser that H.264's 51 levels correspond to on its 31. order: compress the small picture (the paper), or the
+    one that is enlarged again (its code). per_frame: a new draw for every frame, which the paper found worse; the
+    codec keeps one crf, since it sees the clip as a whole.
+    """
+
+    sigma: tuple[float, float] = (2.0, 5.0)
+    shrink: tuple[float, float] = (2.0, 4.0)
+    noise: tuple[float, float] = (0.0, 5.0)
+    crf: tuple[int, int] = (18, 25)
+    codec: Codec = "h264"
+    order: Order = "paper"
+    per_frame: bool = False
+
+    def __post_init__(self) -> None:
+        if self.codec not in get_args(Codec) or self.order not in get_args(Order):
+            raise InputError(
+                f"Unknown codec {self.codec!r} or order {self.order!r}. "
+                f"Codecs: {', '.join(get_args(Codec))}. Orders: {', '.join(get_args(Order))}."
+            )
+        for name, least in (("sigma", 0), ("shrink", 1), ("noise", 0), ("crf", 0)):
+            low, high = getattr(self, name)
+            if not least <= low <= high:
+                raise InputError(f"{name} is the range {low}..{high}; it must ascend and start at {least} or above.")
+        if self.crf[1] > 51:
+            raise InputError(f"crf goes up to 51, not {self.crf[1]}.")
+
+
+@dataclass(frozen=True)
+class DegradeOptions:
+    """Which degradations a clip gets, applied in this order.
+
+    low_quality: blur, shrinking, noise and compression, or None. brightness_flicker: chance of each frame to go
+    through a random gain (BFVR-STC: 0.3). gain: its range. pixel_flicker: strength of a texture change that differs
+    from frame to frame, in grey levels; ours, in place of the paper's re-rendering by a diffusion upscaler. grey: no
+    color. mask: white brush strokes or boxes, or None. moving: whether they move; None for either.
+    """
+
+    low_quality: LowQuality | None = None
+    brightness_flicker: float = 0.0
+    gain: tuple[float, float] = (0.5, 1.5)
+    pixel_flicker: float = 0.0
+    grey: bool = False
+    mask: MaskKind | None = None
+    moving: bool | None = None
+
+
+def options_for(tasks: Tasks, low_quality: LowQuality | None = None) -> DegradeOptions:
+    """What each task is about: low quality for bfr, grey for colorization, masks for inpainting."""
+    return DegradeOptions(
+        low_quality=(low_quality or LowQuality()) if Task.BFR in tasks else None,
+        grey=Task.COLORIZATION in tasks,
+        mask="any" if Task.INPAINTING in tasks else None,
+    )
+
+
+def degrade_clip(frames: np.ndarray, options: DegradeOptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A degraded clip and the masks of what is missing.
+
+    frames (N,H,W,3) uint8 RGB. Returns the clip, same shape, and masks (N,H,W) uint8, 1 where white was painted; all
+    zero without a mask. Each part draws from its own generator, so leaving one out does not change another. Raises
+    InputError for frames of another form.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise InputError(f"Frames must be (N,H,W,3) uint8 with N >= 1, not {frames.shape} {frames.dtype}.")
+    quality, light, texture, missing = (np.random.default_rng([seed, part]) for part in range(4))
+    if options.low_quality is not None:
+        frames = lower_quality(frames, options.low_quality, quality)
+    if options.pixel_flicker:
+        frames = flicker_pixels(frames, texture, options.pixel_flicker)
+    if options.brightness_flicker:
+        frames = flicker_brightness(frames, light, options.brightness_flicker, options.gain)
+    if options.grey:
+        frames = to_grey(frames)
+    masks = np.zeros(frames.shape[:3], np.uint8)
+    if options.mask is not None:
+        masks = random_mask(missing, len(frames), frames.shape[1:3], options.mask, options.moving)
+        frames = paint_white(frames, masks)
+    return frames, masks
+
+
+def lower_quality(frames: np.ndarray, options: LowQuality, rng: np.random.Generator) -> np.ndarray:
+    """Blur, shrink, add noise, compress and enlarge frames (N,H,W,3) uint8; the same shape comes back."""
+    height, width = frames.shape[1:3]
+    scale = max(height, width) / DESIGN_SIZE
+    draws = [_draw(options, rng, scale) for _ in range(len(frames) if options.per_frame else 1)]
+    crf = int(rng.integers(options.crf[0], options.crf[1] + 1))
+    small = []
+    for index, frame in enumerate(frames):
+        sigma, shrink, noise = draws[index % len(draws)]
+        picture = cv2.resize(blur(frame, sigma), _small(width, height, shrink), interpolation=cv2.INTER_LINEAR)
+        small.append(add_noise(picture, noise, rng))
+    if options.per_frame or options.order == "code":  # a codec needs frames of one size
+        return compress(np.stack([_enlarge(picture, width, height) for picture in small]), options.codec, crf)
+    packed = compress(np.stack(small), options.codec, crf)
+    return np.stack([_enlarge(picture, width, height) for picture in packed])
+
+
+def blur(frame: np.ndarray, sigma: float) -> np.ndarray:
+    """Isotropic Gaussian blur of a frame (H,W,3); sigma in pixels, 0 for none."""
+    reach = max(int(np.ceil(_KERNEL_REACH * sigma)), 1)
+    return cv2.GaussianBlur(frame, (2 * reach + 1, 2 * reach + 1), sigma) if sigma > 0 else frame
+
+
+def add_noise(frame: np.ndarray, delta: float, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise of standard deviation delta in grey levels on a uint8 frame, clipped and rounded."""
+    noisy = frame + rng.normal(0.0, 1.0, frame.shape) * delta
+    return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+
+
+def compress(frames: np.ndarray, codec: Codec, crf: int) -> np.ndarray:
+    """frames (N,H,W,3) uint8 through a real encoder and decoder, in memory; sides are padded to even ones on the way.
+
+    h264 (libx264) takes crf as it is. mpeg4 has no crf: it gets the fixed quantiser that `mpeg4_quantiser` names.
+    """
+    if codec == "none":
+        return frames
+    import av
+
+    count, height, width = frames.shape[:3]
+    padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    name, options = _encoder(codec, crf)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as output:
+        stream = output.add_stream(name, rate=Fraction(25), options=options)
+        stream.height, stream.width = padded.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1  # the result must not depend on the machine
+        if codec == "mpeg4":
+            stream.codec_context.qmin = stream.codec_context.qmax = mpeg4_quantiser(crf)
+        for picture in padded:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        output.mux(stream.encode())
+    buffer.seek(0)
+    with av.open(buffer) as source:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    if len(decoded) != count:
+        raise InputError(f"The {codec} encoder returned {len(decoded)} of {count} frames: try codec none.")
+    return np.stack(decoded)[:, :height, :width]
+
+
+def mpeg4_quantiser(crf: int) -> int:
+    """The MPEG-4 quantiser (1 to 31) for a crf: like H.264's it doubles every six levels, with 18 at 2."""
+    return int(np.clip(round(2.0 * 2 ** ((crf - 18) / 6)), 1, 31))
+
+
+def flicker_brightness(
+    frames: np.ndarray, rng: np.random.Generator, chance: float = 0.3, gain: tuple[float, float] = (0.5, 1.5)
+) -> np.ndarray:
+    """Multiply each frame (N,H,W,3) uint8, with the given chance, by a random gain; rounds and saturates."""
+    hit, gains = rng.random(len(frames)) < chance, rng.uniform(*gain, len(frames))
+    bright = np.rint(frames * gains[:, None, None, None])
+    return np.where(hit[:, None, None, None], np.clip(bright, 0, 255).astype(np.uint8), frames)
+
+
+def flicker_pixels(frames: np.ndarray, rng: np.random.Generator, strength: float = 12.0) -> np.ndarray:
+    """Another fine texture in each frame (N,H,W,3) uint8, strongest where the frame has detail.
+
+    strength: standard deviation of the change in grey levels where the detail is strongest. Ours: BFVR-STC renders
+    each frame anew with a diffusion upscaler, which likewise keeps shapes and invents textures.
+    """
+    changed = []
+    for frame in frames:
+        fine = cv2.GaussianBlur(rng.normal(0.0, 1.0, frame.shape[:2]).astype(np.float32), (0, 0), 0.8)
+        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        detail = cv2.GaussianBlur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (0, 0), 1.5)
+        weight = 0.3 + 0.7 * detail / max(float(detail.max()), 1e-6)
+        change = strength * weight * fine / max(float(fine.std()), 1e-6)
+        changed.append(np.rint(np.clip(frame + change[..., None], 0, 255)).astype(np.uint8))
+    return np.stack(changed)
+
+
+def to_grey(frames: np.ndarray) -> np.ndarray:
+    """frames (N,H,W,3) uint8 without color, to the bit as the restoration prepares its input."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+    return degrade_for_tasks(pixels, frozenset({Task.COLORIZATION})).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _draw(options: LowQuality, rng: np.random.Generator, scale: float) -> tuple[float, float, float]:
+    """Sigma in pixels of the clip, shrinking factor and noise level."""
+    return rng.uniform(*options.sigma) * scale, rng.uniform(*options.shrink), rng.uniform(*options.noise)
+
+
+def _small(width: int, height: int, shrink: float) -> tuple[int, int]:
+    """Sides of the small picture, even for the codec's sake and never below 16, its block size."""
+    return tuple(min(max(2 * round(side / shrink / 2), 16), side) for side in (width, height))
+
+
+def _enlarge(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _encoder(codec: Codec, crf: int) -> tuple[str, dict[str, str]]:
+    if codec == "h264":
+        return "libx264", {"crf": str(crf), "preset": "veryfast"}
+    return "mpeg4", {}

@@ -1,0 +1,162 @@
+"""Clips as the UNet is trained on them: encoded once, kept in memory, and drawn from step by step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..pixels import to_network_range
+from ..progress import Callback, report
+from ..tasks import Task, Tasks, task_vector
+from .degrade import LowQuality, degrade_clip, options_for
+from .losses import draw_sigmas
+
+if TYPE_CHECKING:
+    from ..conditioning import VAE
+    from ..identity import IResNet
+
+ALL_TASKS: tuple[Tasks, ...] = tuple(
+    frozenset(combination) for size in (1, 2, 3) for combination in itertools.combinations(Task, size)
+)
+"""The seven combinations of the three tasks."""
+
+
+@dataclass(frozen=True)
+class LatentClips:
+    """K clips of N frames, each in V degradations, ready for the UNet.
+
+    clean (K,N,4,h,w) float16, scaled; degraded (K,V,N,4,h,w) float16, unscaled; tasks (K,V,3) uint8; grids
+    (K,n,C,7,7) float16, the recogniser's map of n frames of each clip; landmarks (K,N,68,2) float32 in parts of the
+    picture. scaling: what makes unscaled latents scaled.
+    """
+
+    clean: Tensor
+    degraded: Tensor
+    tasks: Tensor
+    grids: Tensor
+    landmarks: Tensor
+    scaling: float
+
+    def save(self, path: Path | str) -> None:
+        """Write to a file that load reads."""
+        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> LatentClips:
+        """Read what save wrote; InputError for another file."""
+        stored = torch.load(path, weights_only=True)
+        if not isinstance(stored, dict) or set(stored) != {field.name for field in fields(cls)}:
+            raise InputError(f"{path} holds no encoded training clips: delete it, and it is made anew.")
+        return cls(**stored)
+
+
+@torch.inference_mode()
+def encode_clips(
+    vae: VAE,
+    recognizer: IResNet,
+    frames: np.ndarray,
+    landmarks: np.ndarray,
+    faces: Tensor,
+    views: int,
+    seed: int,
+    *,
+    low_quality: LowQuality | None = None,
+    callback: Callback | None = None,
+) -> LatentClips:
+    """Degrade and encode clips. Each gets `views` degradations, their tasks drawn evenly from all seven.
+
+    frames (K,N,H,W,3) uint8; landmarks (K,N,68,2) in their pixels; faces (K,n,3,112,112) uint8, aligned.
+    """
+    count, length = frames.shape[:2]
+    side = frames.shape[3], frames.shape[2]
+    # every seven views in a row hold each combination once, in random order
+    order = np.random.default_rng([seed, 0])
+    deck = np.concatenate([order.permutation(len(ALL_TASKS)) for _ in range(-(-count * views // len(ALL_TASKS)))])
+    clean, degraded, grids = [], [], []
+    for clip in range(count):
+        clean.append((vae.encode(_pixels(frames[clip])) * vae.scaling_factor).half())
+        shown = []
+        for view in range(views):
+            number = clip * views + view
+            options = options_for(ALL_TASKS[deck[number]], low_quality)
+            spoiled, _ = degrade_clip(frames[clip], options, seed * 1_000_003 + number)
+            shown.append(vae.encode(_pixels(spoiled)).half())
+        degraded.append(torch.stack(shown))
+        grids.append(recognizer(to_network_range(faces[clip]))[0].half())
+        report(callback, "encode", clip + 1, count)
+    vectors = [task_vector(ALL_TASKS[number]) for number in deck[: count * views]]
+    return LatentClips(
+        torch.stack(clean),
+        torch.stack(degraded),
+        torch.tensor(vectors, dtype=torch.uint8).view(count, views, 3),
+        torch.stack(grids),
+        torch.from_numpy(landmarks[:, :length] / np.array(side, np.float32)).float(),
+        float(vae.scaling_factor),
+    )
+
+
+def _pixels(frames: np.ndarray) -> Tensor:
+    """(N,H,W,3) uint8 to (N,3,H,W) float32 in [-1,1]."""
+    return to_network_range(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2))
+
+
+@dataclass(frozen=True)
+class DrawOptions:
+    """How a training batch is drawn.
+
+    lengths: frames of a window, one drawn per step; clips: for each length, how many clips; every clip comes twice,
+    in two degradations. drop_both, drop_one: chances that a row sees neither the reference frame nor the identity,
+    and that it sees only one of them. The rest of the rows see both.
+    """
+
+    lengths: Sequence[int] = (4, 8, 16)
+    clips: Sequence[int] = (4, 2, 1)
+    drop_both: float = 0.4
+    drop_one: float = 0.2
+
+
+def draw_batch(data: LatentClips, options: DrawOptions, seed: int) -> dict[str, Tensor]:
+    """One batch for SVFRObjective: 2B rows, B clips in one degradation and the same again in another.
+
+    Both rows of a clip share window, noise level and reference frame; what they drop is drawn for each.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def pick(high: int, count: int) -> Tensor:
+        return torch.randint(high, (count,), generator=generator)
+
+    choice = int(pick(len(options.lengths), 1))
+    length, count = options.lengths[choice], options.clips[choice]
+    total, frames = data.clean.shape[:2]
+    chosen = torch.randperm(total, generator=generator)[:count]
+    first = pick(frames - length + 1, count)
+    window = first[:, None] + torch.arange(length)
+    pairs = torch.stack([torch.randperm(data.degraded.shape[1], generator=generator)[:2] for _ in range(count)])
+    rows, views = chosen.repeat(2), pairs.T.flatten()
+    window = window.repeat(2, 1)
+    clean = data.clean[rows[:, None], window].float()
+    both, one, which = (torch.rand(len(rows), generator=generator) for _ in range(3))
+    alone = (both >= options.drop_both) & (one < options.drop_one)
+    use_reference = (both >= options.drop_both) & ~(alone & (which < 0.5))
+    use_identity = (both >= options.drop_both) & ~(alone & (which >= 0.5))
+    frame, face = pick(frames, count).repeat(2), pick(data.grids.shape[1], count).repeat(2)
+    reference = data.clean[rows, frame].float() / data.scaling
+    return {
+        "clean": clean,
+        "sigma": draw_sigmas(count, generator).repeat(2),
+        "noise": torch.randn(clean.shape, generator=generator),
+        "degraded": data.degraded[rows[:, None], views[:, None], window].float(),
+        "reference": reference * use_reference.view(-1, 1, 1, 1),
+        "grid": data.grids[rows, face].float(),
+        "use_identity": use_identity.float(),
+        "task": data.tasks[rows, views].float(),
+        "landmarks": data.landmarks[rows[:, None], window],
+    }

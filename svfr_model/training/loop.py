@@ -1,0 +1,272 @@
+"""The loop all trainings share: accelerate's engine, EMA, checkpoints that resume exactly, a loss file and its plot.
+
+Everything random in a step comes from `step_seed(seed, step, process)`. So a run that was stopped and resumed sees
+the same batches and noise as one that was not, and no generator's state has to be stored.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import DependencyError, InputError
+from ..progress import Callback, report
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+LOSSES = "losses.jsonl"
+PLOT = "losses.png"
+
+Losses = dict[str, Tensor]
+"""What a step returns: scalar tensors by name; "loss" is the one that is minimised."""
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How long and how fast to train.
+
+    steps: optimizer steps in all. minutes: stop cleanly after so many, whatever the steps; 0 is no limit. The
+    learning rate rises over `warmup` steps and falls as a cosine to `final_rate` times its height at the last step.
+    ema: decay of the averaged weights, reached gradually. clip: largest gradient norm. save_every: steps between
+    checkpoints. mixed_precision: "no", "bf16" or "fp16".
+    """
+
+    steps: int = 1000
+    minutes: float = 0.0
+    rate: float = 1e-4
+    warmup: int = 100
+    final_rate: float = 0.05
+    weight_decay: float = 0.01
+    ema: float = 0.999
+    clip: float = 1.0
+    save_every: int = 200
+    mixed_precision: str = "no"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.save_every < 1 or self.warmup < 0 or self.minutes < 0:
+            raise InputError(
+                f"steps ({self.steps}) and save_every ({self.save_every}) must be 1 or more, warmup ({self.warmup}) "
+                f"and minutes ({self.minutes}) not negative."
+            )
+        if self.rate <= 0 or not 0 <= self.ema < 1 or self.clip <= 0 or not 0 <= self.final_rate <= 1:
+            raise InputError(
+                f"rate ({self.rate}) and clip ({self.clip}) must be above 0, ema ({self.ema}) in [0,1) and final_rate "
+                f"({self.final_rate}) in [0,1]."
+            )
+        if self.mixed_precision not in ("no", "bf16", "fp16"):
+            raise InputError(f"mixed_precision is {self.mixed_precision!r}; use no, bf16 or fp16.")
+
+
+def step_seed(seed: int, step: int, process: int = 0) -> int:
+    """The seed of everything random in one step of one process."""
+    return int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def learning_rate(options: LoopOptions, step: int) -> float:
+    """Linear warm-up, then a cosine to the final rate."""
+    if step < options.warmup:
+        return options.rate * (step + 1) / options.warmup
+    part = min((step - options.warmup) / max(options.steps - options.warmup, 1), 1.0)
+    low = options.rate * options.final_rate
+    return low + (options.rate - low) * 0.5 * (1 + math.cos(math.pi * part))
+
+
+def make_accelerator(options: LoopOptions, accumulate: int = 1) -> Accelerator:
+    """Hugging Face accelerate's engine; DependencyError where it is not installed."""
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise DependencyError(
+            "Training needs the package accelerate: pip install -r requirements-train.txt."
+        ) from error
+    return Accelerator(mixed_precision=options.mixed_precision, gradient_accumulation_steps=accumulate)
+
+
+class Loop:
+    """Trains the modules that a step function uses, and keeps everything needed to go on later.
+
+    modules: by name; all their parameters that require gradients are trained, and the whole is checkpointed.
+    step: `(modules, generator seed, step number) -> Losses`; the modules given are accelerate's wrapped ones.
+    folder: checkpoint, loss file and plot go there. A checkpoint found there is continued.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        step: Callable[[Mapping[str, nn.Module], int, int], Losses],
+        options: LoopOptions,
+        folder: Path | str,
+    ) -> None:
+        self.options, self.folder, self._step = options, Path(folder), step
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.accelerator = make_accelerator(options)
+        trained = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=options.rate, weight_decay=options.weight_decay, betas=(0.9, 0.99))
+        self.modules = {name: self.accelerator.prepare(module) for name, module in modules.items()}
+        self.optimizer = self.accelerator.prepare(optimizer)
+        self._trained = trained
+        self.average = [p.detach().clone() for p in trained]
+        self.done = 0
+        if (self.folder / CHECKPOINT).is_file():
+            self._resume()
+
+    def run(self, callback: Callback | None = None) -> None:
+        """Train until the steps or the minutes are used up. Loss file, plot and checkpoint are current afterwards."""
+        started = time.monotonic()
+        limit = self.options.minutes * 60
+        main = self.accelerator.is_main_process
+        for number in range(self.done, self.options.steps):
+            losses = self._one(number)
+            self.done = number + 1
+            if not math.isfinite(losses["loss"]):
+                raise InputError(
+                    f"The loss became {losses['loss']} at step {number}: lower the rate ({self.options.rate}), or use "
+                    f"another mixed_precision. The last checkpoint in {self.folder} is from before."
+                )
+            if main:
+                self._write({"step": number, **losses, "seconds": round(time.monotonic() - started, 2)})
+            report(callback, "train", self.done, self.options.steps)
+            spent = bool(limit) and number % 10 == 9 and self._all_agree(time.monotonic() - started > limit)
+            if main and (self.done % self.options.save_every == 0 or spent):
+                self.save()
+            if spent:
+                log.info("The %.1f minutes are used up after %d steps.", self.options.minutes, self.done)
+                break
+        if main:
+            self.save()
+            plot_losses(self.folder)
+
+    def _one(self, number: int) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.options, number)
+        seed = step_seed(self.options.seed, number, self.accelerator.process_index)
+        torch.manual_seed(seed)
+        with self.accelerator.autocast():
+            losses = self._step(self.modules, seed, number)
+        self.accelerator.backward(losses["loss"])
+        self.accelerator.clip_grad_norm_(self._trained, self.options.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        # early averages forget quickly, so that they do not keep the random start
+        decay = min(self.options.ema, (1 + number) / (10 + number))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, [p.detach() for p in self._trained], 1 - decay)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _all_agree(self, flag: bool) -> bool:
+        """What the main process says, in every process: they must stop at the same step."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        told = torch.tensor([float(flag)], device=self.accelerator.device)
+        torch.distributed.broadcast(told, 0)
+        return bool(told.item())
+
+    def averaged(self) -> None:
+        """Put the averaged weights into the modules; call it after training, before they are saved."""
+        with torch.no_grad():
+            for parameter, average in zip(self._trained, self.average, strict=True):
+                parameter.copy_(average)
+
+    def plain(self, name: str) -> nn.Module:
+        """The module itself, without accelerate's wrapping."""
+        return self.accelerator.unwrap_model(self.modules[name])
+
+    def save(self) -> None:
+        """Write the checkpoint; the old one is replaced only by a whole new one."""
+        state = {
+            "step": self.done,
+            "modules": {name: self.plain(name).state_dict() for name in self.modules},
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+        }
+        partial = self.folder / f"{CHECKPOINT}.partial"
+        torch.save(state, partial)
+        partial.replace(self.folder / CHECKPOINT)
+
+    def _resume(self) -> None:
+        path = self.folder / CHECKPOINT
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        known = {name: set(self.plain(name).state_dict()) for name in self.modules}
+        if {name: set(part) for name, part in state["modules"].items()} != known:
+            raise InputError(
+                f"The checkpoint {path} is of other networks than this configuration's: choose another output folder, "
+                "or the configuration it was made with."
+            )
+        for name in self.modules:
+            self.plain(name).load_state_dict(state["modules"][name], strict=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average = [a.to(p) for a, p in zip(state["average"], self._trained, strict=True)]
+        self.done = int(state["step"])
+        if self.accelerator.is_main_process:
+            self._forget_after(self.done)
+        log.info("Continuing %s at step %d.", path, self.done)
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        with (self.folder / LOSSES).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _forget_after(self, step: int) -> None:
+        """Drop loss rows that were written after the checkpoint: they are about to be written again."""
+        rows = [row for row in read_losses(self.folder) if row["step"] < step]
+        (self.folder / LOSSES).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_losses(folder: Path | str) -> list[dict[str, float]]:
+    """The loss file of a training: one dictionary per step, in order; empty before the first step."""
+    path = Path(folder) / LOSSES
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def plot_losses(folder: Path | str, size: tuple[int, int] = (960, 540)) -> Path | None:
+    """Draw each loss of the loss file over the steps, smoothed, on a logarithmic scale; None without losses."""
+    import cv2
+
+    rows = read_losses(folder)
+    names = [name for name in (rows[0] if rows else {}) if name not in ("step", "seconds")]
+    if not names:
+        return None
+    width, height = size
+    picture = np.full((height, width, 3), 255, np.uint8)
+    curves = {name: _smoothed([row[name] for row in rows]) for name in names}
+    logs = {name: np.log10(np.maximum(curve, 1e-6)) for name, curve in curves.items()}
+    low, high = min(c.min() for c in logs.values()), max(c.max() for c in logs.values())
+    for line, name, color in zip(range(len(names)), names, _colors(), strict=False):
+        curve = logs[name]
+        x = np.linspace(60, width - 20, len(curve))
+        y = height - 40 - (curve - low) / max(high - low, 1e-6) * (height - 80)
+        cv2.polylines(picture, [np.stack([x, y], 1).astype(np.int32)], False, color, 2, cv2.LINE_AA)
+        text = f"{name} {curves[name][-1]:.4g}"
+        cv2.putText(picture, text, (width - 260, 30 + 22 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.55, color, 1, cv2.LINE_AA)
+    for value, y in ((10**high, 40), (10**low, height - 40)):
+        cv2.putText(picture, f"{value:.3g}", (4, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
+    cv2.putText(picture, f"step {int(rows[-1]['step'])}", (60, height - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (90, 90, 90), 1)
+    path = Path(folder) / PLOT
+    cv2.imwrite(str(path), picture)
+    return path
+
+
+def _smoothed(values: list[float]) -> np.ndarray:
+    """A running mean over a fiftieth of the curve; a curve logs both ways, so nothing is shifted."""
+    span = max(len(values) // 50, 1)
+    padded = np.pad(np.array(values, np.float64), (span // 2, span - 1 - span // 2), mode="edge")
+    return np.convolve(padded, np.ones(span) / span, mode="valid")
+
+
+def _colors() -> Iterator[tuple[int, int, int]]:
+    while True:
+        yield from ((30, 30, 30), (200, 90, 20), (40, 40, 200), (40, 150, 40), (170, 60, 170))

@@ -1,0 +1,167 @@
+"""Training svfr-tiny's VAE: the class of Stable Video Diffusion's, at a factor of 4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..pixels import to_network_range
+from ..progress import Callback
+from ..vae import PUBLISHED_CONFIG, build_vae
+from .loop import Loop, LoopOptions, Losses
+
+TINY_VAE: dict[str, Any] = {
+    **PUBLISHED_CONFIG,
+    "down_block_types": ["DownEncoderBlock2D"] * 3,
+    "block_out_channels": [64, 64, 64],
+    "sample_size": 64,
+}
+"""Two layers per block like the published one: ComfyUI's decoder has no counterpart for one. 64 channels, because
+diffusers normalises in 32 groups whatever the width: a group of one channel would forget the picture's brightness."""
+
+KL_WEIGHT = 1e-6
+EDGE_WEIGHT = 0.5
+NARROW = -6.0
+"""First log variance of the posterior."""
+
+
+class _Pass(nn.Module):
+    """Stands in for a residual block that adds nothing, at no cost."""
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return x
+
+
+class _Spatial(nn.Module):
+    """The spatial half of a spatio-temporal block, whose temporal half adds nothing."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.spatial_res_block = block.spatial_res_block
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return self.spatial_res_block(x, None)
+
+
+class _Reconstruct(nn.Module):
+    """Pixels to the losses of their reconstruction, as one forward call."""
+
+    def __init__(self, vae: nn.Module) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, pixels: Tensor) -> Losses:
+        """(B,3,H,W) in [-1,1]: absolute error of pixels and of their differences, and latent diffusion's KL term."""
+        posterior = self.vae.encode(pixels).latent_dist
+        made = self.vae.decode(posterior.sample(), num_frames=1).sample.float()
+        error = F.l1_loss(made, pixels)
+        edges = sum(F.l1_loss(made.diff(dim=d), pixels.diff(dim=d)) for d in (-1, -2))
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        squared = F.mse_loss(made.detach(), pixels)
+        return {"loss": error + EDGE_WEIGHT * edges + KL_WEIGHT * kl, "mse": squared, "kl": kl.detach()}
+
+
+def train_vae(
+    frames: np.ndarray, options: LoopOptions, folder: Path | str, callback: Callback | None = None,
+    *, config: Mapping[str, Any] = TINY_VAE, batch: int = 12,
+) -> nn.Module:
+    """A VAE that reconstructs frames. frames (K,N,H,W,3) uint8 RGB of K clips; batch frames a step.
+
+    To fit into minutes on a CPU, the residual blocks at full resolution and the decoder's temporal halves stay at
+    zero, where they are the identity, and are left out of the computation. An eighth of the frames is shown grey and
+    an eighth with a white box: the encoder meets those when it restores. Returns the averaged network, in its
+    published scale (see fit_scale).
+    """
+    torch.manual_seed(options.seed)
+    network = build_vae(config).train()
+    start_at_identity(network)
+    thin = _Reconstruct(network)
+    removed = _take_out(network)
+
+    def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:  # noqa: ARG001
+        rng = np.random.default_rng(seed)
+        return modules["vae"](_spoiled(draw_frames(frames, rng, batch), rng))
+
+    loop = Loop({"vae": thin}, step, options, folder)
+    loop.run(callback)
+    loop.averaged()
+    for parent, name, block in removed:
+        setattr(parent, name, block)
+    network.eval()
+    fit_scale(network, to_network_range(torch.from_numpy(np.ascontiguousarray(frames[:64, 0])).permute(0, 3, 1, 2)))
+    return network
+
+
+@torch.no_grad()
+def start_at_identity(network: nn.Module) -> None:
+    """Let every residual branch add nothing at first (the second convolution and the attention's output at zero)."""
+    for name, module in network.named_modules():
+        if name.endswith((".conv2", ".to_out.0")):
+            module.weight.zero_()
+            module.bias.zero_()
+    for channel in range(3):  # the last layer mixes neighbouring frames: at first each passes as it is
+        network.decoder.time_conv_out.weight[channel].zero_()
+        network.decoder.time_conv_out.weight[channel, channel, 1] = 1.0
+    network.decoder.time_conv_out.bias.zero_()
+    # a posterior as wide as at random would drown the first thousand steps in noise
+    network.quant_conv.bias[network.config.latent_channels :] = NARROW
+
+
+def _take_out(network: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
+    """Replace what stays the identity by nothing. Returns (parent, name, block) to put back."""
+    removed = []
+
+    def replace(parent: nn.Module, name: str, stand_in: nn.Module) -> None:
+        removed.append((parent, name, getattr(parent, name)))
+        setattr(parent, name, stand_in)
+
+    full = [network.encoder.down_blocks[0].resnets, network.decoder.up_blocks[-1].resnets]
+    for blocks in full:
+        for name in list(blocks._modules):
+            replace(blocks, name, _Pass())
+    for blocks in (network.decoder.mid_block.resnets, *(up.resnets for up in network.decoder.up_blocks[:-1])):
+        for name, block in list(blocks._modules.items()):
+            replace(blocks, name, _Spatial(block))
+    return removed
+
+
+def draw_frames(frames: np.ndarray, rng: np.random.Generator, batch: int) -> Tensor:
+    """Random frames of random clips, (batch,3,H,W) float32 in [-1,1]; half of them mirrored."""
+    clips, numbers = rng.integers(len(frames), size=batch), rng.integers(frames.shape[1], size=batch)
+    chosen = [frames[c, n, :, :: 1 if rng.random() < 0.5 else -1] for c, n in zip(clips, numbers, strict=True)]
+    return to_network_range(torch.from_numpy(np.stack(chosen)).permute(0, 3, 1, 2))
+
+
+def _spoiled(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    """An eighth of the frames grey, the next eighth with a white box."""
+    part = max(len(pixels) // 8, 1)
+    luma = pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    pixels = pixels.clone()
+    pixels[:part] = (pixels[:part] * luma).sum(1, keepdim=True)
+    height, width = pixels.shape[-2:]
+    top, left = int(rng.integers(height - 8)), int(rng.integers(width - 8))
+    bottom, right = top + int(rng.integers(8, height // 2)), left + int(rng.integers(8, width // 2))
+    pixels[part : 2 * part, :, top:bottom, left:right] = 1.0
+    return pixels
+
+
+@torch.no_grad()
+def fit_scale(vae: nn.Module, pixels: Tensor) -> None:
+    """Scale the latents so that scaling_factor, the published 0.18215, brings them to a standard deviation of 1.
+
+    The last layer of the encoder and the first of the decoder take opposite factors, so pictures stay what they are.
+    Then the sampler's noise levels mean the same for this VAE as for the published one.
+    """
+    latents = vae.encode(pixels).latent_dist.mode()
+    gain = 1.0 / (vae.config.scaling_factor * float(latents.std()))
+    mean = vae.config.latent_channels
+    vae.quant_conv.weight[:mean] *= gain
+    vae.quant_conv.bias[:mean] *= gain
+    vae.quant_conv.bias[mean:] += 2 * float(np.log(gain))
+    vae.decoder.conv_in.weight /= gain
