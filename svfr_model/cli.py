@@ -1,4 +1,4 @@
-"""The command line: `python -m svfr_model restore | weights | doctor | demo`.
+"""The command line: `python -m svfr_model restore | stc | weights | doctor | demo`.
 
 Only this module prints. Exit codes: 0 done, 2 unusable input or arguments, 3 weights, 4 no face, 5 a package that is
 missing or cannot do what is asked, 1 any other error of ours, 130 interrupted.
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m svfr_model", description="Restore, colorize and inpaint faces in video."
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (_add_restore, _add_weights, _add_doctor, _add_demo):
+    for add in (_add_restore, _add_stc, _add_weights, _add_doctor, _add_demo):
         add(commands)
     return parser
 
@@ -126,8 +126,7 @@ def _add_faces(command: argparse.ArgumentParser) -> None:
     group.add_argument("--occlusion-safe", action="store_true", help="keep the original where it disagrees strongly")
     group.add_argument("--debug-video", metavar="FILE", help="also write the clip with boxes, landmarks, ids and cuts")
     group.add_argument("--size", type=int, default=512, help="side of the face crop in pixels")
-    group.add_argument("--detector", choices=("yunet", "yoloface", "scrfd"), default="yunet")
-    group.add_argument("--threshold", type=float, help="detection threshold in (0,1); the detector's own if not given")
+    _add_detector(group)
 
 
 def _add_machine(command: argparse.ArgumentParser) -> None:
@@ -138,6 +137,40 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
     group.add_argument("--compile", action="store_true", help="torch.compile the UNet")
     group.add_argument("--weights", metavar="DIR", action="append", help="folder of weights; ./weights if not given")
     group.add_argument("--quiet", action="store_true", help="no progress, errors only")
+
+
+def _add_stc(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser(
+        "stc",
+        help="restore or de-flicker a clip quickly, with BFVR-STC",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    command.set_defaults(run=_stc)
+    command.add_argument("input", metavar="IN", help="video, picture or folder of pictures")
+    command.add_argument("output", metavar="OUT", help="video (.mp4, .mov, .mkv), picture, or folder of PNGs")
+    command.add_argument(
+        "--task", default="bfr", help="bfr, deflicker (brightness) or deflicker_sd (pixels); several run in this order"
+    )
+    place = command.add_mutually_exclusive_group()
+    place.add_argument("--whole", action="store_true", help="whole frames, through 512 pixels; default to de-flicker")
+    place.add_argument("--crops", action="store_true", help="face crops, pasted back; default where bfr is a task")
+    command.add_argument("--faces", default="largest", help="all, largest, left, right or a number")
+    command.add_argument("--window", type=int, default=24, help="frames the network sees together; trained on 24")
+    command.add_argument("--overlap", type=int, default=8, help="frames faded between windows")
+    command.add_argument("--stretch", action="store_true", help="the reference's clip-wide stretch of contrast")
+    command.add_argument(
+        "--own-picture", action="store_true", help="to de-flicker whole frames: the network's picture, not its change"
+    )
+    _add_detector(command.add_argument_group("faces"))
+    group = command.add_argument_group("machine")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    group.add_argument("--weights", metavar="DIR", action="append", help="folder of weights; ./weights if not given")
+    group.add_argument("--quiet", action="store_true", help="no progress, errors only")
+
+
+def _add_detector(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--detector", choices=("yunet", "yoloface", "scrfd"), default="yunet")
+    group.add_argument("--threshold", type=float, help="detection threshold in (0,1); the detector's own if not given")
 
 
 def _add_weights(commands: argparse._SubParsersAction) -> None:
@@ -289,6 +322,26 @@ def _faces(options: argparse.Namespace) -> FaceOptions:
         occlusion_safe=options.occlusion_safe,
     )
     return FaceOptions(choice, crop=crop, paste=paste)
+
+
+def _stc(options: argparse.Namespace) -> int:
+    from .load import Loader
+    from .stc.enhance import EnhanceOptions
+    from .stc.job import EnhanceJob, run_enhance
+
+    job = EnhanceJob(
+        source=Path(options.input),
+        target=Path(options.output),
+        tasks=tuple(word.strip() for word in options.task.split(",")),
+        whole=True if options.whole else False if options.crops else None,
+        faces=options.faces,
+        options=EnhanceOptions(options.window, options.overlap, options.stretch, low_frequency=not options.own_picture),
+    )
+    loader = Loader(options.weights, options.device, detector=options.detector, threshold=options.threshold)
+    path = run_enhance(job, loader, None if options.quiet else ProgressBar())
+    if not options.quiet:
+        print(f"wrote {path}")
+    return 0
 
 
 def _list_weights(options: argparse.Namespace) -> int:

@@ -44,8 +44,8 @@ def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "
         _check_task(state_dict, path, task)
     with torch.device("meta"):
         network = _build(task, config or {}, path)
-    load_strict(network, state_dict, path, role, device=device, dtype=torch.float32)
-    return network.eval()
+    load_strict(network, state_dict, path, role)
+    return network.to(device=device, dtype=torch.float32).eval()
 
 
 def _read(path: Path, role: str) -> tuple[dict[str, Tensor], dict[str, str]]:
