@@ -12,8 +12,11 @@ log = logging.getLogger(__name__)
 CHANGED = 25
 """Difference of grey values, of 255, from which a pixel counts as changed. The paper binarises without saying where."""
 
-FAST = 0.25
-"""Mean share of changed pixels from which a clip is called fast: chosen by us, not from the paper."""
+FAST = 0.15
+"""Mean share of changed pixels from which a clip is called fast: chosen by us, not from the paper.
+
+A talking face measures 0.03, a textured picture that pans by 8 of 512 pixels a frame 0.14.
+"""
 
 
 class MotionMeter:
