@@ -1,0 +1,1 @@
+"""The ComfyUI nodes of this pack, the only place that imports ComfyUI."""

@@ -1,0 +1,372 @@
+"""SVFR's UNet as ComfyUI's own MODEL, and that MODEL as the library's denoiser backend.
+
+ComfyUI's video UNet and the published checkpoint are the same network under other names (spec/comfyui.md, "Native
+MODEL"), so loading, casting, offloading, LoRA and attention patches are ComfyUI's and not ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sampler_helpers
+import comfy.supported_models
+import comfy.utils
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep, UNetModel, VideoResBlock
+from torch import Tensor, nn
+
+from ..svfr_model.errors import InputError, WeightsError
+from ..svfr_model.keys import convert_unet
+from ..svfr_model.unet import PUBLISHED_CONFIG, ROLE, TASK_BITS
+from ..svfr_model.unet import _check_config as check_config
+from ..svfr_model.weights import load_strict, model_config, read_state_dict, weight_file
+from .memory import ALLOWANCE, HalvingBatch
+
+DTYPES: dict[str, torch.dtype | None] = {
+    "auto": None,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp32": torch.float32,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+}
+"""What the weights can be kept in; auto leaves it to ComfyUI. What the device cannot compute in is cast when used."""
+
+TASK_KEY = "svfr_task"
+"""Under this name a conditioning carries its task vector, (3,) of 0 or 1."""
+
+NORM_EPS = 1e-6
+"""Of the residual blocks that diffusers gives another value than ComfyUI does."""
+
+_HELD = 27.3
+"""Numbers held per latent place and channel of the first level at the network's peak (measured by running the
+published network on the meta device; 8706 at 320 channels)."""
+
+_TOKENS = 49
+_WINDOW = 16
+"""Frames per window, where ComfyUI's samplers ask for an estimate without saying."""
+
+_CONDITIONING_NEEDED = "This conditioning lacks {}: an SVFR MODEL is sampled with the outputs of SVFR Conditioning."
+
+
+def load_model(
+    path: Path | str, dtype: str = "auto", disable_dynamic: bool = False
+) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL in an SVFR checkpoint: of the published architecture, or of the one its metadata describes.
+
+    dtype is a key of DTYPES. disable_dynamic keeps ComfyUI's dynamic VRAM out of it; ComfyUI asks for that itself when
+    it needs such a copy. Raises WeightsError for a file that is missing, damaged or of another architecture.
+    """
+    state_dict, metadata = read_state_dict(path, ROLE)
+    config = _SVFRConfig(_network_arguments(model_config(metadata, ROLE, path), path))
+    weights = _renamed(state_dict, path)
+    load_strict(_plain_network(config.unet_config), weights, path, ROLE)
+    device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+    kept = DTYPES[dtype] or comfy.model_management.unet_dtype(
+        model_params=comfy.utils.calculate_parameters(weights),
+        supported_dtypes=config.supported_inference_dtypes,
+        weight_dtype=comfy.utils.weight_dtype(weights),
+    )
+    cast = comfy.model_management.unet_manual_cast(kept, device, config.supported_inference_dtypes)
+    config.set_inference_dtype(kept, cast)
+    model = SVFRModel(config).to(offload)
+    patcher = _patcher_class(disable_dynamic)(model, load_device=device, offload_device=offload)
+    model.load_model_weights(weights, "", **({"assign": True} if is_dynamic(patcher) else {}))
+    patcher.cached_patcher_init = (load_model, (path, dtype))
+    return patcher
+
+
+def is_dynamic(patcher: comfy.model_patcher.ModelPatcher) -> bool:
+    """Whether ComfyUI streams this model's weights (DynamicVRAM, since ComfyUI 0.12)."""
+    return hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
+
+
+class SVFRModel(comfy.model_base.SVD_img2vid):
+    """Stable Video Diffusion's model with SVFR's conditioning: task bits, two more latents, identity tokens.
+
+    For ComfyUI's own samplers a conditioning holds cross_attn, the identity tokens (1,T,c); concat_latent_image
+    (N,8,h,w), the unscaled latents of the degraded frames and of the reference picture; and under TASK_KEY the task.
+    """
+
+    def __init__(self, model_config: _SVFRConfig, device: torch.device | None = None) -> None:
+        super().__init__(model_config, device=device)
+        self.embedder = Timestep(model_config.unet_config["adm_in_channels"] // TASK_BITS)
+        _set_norm_eps(self.diffusion_model)
+
+    def embed_task(self, task: Tensor) -> Tensor:
+        """A task vector (3,) as the network takes it, (1,3*width) float32: sinusoids of each bit, one by one."""
+        return self.embedder(task.float()).flatten()[None]
+
+    def activation_memory(self, rows: int, frames: int, height: int, width: int) -> float:
+        """Bytes of activations for one call with rows windows of frames latents (height,width)."""
+        config = self.model_config.unet_config
+        held = frames * _HELD * config["model_channels"] + _TOKENS * config["context_dim"]  # temporal cross-attention
+        return ALLOWANCE * rows * height * width * held * self.get_dtype_inference().itemsize
+
+    def memory_required(self, input_shape: Sequence[int], **_: Any) -> float:
+        """The estimate that ComfyUI's samplers ask for, of a call with latents of input_shape."""
+        count, _, height, width = input_shape
+        return self.activation_memory(max(1, count // _WINDOW), min(count, _WINDOW), height, width)
+
+    def encode_adm(self, **kwargs: Any) -> Tensor:
+        """The embedded task of a conditioning."""
+        if TASK_KEY not in kwargs:
+            raise InputError(_CONDITIONING_NEEDED.format("a task"))
+        return self.embed_task(torch.tensor(kwargs[TASK_KEY]))
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """What the network is given besides the noisy latents (F,4,h,w), by the names of `apply_model`."""
+        noise, latents, tokens = (kwargs.get(name) for name in ("noise", "concat_latent_image", "cross_attn"))
+        if latents is None or tokens is None:
+            raise InputError(_CONDITIONING_NEEDED.format("latents" if latents is None else "identity tokens"))
+        needed = (noise.shape[0], 2 * noise.shape[1], *noise.shape[2:])
+        if tuple(latents.shape) != needed:
+            raise InputError(
+                f"The conditioning's latents are {tuple(latents.shape)}, but the latent to be sampled needs {needed}: "
+                "take the latent from the same SVFR Conditioning."
+            )
+        return {
+            "y": comfy.conds.CONDRegular(self.encode_adm(**kwargs)),
+            "c_concat": comfy.conds.CONDNoiseShape(latents),
+            "c_crossattn": comfy.conds.CONDCrossAttn(tokens),
+            "num_video_frames": comfy.conds.CONDConstant(noise.shape[0]),
+        }
+
+
+class ComfyBackend:
+    """An SVFR MODEL as the network of `ClipDenoiser`. Use it within `load`.
+
+    Everything attached to the MODEL takes part, as in ComfyUI's samplers: LoRA, attention patches, compiled networks,
+    wrappers around the network. Guidance is not the MODEL's here, so patches of it do not.
+    """
+
+    def __init__(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
+        """Raises InputError for a MODEL of another kind."""
+        if not isinstance(patcher.model, SVFRModel):
+            raise InputError(
+                f"This MODEL is a {type(patcher.model).__name__}, not SVFR's: load one with Load SVFR Model."
+            )
+        self.patcher = patcher
+        self._batch = HalvingBatch()
+        self._options: dict[str, Any] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes, wherever its weights lie."""
+        return self.patcher.load_device
+
+    @property
+    def token_width(self) -> int:
+        """Channels of one identity token: 1024 at full size."""
+        return self.patcher.model.model_config.unet_config["context_dim"]
+
+    @property
+    def size_multiple_factor(self) -> int:
+        """Latent height and width are multiples of this, the network's own downsampling: 8 at full size."""
+        return 2 ** (len(self.patcher.model.model_config.unet_config["channel_mult"]) - 1)
+
+    def estimate_memory(self, frames: int, height: int, width: int, rows: int = 2) -> float:
+        """Bytes of activations for one call with rows windows of frames latents (height,width)."""
+        return self.patcher.model.activation_memory(rows, frames, height, width)
+
+    @contextmanager
+    def load(self, frames: int, height: int, width: int, rows: int = 2) -> Iterator[None]:
+        """Within this the model is loaded, with room for calls of the size given as for `estimate_memory`."""
+        options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)
+        comfy.sampler_helpers.prepare_model_patcher(self.patcher, {}, options)
+        comfy.model_management.load_models_gpu(
+            [self.patcher, *self.patcher.get_nested_additional_models()],
+            memory_required=self.estimate_memory(frames, height, width, rows),
+            minimum_memory_required=self.estimate_memory(frames, height, width, 1),
+        )
+        self.patcher.pre_run()
+        self._options = options
+        try:
+            yield
+        finally:
+            self._options = None
+            self.patcher.cleanup()
+            self.patcher.restore_hook_patches()
+
+    @torch.no_grad()
+    def __call__(
+        self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
+    ) -> Tensor:
+        """The denoised estimate, see `DenoiserBackend`. Rows that do not fit together are run in parts.
+
+        Raises InputError for latents of an unfit size, and where one row alone does not fit into memory.
+        """
+        height, width = x.shape[-2:]
+        factor = self.size_multiple_factor
+        if height % factor or width % factor:
+            raise InputError(f"Latents of {height}x{width} were given; both sides must be multiples of {factor}.")
+        return self._batch.run(
+            lambda rows: self._denoise(x[rows], sigma, degraded[rows], reference[rows], tokens[rows], task),
+            x.shape[0],
+            f"A window of {x.shape[1]} frames does not fit: choose a shorter window or smaller crops.",
+        )
+
+    def _denoise(
+        self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
+    ) -> Tensor:
+        if self._options is None:
+            raise RuntimeError("The backend was called outside its load().")
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        model, frames = self.patcher.model, x.shape[1]
+        latents = torch.cat([degraded, reference[:, None].expand_as(degraded)], dim=2)
+        noisy, latents, context = (
+            value.to(self.device)
+            for value in (x.flatten(0, 1), latents.flatten(0, 1), tokens.repeat_interleave(frames, 0))
+        )
+        level = torch.full((len(noisy),), sigma, device=self.device)
+        # what ComfyUI tells patches of each part of a batch: 0 is the guided half, 1 the other
+        halves = [int(not (r.any() or t.any())) for r, t in zip(reference, tokens, strict=True)]
+        given = {
+            "c_concat": latents,
+            "c_crossattn": context,
+            "y": model.embed_task(task.to(self.device)).expand(len(noisy), -1),
+            "num_video_frames": frames,
+            "transformer_options": {
+                **self._options["transformer_options"],
+                "cond_or_uncond": halves,
+                "sigmas": level[:1],
+            },
+        }
+        wrapper = self._options.get("model_function_wrapper")
+        if wrapper is None:
+            estimate = model.apply_model(noisy, level, **given)
+        else:
+            arguments = {"input": noisy, "timestep": level, "c": given, "cond_or_uncond": halves}
+            estimate = wrapper(model.apply_model, arguments)
+        return estimate.float().unflatten(0, x.shape[:2])
+
+
+class _SVFRConfig(comfy.supported_models.SVD_img2vid):
+    """ComfyUI's description of the model, from a config: stock ones guess from keys, which do not tell the heads."""
+
+    unet_extra_config: ClassVar[dict[str, Any]] = {}
+
+
+def _network_arguments(config: Mapping[str, Any] | None, path: Path | str) -> dict[str, Any]:
+    """ComfyUI's constructor arguments of the UNet that diffusers builds from config; None is the published one."""
+    try:
+        check_config(PUBLISHED_CONFIG if config is None else config)
+        config = {**PUBLISHED_CONFIG, **(config or {})}
+        head_width = _head_width(config)
+    except InputError as error:
+        raise WeightsError(f"{path} describes no usable network in its metadata: {error}") from error
+    channels = config["block_out_channels"]
+    layers = _per_level(config["layers_per_block"], channels)
+    depths = _per_level(config["transformer_layers_per_block"], channels)
+    down = [depth if "Attn" in kind else 0 for kind, depth in zip(config["down_block_types"], depths, strict=True)]
+    # diffusers lists the way up from the coarsest level; ComfyUI, like the way down, from the finest
+    kinds = config["up_block_types"][::-1]
+    up = [depth if "Attn" in kind else 0 for kind, depth in zip(kinds, depths, strict=True)]
+    return {
+        "image_size": 32,
+        "in_channels": config["in_channels"],
+        "out_channels": config["out_channels"],
+        "model_channels": channels[0],
+        "channel_mult": [width // channels[0] for width in channels],
+        "num_res_blocks": layers,
+        "transformer_depth": [depth for depth, count in zip(down, layers, strict=True) for _ in range(count)],
+        "transformer_depth_middle": depths[-1],
+        "transformer_depth_output": [depth for depth, count in zip(up, layers, strict=True) for _ in range(count + 1)],
+        "num_heads": -1,
+        "num_head_channels": head_width,
+        "context_dim": config["cross_attention_dim"],
+        "num_classes": "sequential",
+        "adm_in_channels": config["projection_class_embeddings_input_dim"],
+        "use_checkpoint": False,
+        "use_spatial_transformer": True,
+        "legacy": False,
+        **_VIDEO,
+    }
+
+
+_VIDEO: dict[str, Any] = {
+    "use_linear_in_transformer": True,
+    "use_temporal_resblock": True,
+    "use_temporal_attention": True,
+    "disable_temporal_crossattention": False,
+    "use_spatial_context": True,
+    "extra_ff_mix_layer": True,
+    "merge_strategy": "learned_with_images",
+    "merge_factor": 0.0,
+    "video_kernel_size": [3, 1, 1],
+    "attn_precision": torch.float32,
+}
+"""What makes ComfyUI's UNet the one of Stable Video Diffusion.
+
+attn_precision is for half precision and the sub-quadratic and split kernels, whose error it lowers from 5.6e-3 to
+3.7e-4 (4096 tokens of 64 channels, logits of deviation 9), that of torch's own kernel, which accumulates so anyway.
+"""
+
+
+def _head_width(config: Mapping[str, Any]) -> int:
+    """Channels of one attention head, the same at every level: ComfyUI's network knows no other."""
+    channels = config["block_out_channels"]
+    heads = _per_level(config["num_attention_heads"], channels)
+    widths = [width // count for width, count in zip(channels, heads, strict=True)]
+    if len(set(widths)) != 1:
+        raise InputError(
+            f"{heads} attention heads give {widths} channels per head at its levels; ComfyUI's network needs the same "
+            "number at each."
+        )
+    return widths[0]
+
+
+def _per_level(value: int | Sequence[int], channels: Sequence[int]) -> list[int]:
+    return [value] * len(channels) if isinstance(value, int) else list(value)
+
+
+class _PlainLayers:
+    """torch's own layers as ComfyUI's networks ask for them.
+
+    ComfyUI's Linear holds no weight before it is loaded where DynamicVRAM is on, so it cannot say what shape it needs.
+    """
+
+    Linear, LayerNorm, GroupNorm = nn.Linear, nn.LayerNorm, nn.GroupNorm
+    Conv2d, Conv3d = nn.Conv2d, nn.Conv3d
+
+    @classmethod
+    def conv_nd(cls, dims: int, *args: Any, **kwargs: Any) -> nn.Module:
+        """A convolution over 2 or 3 dimensions."""
+        return (cls.Conv2d if dims == 2 else cls.Conv3d)(*args, **kwargs)
+
+
+def _plain_network(arguments: Mapping[str, Any]) -> UNetModel:
+    """The network without memory for weights, to check a checkpoint against."""
+    return UNetModel(**arguments, device=torch.device("meta"), operations=_PlainLayers)
+
+
+def _renamed(state_dict: Mapping[str, Tensor], path: Path | str) -> dict[str, Tensor]:
+    try:
+        return convert_unet(state_dict)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error} {weight_file(ROLE).source}") from error
+
+
+def _set_norm_eps(network: UNetModel) -> None:
+    """Give GroupNorms the eps that diffusers gives them by the kind of block; ComfyUI has 1e-5 in all (spec 1.1).
+
+    1e-6 in blocks with attention on the way down and in all on the way up.
+    """
+    down = [block for block in network.input_blocks if len(block) > 1]
+    for block in (*down, *network.output_blocks):
+        for part in block:
+            if isinstance(part, VideoResBlock):
+                for half in (part, part.time_stack):
+                    half.in_layers[0].eps = half.out_layers[0].eps = NORM_EPS
+
+
+def _patcher_class(disable_dynamic: bool) -> type[comfy.model_patcher.ModelPatcher]:
+    """The class ComfyUI loads models with at this moment; main.py exchanges it when DynamicVRAM is on."""
+    plain = comfy.model_patcher.ModelPatcher
+    return plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
