@@ -65,7 +65,7 @@ class HalvingBatch:
         Raises InputError, ending with advice, where not even one row fits.
         """
         while True:
-            size = max(1, min(count, *(limit for limit in (self._size, at_once) if limit is not None)))
+            size = max(1, min(count, self._size or count, count if at_once is None else at_once))
             try:
                 parts = [call(slice(first, first + size)) for first in range(0, count, size)]
             except RuntimeError as error:
