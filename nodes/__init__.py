@@ -1,1 +1,42 @@
 """The ComfyUI nodes of this pack, the only place that imports ComfyUI."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .conditioning import Conditioning
+from .face import FaceCrop, PasteBack
+from .files import register_folder
+from .identity import IdEmbedding
+from .load import LoadFaceDetector, LoadIdentityEncoder, LoadModel, LoadVAE
+from .restore import Restore
+from .sample import Sampler
+from .self_reference import SelfReference
+from .task import TaskVector
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadModel,
+    LoadVAE,
+    LoadFaceDetector,
+    LoadIdentityEncoder,
+    FaceCrop,
+    PasteBack,
+    TaskVector,
+    IdEmbedding,
+    Sampler,
+    SelfReference,
+    Restore,
+    Conditioning,
+]
+
+
+class SVFRExtension(ComfyExtension):
+    """All nodes of the pack."""
+
+    async def on_load(self) -> None:
+        """Tell ComfyUI of the model folder; it is not created."""
+        register_folder()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Every node, one by one."""
+        return NODES

@@ -1,0 +1,84 @@
+"""SVFR for ComfyUI's own samplers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..svfr_model.conditioning import encode_clip
+from ..svfr_model.restore import encode_reference
+from ..svfr_model.tasks import Tasks, task_vector
+from .model import TASK_KEY
+from .networks import check_width, running
+from .progress import Progress
+from .sampling import clip_inputs, identity_input, make_ready, mask_input, reference_inputs
+
+if TYPE_CHECKING:
+    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.identity import Identity
+
+
+class Conditioning(io.ComfyNode):
+    """What the network is told, as CONDITIONING."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Positive, negative and the latent to start from."""
+        return io.Schema(
+            node_id="SVFRConditioning",
+            display_name="SVFR Conditioning",
+            category="SVFR/sampling",
+            description="Conditioning for KSampler or SamplerCustomAdvanced. They see the whole clip as one window: "
+            "for about 16 frames. Longer clips belong to SVFR Sampler.",
+            inputs=[*clip_inputs(), mask_input(), *reference_inputs(), identity_input()],
+            outputs=[
+                io.Conditioning.Output("positive", tooltip="With reference and identity."),
+                io.Conditioning.Output("negative", tooltip="Without them."),
+                io.Latent.Output("latent", tooltip="The degraded frames: sample from here, with denoise 1."),
+                io.Image.Output(
+                    "shown",
+                    tooltip="What the network is shown: grey for colorization, white where something is missing.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: comfy.model_patcher.ModelPatcher,
+        vae: comfy.sd.VAE,
+        crops: Tensor,
+        task: Tasks,
+        mask: Tensor | None = None,
+        reference: Tensor | None = None,
+        detector: FaceDetector | None = None,
+        identity: Identity | None = None,
+    ) -> io.NodeOutput:
+        """Encode what is shown."""
+        with running(model, vae) as networks:
+            check_width(identity, networks)
+            given = make_ready(networks, crops, task, mask, reference, detector)
+            clip = encode_clip(networks.vae, given.pixels, task, given.mask, callback=Progress({"encode": len(crops)}))
+            shown = encode_reference(networks.vae, given.reference)
+        tokens = torch.zeros(1, networks.backend.token_width) if identity is None else identity.tokens
+        vector = task_vector(task)
+        nothing = torch.zeros_like(clip.degraded)
+        referred = nothing if shown is None else shown.expand_as(nothing)
+        latent = clip.start.to(comfy.model_management.intermediate_device())
+        return io.NodeOutput(
+            _conditioning(tokens, clip.degraded, referred, vector),
+            _conditioning(torch.zeros_like(tokens), clip.degraded, nothing, vector),
+            {"samples": latent},
+            given.shown(),
+        )
+
+
+def _conditioning(tokens: Tensor, degraded: Tensor, reference: Tensor, task: tuple[int, int, int]) -> list:
+    """ComfyUI's CONDITIONING of one entry, see SVFRModel."""
+    return [[tokens[None], {"concat_latent_image": torch.cat([degraded, reference], dim=1), TASK_KEY: task}]]

@@ -1,0 +1,64 @@
+"""Whose face it is, from pictures of the person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..svfr_model.portrait import identity_of
+from ..svfr_model.self_reference import Alignment
+from .images import to_pictures
+from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder
+
+if TYPE_CHECKING:
+    from ..svfr_model.faces.detect import FaceDetector
+
+ALIGNMENTS = list(get_args(Alignment))
+ALIGNMENT_TIP = (
+    'How the face is cut out for the recognition network. "arcface" (default) places eyes, nose and mouth where that '
+    'network was trained to see them; "reference" repeats the published code, which at 512 pixels cuts out a piece of '
+    "the upper left: only to compare with it."
+)
+
+
+class IdEmbedding(io.ComfyNode):
+    """Identity tokens from pictures of a person."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Takes lists, so that pictures may differ in size."""
+        return io.Schema(
+            node_id="SVFRIdentity",
+            display_name="SVFR ID Embedding",
+            category="SVFR/identity",
+            description="Who the person is, from one or more good pictures of them. All pictures of a batch or list "
+            "are averaged. Steers the restoration towards that face.",
+            is_input_list=True,
+            inputs=[
+                io.Image.Input(
+                    "pictures",
+                    tooltip="One or more pictures of one person, as a batch or a list of any sizes; the largest face "
+                    "in each counts. Several are averaged: steadier against a bad picture, softer in what is typical "
+                    "of one.",
+                ),
+                EncoderType.Input("encoder", tooltip="From Load SVFR Identity Encoder."),
+                DetectorType.Input("detector", tooltip="From Load Face Detector; finds the face in each picture."),
+                io.Combo.Input("alignment", options=ALIGNMENTS, default="arcface", tooltip=ALIGNMENT_TIP),
+            ],
+            outputs=[IdentityType.Output("identity", tooltip="Identity for SVFR Sampler, Restore or Conditioning.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        pictures: list[Tensor],
+        encoder: list[ResidentEncoder],
+        detector: list[FaceDetector],
+        alignment: list[Alignment],
+    ) -> io.NodeOutput:
+        """One identity of all pictures."""
+        faces = [picture for batch in pictures for picture in to_pictures(batch)]
+        with encoder[0].loaded() as networks:
+            return io.NodeOutput(identity_of(faces, detector[0], networks, alignment[0]))

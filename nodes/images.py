@@ -1,0 +1,70 @@
+"""IMAGE and MASK to the library's tensors and back: the only place where axes change their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import comfy.model_management
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..svfr_model.clip import ArrayClip
+from ..svfr_model.errors import InputError
+
+
+def to_pixels(image: Tensor) -> Tensor:
+    """IMAGE (N,H,W,C) float in [0,1] to (N,3,H,W) uint8, rounded; an alpha channel is left out."""
+    return (to_planar(image).clamp(0, 1) * 255 + 0.5).to(torch.uint8).contiguous()
+
+
+def to_planar(image: Tensor) -> Tensor:
+    """IMAGE (N,H,W,C) to (N,3,H,W) float32 in [0,1]; a view where it can be one."""
+    return image[..., :3].cpu().float().permute(0, 3, 1, 2)  # NHWC -> NCHW
+
+
+def to_pictures(image: Tensor) -> list[np.ndarray]:
+    """IMAGE (N,H,W,C) to pictures (H,W,3) uint8."""
+    return list(to_pixels(image).permute(0, 2, 3, 1).contiguous().numpy())  # NCHW -> NHWC
+
+
+def to_network(image: Tensor) -> Tensor:
+    """IMAGE (N,H,W,C) float in [0,1] to (N,3,H,W) float32 in [-1,1], not rounded."""
+    return to_planar(image) * 2 - 1
+
+
+def from_network(frames: Tensor) -> Tensor:
+    """Frames (N,3,H,W) in [-1,1] to IMAGE, clamped."""
+    return _placed((frames.float() * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1))  # NCHW -> NHWC
+
+
+def from_pixels(pixels: Tensor) -> Tensor:
+    """Frames (N,3,H,W) uint8 to IMAGE."""
+    return _placed(pixels.permute(0, 2, 3, 1).float() / 255)  # NCHW -> NHWC
+
+
+def from_pictures(pictures: Iterable[np.ndarray]) -> Tensor:
+    """Pictures (H,W,3) of one size, uint8 or float32 in [0,1], to IMAGE."""
+    stacked = torch.from_numpy(np.stack(list(pictures)))
+    return _placed(stacked.float() / 255 if stacked.dtype == torch.uint8 else stacked)
+
+
+def to_clip(image: Tensor) -> ArrayClip:
+    """IMAGE as a clip; float32 frames, no copy."""
+    return ArrayClip(image[..., :3].cpu().float().numpy())
+
+
+def to_mask(mask: Tensor, count: int, size: tuple[int, int]) -> Tensor:
+    """MASK (B,H,W) or (H,W) to (1,1,h,w) or (count,1,h,w) float32, stretched to size (h,w) where it has another."""
+    mask = mask.cpu().float()
+    mask = (mask if mask.ndim == 3 else mask[None])[:, None]  # BHW -> B1HW
+    if mask.shape[0] not in (1, count):
+        raise InputError(f"The mask has {mask.shape[0]} frames, the clip {count}: give one for all or one for each.")
+    if tuple(mask.shape[-2:]) != tuple(size):
+        mask = torch.nn.functional.interpolate(mask, size, mode="bilinear", antialias=True)
+    return mask.clamp(0, 1)
+
+
+def _placed(image: Tensor) -> Tensor:
+    """Where ComfyUI keeps what nodes hand to each other."""
+    return image.contiguous().to(comfy.model_management.intermediate_device())

@@ -1,0 +1,114 @@
+"""MODEL and VAE of one run, taking turns on the compute device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import comfy.model_patcher
+import comfy.sd
+from torch import Tensor
+
+from ..svfr_model.errors import WeightsError
+from ..svfr_model.faces.detect import FaceDetector
+from ..svfr_model.identity import Identity
+from ..svfr_model.restore import Networks
+from ..svfr_model.self_reference import Alignment, SelfReference, SelfReferrer
+from .images import from_network, to_network
+from .model import ComfyBackend
+from .types import ResidentEncoder
+from .vae import ComfyVAE
+
+
+@contextmanager
+def running(
+    model: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE, referrer: Referrer | None = None
+) -> Iterator[Networks]:
+    """The library's networks. The MODEL is loaded when it is first called, and let go before the VAE works.
+
+    Otherwise the memory manager could take the MODEL's weights away in the middle of a pass.
+    """
+    backend = _LoadedWhenCalled(ComfyBackend(model))
+    if referrer is not None and referrer.encoder.token_width != backend.token_width:
+        raise WeightsError(
+            f"The identity projection gives tokens of {referrer.encoder.token_width} channels, but the model takes "
+            f"{backend.token_width}: the two files belong to different models."
+        )
+    try:
+        yield Networks(backend, _AfterTheModel(ComfyVAE(vae), backend), referrer)
+    finally:
+        backend.release()
+
+
+class Referrer:
+    """The library's SelfReferrer on frames as a wire would carry them: in [0,1], clamped.
+
+    So a run of two passes in one node is the same as two samplers with Self-Reference between them.
+    """
+
+    def __init__(
+        self, detector: FaceDetector, encoder: ResidentEncoder, choice: str | int, alignment: Alignment
+    ) -> None:
+        """choice: "best", "last" or a frame number."""
+        self.encoder = encoder
+        self._detector, self._choice, self._alignment = detector, choice, alignment
+
+    def __call__(self, frames: Tensor, landmarks: Tensor | None = None) -> SelfReference:
+        """Choose from frames (n,3,H,W) in [-1,1], see SelfReferrer."""
+        return self.choose(from_network(frames), landmarks)
+
+    def choose(self, image: Tensor, landmarks: Tensor | None = None) -> SelfReference:
+        """Choose from frames that came as IMAGE."""
+        with self.encoder.loaded() as networks:
+            return SelfReferrer(self._detector, networks, self._choice, self._alignment)(to_network(image), landmarks)
+
+
+def check_width(identity: Identity | None, networks: Networks) -> None:
+    """Refuse an identity that was made for another model. Raises WeightsError."""
+    if identity is not None and identity.tokens.shape[-1] != networks.backend.token_width:
+        raise WeightsError(
+            f"The identity has tokens of {identity.tokens.shape[-1]} channels, but the model takes "
+            f"{networks.backend.token_width}: load the projection that belongs to the model."
+        )
+
+
+class _LoadedWhenCalled:
+    """A DenoiserBackend whose weights are loaded at its first call, with room for that call's size."""
+
+    def __init__(self, backend: ComfyBackend) -> None:
+        self._backend = backend
+        self._stack: ExitStack | None = None
+        self.device = backend.device
+        self.token_width = backend.token_width
+        self.size_multiple_factor = backend.size_multiple_factor
+
+    def __call__(
+        self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
+    ) -> Tensor:
+        if self._stack is None:
+            stack = ExitStack()
+            stack.enter_context(self._backend.load(x.shape[1], x.shape[3], x.shape[4], x.shape[0]))
+            self._stack = stack
+        return self._backend(x, sigma, degraded, reference, tokens, task)
+
+    def release(self) -> None:
+        """End the turn."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            stack.close()
+
+
+class _AfterTheModel:
+    """A VAE that ends the MODEL's turn before it works."""
+
+    def __init__(self, vae: ComfyVAE, backend: _LoadedWhenCalled) -> None:
+        self._vae, self._backend = vae, backend
+        self.factor, self.scaling_factor = vae.factor, vae.scaling_factor
+
+    def encode(self, pixels: Tensor, *, full_precision: bool = False) -> Tensor:
+        self._backend.release()
+        return self._vae.encode(pixels, full_precision=full_precision)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self._backend.release()
+        return self._vae.decode(latents)

@@ -1,0 +1,106 @@
+"""One pass of SVFR over a clip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_patcher
+import comfy.samplers
+import comfy.sd
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..svfr_model.one_pass import restore_once
+from ..svfr_model.tasks import Tasks
+from .networks import check_width, running
+from .progress import Progress
+from .sampling import (
+    clip_inputs,
+    identity_input,
+    make_ready,
+    mask_input,
+    reference_inputs,
+    sampling_inputs,
+    sampling_options,
+    to_latent,
+)
+from .solver import native_solver
+
+if TYPE_CHECKING:
+    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.identity import Identity
+
+
+class Sampler(io.ComfyNode):
+    """One pass over one clip of crops."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """A clip in, a clip out."""
+        return io.Schema(
+            node_id="SVFRSampler",
+            display_name="SVFR Sampler",
+            category="SVFR/sampling",
+            description="Restores a clip of faces of any length in one pass, window by window.",
+            inputs=[
+                *clip_inputs(),
+                *sampling_inputs(),
+                mask_input(),
+                *reference_inputs(),
+                identity_input(),
+                io.Sampler.Input(
+                    "sampler",
+                    optional=True,
+                    tooltip="Any of ComfyUI's samplers but the cfg_pp kind, to use instead of Euler (default).",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="Noise levels to use instead of steps and strength. Default: Karras, from 700 to 0.002.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("frames", tooltip="The restored frames, of the crops' size."),
+                io.Latent.Output("latent", tooltip="The sampled latents, for VAE Decode or another sampler."),
+                io.Image.Output(
+                    "shown",
+                    tooltip="What the network was shown: grey for colorization, white where something is missing.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: comfy.model_patcher.ModelPatcher,
+        vae: comfy.sd.VAE,
+        crops: Tensor,
+        task: Tasks,
+        mask: Tensor | None = None,
+        reference: Tensor | None = None,
+        detector: FaceDetector | None = None,
+        identity: Identity | None = None,
+        sampler: comfy.samplers.Sampler | None = None,
+        sigmas: Tensor | None = None,
+        **widgets: Any,
+    ) -> io.NodeOutput:
+        """Encode, sample, decode."""
+        options = sampling_options(widgets)
+        with running(model, vae) as networks:
+            check_width(identity, networks)
+            given = make_ready(networks, crops, task, mask, reference, detector)
+            progress = Progress({"denoise": options.steps}, networks.backend.device)
+            restored = restore_once(
+                networks,
+                given.pixels,
+                task,
+                options,
+                solver=None if sampler is None else native_solver(sampler, model, options.seed),
+                sigmas=None if sigmas is None else sigmas.tolist(),
+                mask=given.mask,
+                reference=given.reference,
+                identity=identity,
+                callback=progress,
+            )
+            frames = given.frames(restored, networks, options, progress)
+            return io.NodeOutput(frames, to_latent(restored, networks), given.shown())

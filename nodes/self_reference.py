@@ -1,0 +1,133 @@
+"""From a first pass to a second: the frame to refer to, whose face it shows, and how far colours have moved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..svfr_model.faces.change import color_shift
+from .identity import ALIGNMENT_TIP, ALIGNMENTS
+from .images import from_network, to_planar
+from .networks import Referrer
+from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder, TrackType
+
+if TYPE_CHECKING:
+    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.faces.track import FaceTrack
+    from ..svfr_model.self_reference import Alignment
+
+BY_NUMBER = "number"
+NOT_MEASURED = -1.0
+"""Colour shift where there is nothing to compare with."""
+
+
+class SelfReference(io.ComfyNode):
+    """Chooses the reference for a second pass."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Frames in, a picture and an identity out."""
+        return io.Schema(
+            node_id="SVFRSelfReference",
+            display_name="SVFR Self-Reference",
+            category="SVFR/sampling",
+            description="Chooses a frame of a first pass and reads the identity from it; wired to a second SVFR "
+            "Sampler, the clip refines itself. Restore the first 16 frames for it: more is not needed.",
+            inputs=[
+                io.Image.Input("frames", tooltip="The restored frames of the first pass."),
+                *referrer_inputs(),
+                io.Image.Input(
+                    "crops",
+                    optional=True,
+                    tooltip="What the first pass was given, to measure how far the colours have moved. Default: not "
+                    "measured.",
+                ),
+                track_input(),
+            ],
+            outputs=[
+                *reference_outputs(),
+                io.Float.Output(
+                    "color_shift",
+                    tooltip="Distance of the mean colours of input and first pass in LAB: about 2 is just visible, and "
+                    "much more speaks for another seed. -1 where no crops were given. Means nothing for colorization.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        frames: Tensor,
+        detector: FaceDetector,
+        encoder: ResidentEncoder,
+        choice: str,
+        index: int,
+        alignment: Alignment,
+        crops: Tensor | None = None,
+        track: FaceTrack | None = None,
+    ) -> io.NodeOutput:
+        """Choose, and measure."""
+        referrer = make_referrer(detector, encoder, choice, index, alignment)
+        chosen = referrer.choose(frames, landmarks_of(track, len(frames)))
+        shift = NOT_MEASURED
+        if crops is not None:
+            shift = color_shift(to_planar(crops[: len(frames)]), to_planar(frames))
+        return io.NodeOutput(from_network(chosen.picture[None]), chosen.identity, chosen.score, chosen.index, shift)
+
+
+def make_referrer(
+    detector: FaceDetector, encoder: ResidentEncoder, choice: str, index: int, alignment: Alignment
+) -> Referrer:
+    """From the widgets' values."""
+    return Referrer(detector, encoder, index if choice == BY_NUMBER else choice, alignment)
+
+
+def landmarks_of(track: FaceTrack | None, count: int) -> Tensor | None:
+    """Where the face is in the first count crops, (count,5,2)."""
+    return None if track is None else torch.from_numpy(track.crop_landmarks[:count])
+
+
+def referrer_inputs() -> list[io.Input]:
+    """What looks at the first pass, and how."""
+    return [
+        DetectorType.Input("detector", tooltip="From Load Face Detector; finds the face in the first pass."),
+        EncoderType.Input("encoder", tooltip="From Load SVFR Identity Encoder; reads the identity from it."),
+        io.Combo.Input(
+            "choice",
+            options=["best", "last", BY_NUMBER],
+            default="best",
+            tooltip='Which frame of the first pass to refer to: "best" (default) is sharp, seen from the front and '
+            'surely a face; "last" is the reference\'s rule; "number" takes the one below.',
+        ),
+        io.Int.Input(
+            "index", default=0, min=0, max=9999, tooltip='The frame to take where the choice is "number". Default 0.'
+        ),
+        io.Combo.Input("alignment", options=ALIGNMENTS, default="arcface", tooltip=ALIGNMENT_TIP),
+    ]
+
+
+def track_input() -> io.Input:
+    """Where the face is known to be."""
+    return TrackType.Input(
+        "track",
+        optional=True,
+        tooltip="The track from SVFR Face Crop: where no face is found in the first pass, the face is taken from where "
+        "it was in the degraded clip. Default: that is an error.",
+    )
+
+
+def reference_outputs() -> list[io.Output]:
+    """What a first pass hands to the second."""
+    return [
+        io.Image.Output("reference", tooltip="The chosen frame, for the reference of a second SVFR Sampler."),
+        IdentityType.Output("identity", tooltip="Whose face it shows, for the second SVFR Sampler."),
+        io.Float.Output(
+            "score",
+            tooltip="How fit the frame is, 0 to 1: confidence of the detector times frontality times sharpness "
+            "against the sharpest. 0 where no face was found in it.",
+        ),
+        io.Int.Output("index", tooltip="The number of the chosen frame."),
+    ]

@@ -1,0 +1,84 @@
+"""Pictures of a person from outside the clip: whose face they show, and one of them as the frame to refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import FaceNotFoundError, InputError
+from .pixels import to_network_range
+
+if TYPE_CHECKING:
+    from .faces.crop import CropOptions
+    from .faces.detect import Face, FaceDetector
+    from .identity import Identity, IdentityEncoder
+    from .self_reference import Alignment
+
+
+def identity_of(
+    pictures: Sequence[np.ndarray], detector: FaceDetector, encoder: IdentityEncoder, alignment: Alignment = "arcface"
+) -> Identity:
+    """The identity of the largest face of each picture (H,W,3) uint8, averaged. Raises FaceNotFoundError."""
+    from .faces.geometry import align_face
+
+    if not pictures:
+        raise InputError("An identity needs at least one picture.")
+    aligned = [
+        align_face(picture, largest_face(picture, detector, f"identity picture {number}").landmarks, alignment)
+        for number, picture in enumerate(pictures, 1)
+    ]
+    return encoder.encode(torch.stack(aligned))
+
+
+def largest_face(picture: np.ndarray, detector: FaceDetector, name: str = "picture") -> Face:
+    """The largest face of a picture (H,W,3) uint8; name is what a FaceNotFoundError calls the picture."""
+    from .faces.geometry import largest_box
+
+    (faces,) = detector.detect([picture])
+    if not faces:
+        raise FaceNotFoundError(
+            f"No face was found in the {name} ({picture.shape[1]}x{picture.shape[0]}). "
+            "Give one that shows the face clearly, or lower the detector's threshold."
+        )
+    return faces[largest_box(np.stack([face.box for face in faces]))]
+
+
+def crop_portrait(picture: np.ndarray, detector: FaceDetector, options: CropOptions) -> Tensor:
+    """The largest face of a picture (H,W,3) uint8, cut out as the clip's faces are: (3,h,w) in [-1,1]."""
+    from .clip import ArrayClip
+    from .faces.crop import crop_clip, plan_crop
+    from .faces.track import FaceTrack
+
+    face = largest_face(picture, detector, "reference picture")
+    track = FaceTrack(
+        id=0,
+        person=0,
+        shot=0,
+        start=0,
+        boxes=face.box[None],
+        landmarks=face.landmarks[None],
+        scores=np.array([face.score]),
+        seen=np.array([True]),
+        frame_size=(picture.shape[1], picture.shape[0]),
+    )
+    return to_network_range(crop_clip(ArrayClip([picture]), [plan_crop(track, options)])[0][0])
+
+
+def cover(picture: Tensor, width: int, height: int) -> Tensor:
+    """A picture (3,H,W) float scaled to cover width x height, its middle cut out: (3,height,width).
+
+    The same values where the size is right already.
+    """
+    if tuple(picture.shape[-2:]) == (height, width):
+        return picture
+    factor = max(height / picture.shape[-2], width / picture.shape[-1])
+    size = [max(height, round(picture.shape[-2] * factor)), max(width, round(picture.shape[-1] * factor))]
+    scaled = torch.nn.functional.interpolate(
+        picture[None], size, mode="bicubic", antialias=True, align_corners=False
+    )[0]
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return scaled[:, top : top + height, left : left + width]
