@@ -133,16 +133,13 @@ def _tracked(track: FaceTrack, options: CropOptions) -> np.ndarray:
     weights = _weights(track)
     for _ in range(CONTAIN_ROUNDS):
         path = smooth(wanted, options.smoothing, weights)
-        outside = _excess(path, track, options).max(axis=1) > 0
+        outside = _escape(path, track, options).any(axis=1)
         if not outside.any():
             return _matrices(path, options)
         # Frames in which the smoothed crop loses the face pull harder; the others stay as smooth as they were.
         weights = np.where(outside, 4 * weights, weights)
     # What still leaves the crop is brought in by moving the crop, at the price of a jolt.
-    away = track.centers - path[:, :2]
-    distance = np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-9)
-    excess = np.hypot(*_excess(path, track, options).T)
-    path[:, :2] += away * np.minimum(1.0, excess / distance)[:, None]
+    path[:, :2] += _escape(path, track, options)
     return _matrices(path, options)
 
 
@@ -153,16 +150,16 @@ def _roll_angles(landmarks: np.ndarray) -> np.ndarray:
     return np.unwrap([np.arctan2(turn[1, 0], turn[0, 0]) for turn in turns])
 
 
-def _excess(path: np.ndarray, track: FaceTrack, options: CropOptions) -> np.ndarray:
-    """By how many frame pixels the face box leaves the crop along its sides: (n,2), zero where it does not."""
-    cosine, sine = np.cos(path[:, 3:4]), np.sin(path[:, 3:4])
-    away = track.centers - path[:, :2]
-    along = np.abs(np.hstack([cosine * away[:, :1] + sine * away[:, 1:], cosine * away[:, 1:] - sine * away[:, :1]]))
-    half_face = (track.boxes[:, 2:] - track.boxes[:, :2]) / 2
-    half_face = np.abs(cosine) * half_face + np.abs(sine) * half_face[:, ::-1]
+def _escape(path: np.ndarray, track: FaceTrack, options: CropOptions) -> np.ndarray:
+    """How the crop must move, in frame pixels, to hold the whole face box: (n,2), zero where it does."""
+    cosine, sine = np.cos(path[:, 3]), np.sin(path[:, 3])
+    turns = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], axis=1)
+    away = (turns @ (track.centers - path[:, :2])[..., None])[..., 0]
+    half_face = (np.abs(turns) @ (track.boxes[:, 2:] - track.boxes[:, :2])[..., None])[..., 0] / 2
     shape = np.array(options.size) / min(options.size)
     half_crop = np.exp(path[:, 2:3]) * shape / 2 / SLACK
-    return np.maximum(0.0, along + half_face - half_crop)
+    excess = np.sign(away) * np.maximum(0.0, np.abs(away) + half_face - half_crop)
+    return (turns.transpose(0, 2, 1) @ excess[..., None])[..., 0]
 
 
 def _matrices(path: np.ndarray, options: CropOptions) -> np.ndarray:

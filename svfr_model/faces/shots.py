@@ -24,7 +24,7 @@ REACH = 3
 class ShotOptions:
     """How different frames must be for a cut; distances lie in [0,1]."""
 
-    minimum: float = 0.2
+    minimum: float = 0.3
     """Distance every cut must reach."""
     ratio: float = 2.5
     """How many times the distance must exceed the mean distance of neighbouring frames (adaptive threshold)."""

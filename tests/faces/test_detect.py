@@ -48,7 +48,7 @@ def test_yunet_threshold_and_order(yunet_path):
     assert scores == sorted(scores, reverse=True)
 
 
-@pytest.mark.parametrize("kind", ["yunet", "yoloface"])
+@pytest.mark.parametrize("kind", ["yunet", "yoloface", "scrfd"])
 def test_missing_and_broken_weights(kind, tmp_path):
     with pytest.raises(WeightsError, match=r"nowhere\.onnx"):
         load_detector(kind, tmp_path / "nowhere.onnx")

@@ -66,7 +66,9 @@ def from_video(path: Path, frame: int = 0) -> Person:
 
 @lru_cache
 def background(seed: int, width: int, height: int) -> np.ndarray:
-    """A smooth random picture, larger than the frame by 200 pixels on each side so that it can move."""
+    """A smooth random picture, dark for a negative seed; 200 pixels larger than the frame on each side."""
+    if seed < 0:
+        return background(-seed, width, height) // 2
     random = np.random.default_rng(seed)
     coarse = random.uniform(30, 210, (8, 12, 3)).astype(np.float32)
     fine = random.normal(0, 14, (height // 4 + 100, width // 4 + 100, 3)).astype(np.float32)

@@ -206,9 +206,9 @@ def edge_band(mask: np.ndarray, level: float = 0.0) -> np.ndarray:
 
 
 def gradient(frame: np.ndarray) -> np.ndarray:
-    """Gradient magnitude of the luma, (H,W) float32."""
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
+    """Gradient magnitude, mean over the colour channels: (H,W) float32. A step of colour alone counts too."""
+    values = frame.astype(np.float32)
+    return np.hypot(cv2.Sobel(values, cv2.CV_32F, 1, 0), cv2.Sobel(values, cv2.CV_32F, 0, 1)).mean(axis=2)
 
 
 def psnr(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> float:

@@ -1,0 +1,240 @@
+"""The logic of tracks, with faces that need no weights."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from support import clips, dots
+
+from svfr_model.clip import ArrayClip
+from svfr_model.errors import FaceNotFoundError, InputError
+from svfr_model.faces.detect import Face
+from svfr_model.faces.find import TrackOptions, find_tracks
+
+SIZE = {"width": 320, "height": 180, "noise": 0.0}
+
+
+def actor(number, motion):
+    return clips.Actor(dots.dot_person(number), motion)
+
+
+def scene(length, *actors, background=-1):
+    return clips.Scene((clips.Shot(length, actors, background=background),), **SIZE)
+
+
+def moving(start, stop, length, y=90, scale=0.6):
+    return lambda i: (start + (stop - start) * i / (length - 1), y, scale, 0.0)
+
+
+def true_centers(clip, who, track):
+    return np.array([who.motion(clip.locate(i)[1])[:2] for i in range(track.start, track.stop)])
+
+
+def find(clip, encoder=None, detector=None, **options):
+    return find_tracks(clip, detector or dots.DotDetector(), TrackOptions(**options), encoder)
+
+
+def test_one_face_every_frame():
+    who = actor(0, moving(60, 260, 23))
+    clip = scene(23, who)
+    found = find(clip)
+    (track,) = found.require()
+    assert (track.start, track.stop, track.id, track.shot) == (0, 23, 0, 0)
+    assert track.seen.all()
+    assert found.frame_count == 23
+    assert found.frame_size == track.frame_size == (320, 180)
+    assert np.abs(track.centers - true_centers(clip, who, track)).max() < 0.6
+    assert track.size == pytest.approx(60, rel=0.03)
+    assert track.landmarks.shape == (23, 5, 2)
+
+
+def test_detection_on_reduced_frames_keeps_positions():
+    who = actor(0, moving(200, 1000, 12, y=350, scale=2.0))
+    clip = clips.Scene((clips.Shot(12, (who,), background=-1),), width=1280, height=720, noise=0.0)
+    (track,) = find(clip, detect_size=400).tracks
+    assert np.abs(track.centers - true_centers(clip, who, track)).max() < 1.5
+    assert track.size == pytest.approx(200, rel=0.03)
+
+
+def test_search_uses_the_stride_and_batches():
+    detector = dots.DotDetector()
+    clip = scene(40, actor(0, clips.still(160, 90, 0.6)))
+    find(clip, detector=detector, stride=8, batch=16, refine=1)
+    assert detector.batches.count(2) == 2, "two key frames in each full batch of 16 are searched together"
+    assert detector.frames <= 40 + 5 + 3, "one view per frame, one search per stride, few more"
+
+
+def test_without_refinement_the_frames_between_are_interpolated():
+    who = actor(0, moving(60, 260, 21))
+    clip = scene(21, who)
+    detector = dots.DotDetector()
+    (track,) = find(clip, detector=detector, stride=5, refine=0).tracks
+    assert detector.frames == 5
+    assert track.seen.nonzero()[0].tolist() == [0, 5, 10, 15, 20]
+    assert np.abs(track.centers - true_centers(clip, who, track)).max() < 1.0
+    assert (track.scores > 0.85).all(), "nothing was missed, so there is no doubt"
+
+
+def test_people_crossing_keep_their_numbers():
+    length = 60
+    clip = scene(length, actor(1, moving(60, 260, length, 88, 0.4)), actor(0, moving(260, 60, length, 92, 0.6)))
+    for encoder in (None, dots.HeadColorEncoder()):
+        tracks = find(clip, encoder, max_gap=25).tracks
+        assert len(tracks) == 2
+        first, second = tracks
+        assert first.centers[0, 0] < 100 < 200 < first.centers[-1, 0]
+        assert second.centers[0, 0] > 200 > 100 > second.centers[-1, 0]
+        assert second.seen.all()
+        assert not first.seen.all()
+        hidden = np.flatnonzero(~first.seen)
+        assert 20 < hidden[0] <= hidden[-1] < 40
+        assert first.scores[hidden[len(hidden) // 2]] < first.scores[hidden[0]] < first.scores[0]
+
+
+def leaving(i):
+    return None if 15 <= i < 45 else (160.0, 90.0, 0.6, 0.0)
+
+
+def test_gap_longer_than_the_limit_stays_open_but_the_person_is_known():
+    clip = scene(60, actor(0, leaving))
+    tracks = find(clip, max_gap=15).tracks
+    assert [(t.start, t.stop) for t in tracks] == [(0, 15), (45, 60)]
+    assert tracks[0].person == tracks[1].person
+    assert tracks[0].id != tracks[1].id
+    (whole,) = find(clip, max_gap=30).tracks
+    assert (whole.start, whole.stop) == (0, 60)
+    assert whole.seen.sum() == 30
+
+
+def test_another_person_at_the_same_place_is_another_person():
+    length = 60
+    clip = scene(
+        length, actor(0, lambda i: leaving(i) if i < 40 else None), actor(1, lambda i: leaving(i) if i > 40 else None)
+    )
+    tracks = find(clip, dots.HeadColorEncoder(), max_gap=15).tracks
+    assert [t.person for t in tracks] == [0, 1]
+
+
+def test_a_known_person_comes_back_at_another_place():
+    def motion(i):
+        return (70.0, 90.0, 0.6, 0.0) if i < 15 else None if i < 45 else (250.0, 90.0, 0.6, 0.0)
+
+    encoder = dots.HeadColorEncoder()
+    clip = scene(60, actor(0, motion), actor(1, lambda i: (250.0, 60.0, 0.5, 0.0) if i < 22 else None))
+    tracks = find(clip, encoder).tracks
+    assert [t.person for t in tracks] == [0, 1, 0]
+    assert encoder.faces > 0
+    assert np.linalg.norm(tracks[0].embedding) == pytest.approx(1, abs=1e-5)
+    assert float(tracks[0].embedding @ tracks[2].embedding) > 0.9
+    assert float(tracks[0].embedding @ tracks[1].embedding) < 0.4
+
+
+def test_no_track_crosses_a_cut():
+    shots = (
+        clips.Shot(17, (actor(0, clips.still(160, 90, 0.6)),), background=3),
+        clips.Shot(18, (actor(0, clips.still(160, 90, 0.6)),), background=4),
+    )
+    clip = clips.Scene(shots, **{**SIZE, "noise": 1.0})
+    found = find(clip, dots.HeadColorEncoder(), detector=dots.DotDetector(people=1))
+    assert found.cuts == [17]
+    tracks = [t for t in found.tracks if t.size > 50]
+    assert [(t.shot, t.start, t.stop) for t in tracks] == [(0, 0, 17), (1, 17, 35)]
+    assert tracks[0].person == tracks[1].person, "one identity, two tracks"
+
+
+def test_someone_who_enters_between_searches_is_followed_back():
+    clip = scene(30, actor(0, lambda i: None if i < 7 else (160.0, 90.0, 0.6, 0.0)))
+    (track,) = find(clip, stride=10).tracks
+    assert track.start == 7
+
+
+def test_empty_first_frames_are_no_failure():
+    clip = scene(40, actor(0, lambda i: None if i < 21 else (160.0, 90.0, 0.6, 0.0)))
+    (track,) = find(clip).require()
+    assert (track.start, track.stop) == (21, 40)
+
+
+def test_short_and_weak_tracks_are_dropped():
+    clip = scene(30, actor(0, lambda i: (160.0, 90.0, 0.6, 0.0) if 10 <= i < 13 else None))
+    assert find(clip, min_length=5).tracks == []
+    assert len(find(clip, min_length=3).tracks) == 1
+    steady = scene(10, actor(0, clips.still(160, 90, 0.6)))
+    assert find(steady, detector=dots.DotDetector(score=0.45)).tracks == []
+    assert len(find(steady, detector=dots.DotDetector(score=0.45), min_score=0.4).tracks) == 1
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_clips_of_few_frames(length):
+    (track,) = find(scene(length, actor(0, clips.still(160, 90, 0.6)))).tracks
+    assert len(track) == length
+
+
+def test_float_frames_are_frames_too():
+    clip = scene(6, actor(0, moving(100, 150, 6)))
+    floats = ArrayClip([frame.astype(np.float32) / 255 for frame in clip])
+    (first,), (second,) = find(clip).tracks, find(floats).tracks
+    assert np.allclose(first.boxes, second.boxes, atol=0.05)
+
+
+def test_no_face_anywhere():
+    found = find(scene(12))
+    assert found.tracks == []
+    with pytest.raises(FaceNotFoundError, match="threshold"):
+        found.require()
+
+
+def test_bad_clips_and_options():
+    with pytest.raises(InputError, match="no frames"):
+        find_tracks(Empty(), dots.DotDetector())
+    frames = [np.zeros((90, 160, 3), np.uint8), np.zeros((80, 160, 3), np.uint8)]
+    with pytest.raises(InputError, match=r"160x90.*160x80"):
+        find(ArrayClip(frames))
+    with pytest.raises(InputError, match="stride"):
+        TrackOptions(stride=0)
+    with pytest.raises(InputError, match="max_gap"):
+        TrackOptions(stride=20, refine=0, max_gap=5)
+
+
+class Empty:
+    width, height, fps = 32, 32, 25
+
+    def __iter__(self):
+        return iter(())
+
+
+def test_a_detector_without_five_landmarks_is_refused():
+    class Blind:
+        def detect(self, frames):
+            return [[Face(np.array([1.0, 1, 9, 9]), np.zeros((2, 2)), 0.9)] for _ in frames]
+
+    with pytest.raises(InputError, match="5 landmarks, the detector gave 2"):
+        find(scene(3), detector=Blind())
+
+
+def test_progress_and_cancelling():
+    seen = []
+    clip = scene(20, actor(0, clips.still(160, 90, 0.6)))
+    find_tracks(clip, dots.DotDetector(), TrackOptions(batch=8), callback=lambda *report: seen.append(report))
+    assert seen == [("detect", 8, 20, None), ("detect", 16, 20, None), ("detect", 20, 20, None)]
+
+    def cancel(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_tracks(clip, dots.DotDetector(), callback=cancel)
+
+
+def test_memory_is_flat_in_the_length_of_the_clip():
+    def peak(length):
+        clip = scene(length, actor(0, clips.still(160, 90, 0.6)))
+        tracemalloc.start()
+        find(clip)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(30)
+    short, long = peak(60), peak(240)
+    assert long - short < 180 * 4000, "4 kB per frame: numbers only; a frame alone has 172,800 bytes"
