@@ -1,4 +1,4 @@
-"""The command line: `python -m svfr_model restore | stc | weights | doctor | demo`.
+"""The command line: `python -m svfr_model restore | stc | evaluate | weights | doctor | demo`.
 
 Only this module prints. Exit codes: 0 done, 2 unusable input or arguments, 3 weights, 4 no face, 5 a package that is
 missing or cannot do what is asked, 1 any other error of ours, 130 interrupted.
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m svfr_model", description="Restore, colorize and inpaint faces in video."
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    for add in (_add_restore, _add_stc, _add_weights, _add_doctor, _add_demo):
+    for add in (_add_restore, _add_stc, _add_evaluate, _add_weights, _add_doctor, _add_demo):
         add(commands)
     return parser
 
@@ -168,7 +168,22 @@ def _add_stc(commands: argparse._SubParsersAction) -> None:
     group.add_argument("--quiet", action="store_true", help="no progress, errors only")
 
 
-def _add_detector(group: argparse._ArgumentGroup) -> None:
+def _add_evaluate(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("evaluate", help="measure a restored clip, against the truth where there is one")
+    command.set_defaults(run=_evaluate)
+    command.add_argument("restored", metavar="RESTORED", help="video or folder of pictures")
+    command.add_argument("truth", metavar="TRUTH", nargs="?", help="the same clip undamaged")
+    command.add_argument("--mask", metavar="FILE", help="white where the picture was missing: measured by itself too")
+    command.add_argument("--i3d", metavar="FILE", help="I3D TorchScript, for the feature distance")
+    command.add_argument("--json", metavar="FILE", help="also write the figures here")
+    command.add_argument("--profile", metavar="FILE", help="also write the temporal profile of the middle column here")
+    _add_detector(command)
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    command.add_argument("--weights", metavar="DIR", action="append", help="folder of weights; ./weights if not given")
+    command.add_argument("--quiet", action="store_true", help="no progress, errors only")
+
+
+def _add_detector(group: argparse._ActionsContainer) -> None:
     group.add_argument("--detector", choices=("yunet", "yoloface", "scrfd"), default="yunet")
     group.add_argument("--threshold", type=float, help="detection threshold in (0,1); the detector's own if not given")
 
@@ -341,6 +356,29 @@ def _stc(options: argparse.Namespace) -> int:
     path = run_enhance(job, loader, None if options.quiet else ProgressBar())
     if not options.quiet:
         print(f"wrote {path}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from .metrics import run_evaluate, temporal_profile
+    from .pictures import write_picture
+    from .video import open_clip
+
+    report = run_evaluate(
+        Path(options.restored),
+        Path(options.truth) if options.truth else None,
+        mask=Path(options.mask) if options.mask else None,
+        folders=options.weights,
+        detector=options.detector,
+        threshold=options.threshold,
+        i3d=Path(options.i3d) if options.i3d else None,
+        device=options.device,
+        json_path=Path(options.json) if options.json else None,
+        callback=None if options.quiet else ProgressBar(),
+    )
+    if options.profile:
+        write_picture(Path(options.profile), temporal_profile(open_clip(options.restored)))
+    print(report.table())
     return 0
 
 

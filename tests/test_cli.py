@@ -1,6 +1,7 @@
 """The command line from file to file, with tiny random weights of the real architecture."""
 
 import gc
+import json
 import shutil
 import subprocess
 import sys
@@ -327,6 +328,19 @@ def test_cancelling_at_any_stage_leaves_no_file(face_weights, tmp_path, monkeypa
 def test_detection_runs_before_the_large_networks_are_loaded(face_weights, short_clip, tmp_path, monkeypatch):
     monkeypatch.setattr("svfr_model.load.load_unet", lambda *_, **__: pytest.fail("the UNet was loaded"))
     assert restore(short_clip, tmp_path / "out.mp4", face_weights) == 4
+
+
+def test_evaluate_prints_a_table_and_writes_only_what_is_asked_for(tmp_path, capsys):
+    truth = write(tmp_path / "truth.mkv", gradient(6, 48, 64))
+    darker = write(tmp_path / "darker.mkv", [(frame * 0.9).astype(np.uint8) for frame in gradient(6, 48, 64)])
+    before = sorted(tmp_path.iterdir())
+    command = ["evaluate", str(darker), str(truth), "--weights", str(tmp_path / "none"), "--quiet"]
+    assert main(command) == 0
+    assert "PSNR" in capsys.readouterr().out
+    assert sorted(tmp_path.iterdir()) == before
+    assert main([*command, "--json", str(tmp_path / "r.json"), "--profile", str(tmp_path / "p.png")]) == 0
+    assert 20 < json.loads((tmp_path / "r.json").read_text())["metrics"]["psnr"]["value"] < 40
+    assert Image.open(tmp_path / "p.png").size == (6, 48)
 
 
 def test_weights_list_convert_and_refused_download(weights, tmp_path, capsys):
