@@ -21,15 +21,15 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from support import clips  # noqa: E402
-from support import face_metrics as metrics  # noqa: E402
+from support import clips
+from support import face_metrics as metrics
 
-from svfr_model.clip import ArrayClip  # noqa: E402
-from svfr_model.faces.color import fit_colors  # noqa: E402
-from svfr_model.faces.crop import CropOptions, crop_clip, crop_frame, plan_crop  # noqa: E402
-from svfr_model.faces.detect import YuNetDetector  # noqa: E402
-from svfr_model.faces.find import TrackOptions, find_tracks  # noqa: E402
-from svfr_model.faces.paste import PasteOptions, Patch, paste  # noqa: E402
+from svfr_model.clip import ArrayClip
+from svfr_model.faces.color import fit_colors
+from svfr_model.faces.crop import CropOptions, crop_clip, crop_frame, plan_crop
+from svfr_model.faces.detect import YuNetDetector
+from svfr_model.faces.find import TrackOptions, find_tracks
+from svfr_model.faces.paste import PasteOptions, Patch, paste
 
 SHARED = ROOT.parent / "shared" / "data"
 

@@ -15,7 +15,6 @@ from ..errors import InputError
 from ..progress import Callback, report
 from .find import as_uint8
 from .geometry import MARGIN, apply, similarity, square_crop, union_box
-from .preprocess import crop_resize
 from .smooth import smooth
 from .track import FaceTrack
 from .warp import Border, warp
@@ -177,6 +176,17 @@ def require_plan(track: FaceTrack) -> tuple[np.ndarray, tuple[int, int]]:
     if track.matrices is None or track.crop_size is None:
         raise InputError(f"Track {track.id} has no crop yet: call plan_crop first.")
     return track.matrices, track.crop_size
+
+
+def crop_resize(frame: np.ndarray, square: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
+    """The piece x1,y1,x2,y2 of a frame (H,W,3) uint8, resized to (width, height) as the reference does: (h,w,3) uint8.
+
+    That is Pillow's bicubic (spec section 3c). What lies outside the frame is black, as Pillow has it.
+    """
+    from PIL import Image
+
+    piece = Image.fromarray(np.ascontiguousarray(frame)).crop(square)
+    return np.array(piece.resize(size, Image.Resampling.BICUBIC))
 
 
 def crop_frame(frame: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -144,22 +143,23 @@ class _Piece:
 
 
 def _pieces(people: Sequence[Followed], cuts: Sequence[int], count: int, options: TrackOptions) -> list[_Piece]:
-    """What was followed, divided at the cuts and where a gap is too long, without what is too short or too weak."""
+    """What was followed, divided at the cuts, named and joined, without what is too short or too weak."""
+    lengths = np.diff([0, *cuts, count])
     pieces = []
-    for shot, (start, stop) in enumerate(pairwise([0, *cuts, count])):
-        needed = min(options.min_length, (stop - start + 1) // 2)
-        for person in people:
-            inside = [i for i, frame in enumerate(person.frames) if start <= frame < stop]
-            if not inside:
+    for person in people:
+        shots = np.searchsorted(cuts, person.frames, side="right")
+        for shot in np.unique(shots):
+            inside = np.flatnonzero(shots == shot)
+            seen = len(inside) if options.refine else len(inside) * options.stride
+            faces = [person.faces[i] for i in inside]
+            weak = np.mean([face.score for face in faces]) < options.min_score
+            if weak or seen < min(options.min_length, (lengths[shot] + 1) // 2):
                 continue
             frames = [person.frames[i] for i in inside]
-            faces = [person.faces[i] for i in inside]
-            seen = len(inside) if options.refine else len(inside) * options.stride
-            if seen < needed or np.mean([face.score for face in faces]) < options.min_score:
-                continue
-            looks = [look for frame, look in person.looks.items() if start <= frame < stop]
-            known = [vector for frame, vector in person.embeddings.items() if start <= frame < stop]
-            pieces.append(_Piece(shot, frames, faces, _mean_direction(looks), _mean_direction(known)))
+            samples = [person.samples[frame] for frame in frames if frame in person.samples]
+            look = _mean_direction([sample.look for sample in samples])
+            known = _mean_direction([sample.embedding for sample in samples if sample.embedding is not None])
+            pieces.append(_Piece(int(shot), frames, faces, look, known))
     pieces.sort(key=lambda piece: (piece.frames[0], piece.faces[0].box[0]))
     _name_people(pieces, options)
     return _join(pieces, options.max_gap)

@@ -29,7 +29,8 @@ SIZE_CHANGE = 0.45
 """Largest change of a face's size against the prediction, as a natural logarithm."""
 APPEARANCE_WEIGHT = 1.0
 LEAST_LIKENESS = 0.2
-EMBEDDINGS = 8
+SAMPLES = 64
+"""Appearances and identities kept of a person at most; beyond it every other one goes."""
 
 
 class Encoder(Protocol):
@@ -40,15 +41,23 @@ class Encoder(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What a person looked like in one frame: unit vectors."""
+
+    look: np.ndarray
+    embedding: np.ndarray | None
+
+
 @dataclass(eq=False)
 class Followed:
     """A person being followed: the faces seen so far, in pixels of the reduced frames."""
 
     frames: list[int] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
-    looks: dict[int, np.ndarray] = field(default_factory=dict)
-    """Appearances by frame, one every few frames."""
-    embeddings: dict[int, np.ndarray] = field(default_factory=dict)
+    samples: dict[int, Sample] = field(default_factory=dict)
+    """What the person looked like, by frame, at the spacing below."""
+    spacing: int = 1
     look: np.ndarray | None = None
 
     @property
@@ -77,6 +86,13 @@ class Followed:
         elif not crowded:
             mixed = 0.9 * self.look + 0.1 * look
             self.look = mixed / max(float(np.linalg.norm(mixed)), 1e-6)
+
+    def keep(self, frame: int, sample: Sample) -> None:
+        """Keep a sample; where there are too many, every other one goes and the next ones come half as often."""
+        self.samples[frame] = sample
+        if len(self.samples) > SAMPLES:
+            self.samples = dict(list(self.samples.items())[::2])
+            self.spacing *= 2
 
     def prepend(self, frame: int, face: Face) -> None:
         """Add a face seen in the frame before the first."""
@@ -110,7 +126,7 @@ class Follower:
         for i, frame in enumerate(frames):
             if first + i in breaks:
                 self._recent.clear()
-            self._step(first + i, frame, found.get(i))
+            self._step(first + i, frame, found.get(i), new_shot=first + i in breaks)
             self._recent.append((first + i, frame))
 
     def _detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
@@ -124,7 +140,7 @@ class Follower:
                     )
         return found
 
-    def _step(self, index: int, frame: np.ndarray, searched: list[Face] | None) -> None:
+    def _step(self, index: int, frame: np.ndarray, searched: list[Face] | None, new_shot: bool) -> None:
         self._live = [p for p in self._live if index - p.frames[-1] <= self._options.max_gap + 1]
         seen = self._look_at_live(index, frame) if self._options.refine else []
         seen = self._merge(seen, frame, searched)
@@ -136,7 +152,7 @@ class Follower:
         for person, (face, look) in pairs.items():
             crowded = sum(float(box_iou(face.box, other.box)[0, 0]) > CROWDED_IOU for other in seen) > 1
             person.take(index, face, look, crowded)
-            self._remember(index, frame, person, look)
+            self._remember(index, frame, person, look, fresh=new_shot)
         taken = [face for face, _ in pairs.values()]
         for face in seen:
             if not any(face is other for other in taken):
@@ -184,7 +200,7 @@ class Follower:
         person = Followed()
         look = appearance(frame, face.landmarks)
         person.take(index, face, look, crowded=False)
-        self._remember(index, frame, person, look)
+        self._remember(index, frame, person, look, fresh=True)
         if self._options.refine:
             for earlier, picture in reversed(self._recent):
                 views = look_again([(picture, person.faces[0].landmarks)], self._detector, self._options.refine)[0]
@@ -195,14 +211,16 @@ class Follower:
         self._live.append(person)
         self.people.append(person)
 
-    def _remember(self, index: int, frame: np.ndarray, person: Followed, look: np.ndarray) -> None:
-        """Keep appearance and identity every stride frames, so that pieces can be joined later."""
-        if person.looks and index - next(reversed(person.looks)) < self._options.stride:
+    def _remember(self, index: int, frame: np.ndarray, person: Followed, look: np.ndarray, fresh: bool) -> None:
+        """Keep what the person looks like now and then, so that pieces can be joined later; always where fresh."""
+        last = next(reversed(person.samples), None)
+        if last is not None and index - last < person.spacing * self._options.stride and not fresh:
             return
-        person.looks[index] = look
+        embedding = None
         if self._encoder is not None:
             aligned = align_face(frame, person.faces[-1].landmarks)
-            person.embeddings[index] = self._encoder.embed(aligned[None])[0].float().cpu().numpy()
+            embedding = self._encoder.embed(aligned[None])[0].float().cpu().numpy()
+        person.keep(index, Sample(look, embedding))
 
 
 def _cost(person: Followed, expected: np.ndarray, gap: int, face: Face, look: np.ndarray) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..pixels import to_network_range
 from .warp import warp
 
 MARGIN = 0.4
@@ -168,8 +169,7 @@ def halve_to_input(warped: np.ndarray) -> torch.Tensor:
         raise InputError(
             f"The reference's aligned picture must be at least 224x240 pixels, got {warped.shape[0]}x{warped.shape[1]}."
         )
-    pixels = (picture.permute(2, 0, 1).float() / 255 - 0.5) / 0.5  # HWC -> CHW
-    return torch.nn.functional.avg_pool2d(pixels, 2)
+    return torch.nn.functional.avg_pool2d(to_network_range(picture.permute(2, 0, 1)), 2)  # HWC -> CHW
 
 
 def align_face(
@@ -188,4 +188,4 @@ def align_face(
     # The 2x2 mean of the reference maps the centre of pixel u to 2u + 0.5.
     template = (TEMPLATE_256.astype(np.float64) - offset - 0.5) / 2
     aligned = warp(image, similarity(landmark_array(landmarks), template), (ALIGNED_SIZE, ALIGNED_SIZE), border="zero")
-    return (torch.from_numpy(aligned).permute(2, 0, 1).float() / 255 - 0.5) / 0.5  # HWC -> CHW
+    return to_network_range(torch.from_numpy(aligned).permute(2, 0, 1))  # HWC -> CHW

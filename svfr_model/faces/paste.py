@@ -109,6 +109,13 @@ def paste(
     (`PasteOptions.for_tasks`); "auto" counts as "lab" here.
     """
     options = options or PasteOptions()
+    for patch in patches:
+        if patch.track.frame_size != (frame.shape[1], frame.shape[0]):
+            width, height = patch.track.frame_size
+            raise InputError(
+                f"Track {patch.track.id} was found in frames of {width}x{height}, "
+                f"this one is {frame.shape[1]}x{frame.shape[0]}."
+            )
     result = frame.copy()
     allowed = None if user_mask is None else _user_mask(user_mask, frame)
     for patch in sorted(patches, key=lambda patch: float(patch.track.sizes[patch.index])):

@@ -9,9 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
-from svfr_model.faces import geometry, preprocess, yoloface
+from svfr_model.faces import geometry, yoloface
+from svfr_model.faces.crop import crop_resize
+from svfr_model.pixels import degrade_for_tasks, from_network_range, to_network_range
+from svfr_model.tasks import parse_tasks
 
 HERE = Path(__file__).resolve().parent.parent / "golden" / "svfr"
 FOLDERS = [HERE] + ([Path(os.environ["SVFR_GOLDEN_DIR"])] if os.environ.get("SVFR_GOLDEN_DIR") else [])
@@ -87,12 +91,10 @@ def test_yoloface_wrapper(golden):
 
 
 def test_to_uint8(golden):
-    import torch
-
     values = torch.tensor(golden["to_uint8"]["value"])
     expected = golden["to_uint8"]
-    assert preprocess.to_uint8(values, truncate=True).tolist() == expected["reference_image_and_mp4_truncate"]
-    assert preprocess.to_uint8(values).tolist() == expected["png_round"]
+    assert from_network_range(values, truncate=True).tolist() == expected["reference_image_and_mp4_truncate"]
+    assert from_network_range(values).tolist() == expected["png_round"]
 
 
 def test_alignment(folder):
@@ -109,21 +111,29 @@ def test_alignment(folder):
         assert np.abs(whole - data[f"arc_in_{case}"][0]).max() <= (0 if OPENCV[0] == 4 else 2) / 127.5 + 1e-6
 
 
+def lq_pixels(frame, square, mask):
+    """What the network sees of a frame: cropped, resized, grey, and white where it is missing."""
+    crop = torch.from_numpy(crop_resize(frame, square, (128, 128))).permute(2, 0, 1)[None]
+    missing = torch.from_numpy(mask)[None, None].float() / 255
+    return to_network_range(degrade_for_tasks(crop, parse_tasks("colorization,inpainting"), missing))[0].numpy()
+
+
 def test_lq_preprocessing(folder):
     data = load_file(folder / "lq_preprocess.safetensors")
     frame, square = data["frame_uint8"], tuple(int(v) for v in data["bbox"])
-    resized = preprocess.crop_resize(frame, square, (128, 128))
+    resized = crop_resize(frame, square, (128, 128))
     assert np.array_equal(resized, data["resized_uint8"])
-    assert np.array_equal(preprocess.to_grey(resized), data["gray_rgb_uint8"])
+    grey = degrade_for_tasks(torch.from_numpy(resized).permute(2, 0, 1)[None], parse_tasks("colorization"))[0]
+    assert np.array_equal(grey.permute(1, 2, 0).numpy(), data["gray_rgb_uint8"])
     binary = np.where(data["mask_uint8"] == 255, 255, 0).astype(np.uint8)
-    found = preprocess.lq_pixels(frame, square, (128, 128), grey=True, mask=binary)
-    assert np.array_equal(found.numpy(), data["lq_tensor"])
+    assert np.array_equal(lq_pixels(frame, square, binary), data["lq_tensor"])
 
 
 def test_soft_masks_are_thresholded_at_one_half(folder):
+    """The reference takes 255 alone for missing, ours everything from one half on: the same for a binary mask."""
     data = load_file(folder / "lq_preprocess.safetensors")
     frame, square = data["frame_uint8"], tuple(int(v) for v in data["bbox"])
-    found = preprocess.lq_pixels(frame, square, (128, 128), grey=True, mask=data["mask_uint8"]).numpy()
+    found = lq_pixels(frame, square, data["mask_uint8"])
     assert (found[:, data["mask_uint8"] >= 128] == 1).all()
     known = data["mask_uint8"] < 128
     assert np.array_equal(found[:, known], data["lq_tensor"][:, known])
