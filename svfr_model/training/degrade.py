@@ -230,5 +230,6 @@ def _enlarge(picture: np.ndarray, width: int, height: int) -> np.ndarray:
 
 def _encoder(codec: Codec, crf: int) -> tuple[str, dict[str, str]]:
     if codec == "h264":
-        return "libx264", {"crf": str(crf), "preset": "veryfast"}
+        # its lookahead gives small pictures a different result every so often
+        return "libx264", {"crf": str(crf), "preset": "veryfast", "rc-lookahead": "0"}
     return "mpeg4", {}

@@ -82,22 +82,22 @@ def encode_clips(
     deck = np.concatenate([order.permutation(len(ALL_TASKS)) for _ in range(-(-count * views // len(ALL_TASKS)))])
     clean, degraded, grids = [], [], []
     for clip in range(count):
-        clean.append((vae.encode(_pixels(frames[clip])) * vae.scaling_factor).half())
+        clean.append(vae.encode(_pixels(frames[clip])) * vae.scaling_factor)
         shown = []
         for view in range(views):
             number = clip * views + view
             options = options_for(ALL_TASKS[deck[number]], low_quality)
             spoiled, _ = degrade_clip(frames[clip], options, seed * 1_000_003 + number)
-            shown.append(vae.encode(_pixels(spoiled)).half())
+            shown.append(vae.encode(_pixels(spoiled)))
         degraded.append(torch.stack(shown))
-        grids.append(recognizer(to_network_range(faces[clip]))[0].half())
+        grids.append(recognizer(to_network_range(faces[clip]))[0].float())
         report(callback, "encode", clip + 1, count)
     vectors = [task_vector(ALL_TASKS[number]) for number in deck[: count * views]]
     return LatentClips(
-        torch.stack(clean),
-        torch.stack(degraded),
+        torch.stack(clean).half(),
+        torch.stack(degraded).half(),
         torch.tensor(vectors, dtype=torch.uint8).view(count, views, 3),
-        torch.stack(grids),
+        torch.stack(grids).half(),
         torch.from_numpy(landmarks[:, :length] / np.array(side, np.float32)).float(),
         float(vae.scaling_factor),
     )
@@ -123,6 +123,14 @@ class DrawOptions:
     drop_one: float = 0.2
 
 
+def draw_uses(rows: int, drop_both: float, drop_one: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Which rows see the reference frame and which the identity, two (rows,) bool: see DrawOptions."""
+    both, one, which = (torch.rand(rows, generator=generator) for _ in range(3))
+    kept = both >= drop_both
+    alone = one < drop_one
+    return kept & ~(alone & (which < 0.5)), kept & ~(alone & (which >= 0.5))
+
+
 def draw_batch(data: LatentClips, options: DrawOptions, seed: int) -> dict[str, Tensor]:
     """One batch for SVFRObjective: 2B rows, B clips in one degradation and the same again in another.
 
@@ -143,10 +151,7 @@ def draw_batch(data: LatentClips, options: DrawOptions, seed: int) -> dict[str, 
     rows, views = chosen.repeat(2), pairs.T.flatten()
     window = window.repeat(2, 1)
     clean = data.clean[rows[:, None], window].float()
-    both, one, which = (torch.rand(len(rows), generator=generator) for _ in range(3))
-    alone = (both >= options.drop_both) & (one < options.drop_one)
-    use_reference = (both >= options.drop_both) & ~(alone & (which < 0.5))
-    use_identity = (both >= options.drop_both) & ~(alone & (which >= 0.5))
+    use_reference, use_identity = draw_uses(len(rows), options.drop_both, options.drop_one, generator)
     frame, face = pick(frames, count).repeat(2), pick(data.grids.shape[1], count).repeat(2)
     reference = data.clean[rows, frame].float() / data.scaling
     return {

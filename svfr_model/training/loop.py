@@ -42,7 +42,7 @@ class LoopOptions:
     steps: optimizer steps in all. minutes: stop cleanly after so many, whatever the steps; 0 is no limit. The
     learning rate rises over `warmup` steps and falls as a cosine to `final_rate` times its height at the last step.
     ema: decay of the averaged weights, reached gradually. clip: largest gradient norm. save_every: steps between
-    checkpoints. mixed_precision: "no", "bf16" or "fp16".
+    checkpoints. accumulate: batches whose gradients are averaged into one step. mixed_precision: "no", "bf16" or "fp16".
     """
 
     steps: int = 1000
@@ -54,6 +54,7 @@ class LoopOptions:
     ema: float = 0.999
     clip: float = 1.0
     save_every: int = 200
+    accumulate: int = 1
     mixed_precision: str = "no"
     seed: int = 0
 
@@ -63,6 +64,8 @@ class LoopOptions:
                 f"steps ({self.steps}) and save_every ({self.save_every}) must be 1 or more, warmup ({self.warmup}) "
                 f"and minutes ({self.minutes}) not negative."
             )
+        if self.accumulate < 1:
+            raise InputError(f"accumulate must be 1 or more, not {self.accumulate}.")
         if self.rate <= 0 or not 0 <= self.ema < 1 or self.clip <= 0 or not 0 <= self.final_rate <= 1:
             raise InputError(
                 f"rate ({self.rate}) and clip ({self.clip}) must be above 0, ema ({self.ema}) in [0,1) and final_rate "
@@ -72,9 +75,9 @@ class LoopOptions:
             raise InputError(f"mixed_precision is {self.mixed_precision!r}; use no, bf16 or fp16.")
 
 
-def step_seed(seed: int, step: int, process: int = 0) -> int:
-    """The seed of everything random in one step of one process."""
-    return int(np.random.SeedSequence([seed, step, process]).generate_state(1, np.uint64)[0] >> 1)
+def step_seed(seed: int, step: int, process: int = 0, part: int = 0) -> int:
+    """The seed of everything random in one step of one process, and in one part of an accumulated step."""
+    return int(np.random.SeedSequence([seed, step, process, part]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def learning_rate(options: LoopOptions, step: int) -> float:
@@ -86,7 +89,7 @@ def learning_rate(options: LoopOptions, step: int) -> float:
     return low + (options.rate - low) * 0.5 * (1 + math.cos(math.pi * part))
 
 
-def make_accelerator(options: LoopOptions, accumulate: int = 1) -> Accelerator:
+def make_accelerator(options: LoopOptions) -> Accelerator:
     """Hugging Face accelerate's engine; DependencyError where it is not installed."""
     try:
         from accelerate import Accelerator
@@ -94,7 +97,7 @@ def make_accelerator(options: LoopOptions, accumulate: int = 1) -> Accelerator:
         raise DependencyError(
             "Training needs the package accelerate: pip install -r requirements-train.txt."
         ) from error
-    return Accelerator(mixed_precision=options.mixed_precision, gradient_accumulation_steps=accumulate)
+    return Accelerator(mixed_precision=options.mixed_precision)
 
 
 class Loop:
@@ -124,6 +127,8 @@ class Loop:
         self.done = 0
         if (self.folder / CHECKPOINT).is_file():
             self._resume()
+        if self.accelerator.is_main_process:
+            self._forget_after(self.done)
 
     def run(self, callback: Callback | None = None) -> None:
         """Train until the steps or the minutes are used up. Loss file, plot and checkpoint are current afterwards."""
@@ -154,11 +159,15 @@ class Loop:
     def _one(self, number: int) -> dict[str, float]:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.options, number)
-        seed = step_seed(self.options.seed, number, self.accelerator.process_index)
-        torch.manual_seed(seed)
-        with self.accelerator.autocast():
-            losses = self._step(self.modules, seed, number)
-        self.accelerator.backward(losses["loss"])
+        total: dict[str, float] = {}
+        for part in range(self.options.accumulate):
+            seed = step_seed(self.options.seed, number, self.accelerator.process_index, part)
+            torch.manual_seed(seed)
+            with self.accelerator.autocast():
+                losses = self._step(self.modules, seed, number)
+            self.accelerator.backward(losses["loss"] / self.options.accumulate)
+            for name, value in losses.items():
+                total[name] = total.get(name, 0.0) + float(value.detach()) / self.options.accumulate
         self.accelerator.clip_grad_norm_(self._trained, self.options.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -166,7 +175,7 @@ class Loop:
         decay = min(self.options.ema, (1 + number) / (10 + number))
         with torch.no_grad():
             torch._foreach_lerp_(self.average, [p.detach() for p in self._trained], 1 - decay)
-        return {name: float(value.detach()) for name, value in losses.items()}
+        return total
 
     def _all_agree(self, flag: bool) -> bool:
         """What the main process says, in every process: they must stop at the same step."""
@@ -212,8 +221,6 @@ class Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         self.average = [a.to(p) for a, p in zip(state["average"], self._trained, strict=True)]
         self.done = int(state["step"])
-        if self.accelerator.is_main_process:
-            self._forget_after(self.done)
         log.info("Continuing %s at step %d.", path, self.done)
 
     def _write(self, row: Mapping[str, Any]) -> None:

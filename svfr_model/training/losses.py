@@ -145,6 +145,8 @@ class LandmarkPredictor(nn.Module):
         for before, after in zip(widths, widths[1:], strict=False):
             layers += [nn.Linear(before, after), nn.GELU()]
         self.layers = nn.Sequential(*layers, nn.Linear(width, 2 * LANDMARKS))
+        for layer in self.layers[:-1:2]:  # five layers at torch's own start would pass next to nothing on
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.constant_(self.layers[-1].bias, 0.5)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,0 +1,245 @@
+"""Your own videos as training clips: faces found, cut out as at inference, and those that would teach nothing dropped.
+
+The filters are SVFR's and BFVR-STC's (spec/training.md): crops under 512 px, low no-reference quality, side faces.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from ..clip import Clip
+from ..errors import DependencyError, FaceNotFoundError, InputError
+from ..faces.crop import CropOptions, crop_clip, plan_crop
+from ..faces.detect import FaceDetector
+from ..faces.find import find_tracks
+from ..faces.landmarks import LandmarkModel, add_outlines
+from ..faces.track import FaceTrack
+from ..progress import Callback, report
+from ..video import open_clip
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg"})
+INDEX = "clips.json"
+
+QualityScore: TypeAlias = "Callable[[Tensor], float]"
+"""Frames (n,3,H,W) uint8 to one score in [0,1], higher is better."""
+
+
+@dataclass(frozen=True)
+class FootageOptions:
+    """Which crops are kept. The defaults are the papers'.
+
+    size: side of the crops. least_crop: crops that cover fewer pixels of the video than this are dropped. frontal:
+    allowed range of |x1-x0| / |x2-x0|, eyes against the nose tip. least_quality: of the no-reference score, None to
+    leave it out. frames: shortest clip worth keeping.
+    """
+
+    size: int = 512
+    least_crop: int = 512
+    frontal: tuple[float, float] = (0.4, 2.5)
+    least_quality: float | None = None
+    frames: int = 16
+
+    def __post_init__(self) -> None:
+        if self.size < 64 or self.frames < 4 or self.least_crop < 1:
+            raise InputError(
+                f"Crops need a size of 64 or more and clips 4 or more frames, not {self.size} and {self.frames}."
+            )
+        if not 0 < self.frontal[0] < self.frontal[1]:
+            raise InputError(f"frontal is the range {self.frontal}; it must ascend and start above 0.")
+
+
+def prepare_footage(
+    folder: Path | str,
+    target: Path | str,
+    detector: FaceDetector,
+    options: FootageOptions | None = None,
+    *,
+    landmarks: LandmarkModel | None = None,
+    quality: QualityScore | None = None,
+    callback: Callback | None = None,
+) -> Counter[str]:
+    """Cut every usable face of a folder's videos into target, as arrays with an index. Returns what became of them.
+
+    The counts are of tracks: "kept", and by reason those dropped. landmarks: gives the 68 points that facial prior
+    learning needs. quality: needed if options.least_quality is set, see load_arniqa. Raises InputError for a folder
+    without videos and where nothing was kept, FaceNotFoundError where no video shows a face.
+    """
+    options = options or FootageOptions()
+    if options.least_quality is not None and quality is None:
+        raise InputError("A least quality is set, but no quality score was given: use load_arniqa, or set none.")
+    videos = find_videos(folder)
+    target = Path(target)
+    target.mkdir(parents=True, exist_ok=True)
+    counts: Counter[str] = Counter()
+    entries: list[dict[str, object]] = []
+    for number, path in enumerate(videos):
+        clip = open_clip(path)
+        tracks = find_tracks(clip, detector).tracks
+        if landmarks is not None:
+            tracks = add_outlines(clip, tracks, landmarks)
+        for track in tracks:
+            fate, entry = _keep(clip, track, options, quality, target, f"{number:05d}_{track.id:03d}")
+            counts[fate] += 1
+            if entry is not None:
+                entries.append({"video": path.name, **entry})
+        report(callback, "footage", number + 1, len(videos))
+    _check(counts, len(videos), options)
+    (target / INDEX).write_text(json.dumps({"size": options.size, "clips": entries}, indent=1))
+    return counts
+
+
+def find_videos(folder: Path | str) -> list[Path]:
+    """The videos under a folder, sorted; InputError where there is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: give the folder that holds the training videos.")
+    videos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not videos:
+        raise InputError(
+            f"{folder} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))}): put the training footage there."
+        )
+    return videos
+
+
+def is_frontal(eyes_and_nose: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """(N,) bool: whether the nose tip lies between the eyes, its distances to them in a ratio within the limits.
+
+    eyes_and_nose (N,3,2): a point of the left and of the right eye, and the nose tip (BFVR-STC's rule).
+    """
+    left, right, nose = np.moveaxis(eyes_and_nose[..., 0], -1, 0)
+    near, far = nose - left, right - nose
+    ratio = np.abs(near) / np.maximum(np.abs(far), 1e-6)
+    return (near > 0) & (far > 0) & (limits[0] <= ratio) & (ratio <= limits[1])
+
+
+def longest_run(good: np.ndarray) -> tuple[int, int]:
+    """The (first, last+1) of the longest run of True; (0, 0) where there is none."""
+    best, position = (0, 0), 0
+    for value, group in groupby(good.tolist()):
+        length = len(list(group))
+        if value and length > best[1] - best[0]:
+            best = (position, position + length)
+        position += length
+    return best
+
+
+def load_arniqa() -> QualityScore:
+    """The quality score SVFR filters with: ARNIQA from torchmetrics, its regressor trained on LIVE.
+
+    It downloads its weights when it is first used, as torchmetrics does. Raises DependencyError where torchmetrics
+    is missing or too old.
+    """
+    try:
+        from torchmetrics.functional.image import arniqa
+    except ImportError as error:
+        raise DependencyError(
+            "The quality filter needs torchmetrics 1.8 or newer: pip install -r requirements-train.txt, "
+            "or train without least_quality."
+        ) from error
+    return lambda frames: float(arniqa(frames.float() / 255, regressor_dataset="live", normalize=True))
+
+
+def _keep(
+    clip: Clip, track: FaceTrack, options: FootageOptions, quality: QualityScore | None, target: Path, name: str
+) -> tuple[str, dict[str, object] | None]:
+    """What becomes of one track: "kept" with its entry in the index, or why it was dropped."""
+    good = track.seen & is_frontal(_eyes_and_nose(track), options.frontal)
+    first, last = longest_run(good)
+    if last - first < options.frames:
+        return "side face or too short", None
+    planned = plan_crop(track, CropOptions(mode="tracked", size=(options.size, options.size)))
+    scale = np.sqrt(np.abs(np.linalg.det(planned.matrices[:, :, :2])))
+    if options.size / float(np.median(scale)) < options.least_crop:
+        return f"crop under {options.least_crop} px", None
+    crops = crop_clip(clip, [planned])[0][first:last]
+    if options.least_quality is not None and quality is not None:
+        middle = crops[len(crops) // 2][None]
+        if quality(middle) < options.least_quality:
+            return f"quality under {options.least_quality}", None
+    np.save(target / f"{name}.npy", crops.permute(0, 2, 3, 1).numpy())
+    points = {"five": planned.crop_landmarks[first:last].tolist()}
+    if planned.crop_outlines is not None:
+        points["landmarks"] = planned.crop_outlines[first:last].tolist()
+    (target / f"{name}.json").write_text(json.dumps(points))
+    return "kept", {"name": name, "frames": last - first}
+
+
+def _eyes_and_nose(track: FaceTrack) -> np.ndarray:
+    """(N,3,2): outer eye corners and nose tip of the 68 landmarks where there are any, else the eyes' centres."""
+    if track.outlines is not None:
+        return track.outlines[:, [36, 45, 30]]
+    return track.landmarks[:, :3]
+
+
+def _check(counts: Counter[str], videos: int, options: FootageOptions) -> None:
+    if not counts:
+        raise FaceNotFoundError(
+            f"No face was found in any of {videos} videos. Lower the detection threshold, or choose other footage."
+        )
+    if not counts["kept"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+        raise InputError(
+            f"None of {counts.total()} faces in {videos} videos can be trained on: {reasons}. Use larger or more "
+            f"frontal faces, or loosen least_crop ({options.least_crop}), frontal or frames ({options.frames})."
+        )
+
+
+@dataclass(frozen=True)
+class Window:
+    """Consecutive frames of one person: what a training row is made of.
+
+    frames (F,S,S,3) uint8; five (F,5,2) and landmarks (F,68,2), in pixels; landmarks is None where unknown. other:
+    one more frame of the clip (S,S,3) with its five points, to refer to.
+    """
+
+    frames: np.ndarray
+    five: np.ndarray
+    landmarks: np.ndarray | None
+    other: np.ndarray
+    other_five: np.ndarray
+
+
+class Footage:
+    """The clips that prepare_footage left in a folder, read as they are needed."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self._folder = Path(folder)
+        path = self._folder / INDEX
+        if not path.is_file():
+            raise InputError(f"{folder} holds no prepared footage ({INDEX} is missing): prepare the videos first.")
+        stored = json.loads(path.read_text())
+        self.size = int(stored["size"])
+        self._names: Sequence[str] = [entry["name"] for entry in stored["clips"]]
+        self._points = [json.loads((self._folder / f"{name}.json").read_text()) for name in self._names]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def has_landmarks(self) -> bool:
+        """Whether every clip knows its 68 landmarks."""
+        return all("landmarks" in points for points in self._points)
+
+    def draw(self, index: int, length: int, rng: np.random.Generator) -> Window:
+        """A random window of a clip, and another frame of the clip to refer to."""
+        frames = np.load(self._folder / f"{self._names[index]}.npy", mmap_mode="r")
+        five = np.array(self._points[index]["five"])
+        landmarks = self._points[index].get("landmarks")
+        first, other = int(rng.integers(len(frames) - length + 1)), int(rng.integers(len(frames)))
+        part = slice(first, first + length)
+        known = None if landmarks is None else np.array(landmarks)[part]
+        return Window(np.array(frames[part]), five[part], known, np.array(frames[other]), five[other])

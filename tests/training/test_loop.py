@@ -1,0 +1,131 @@
+"""The training loop: resuming changes nothing, averages are averages, and mistakes are named."""
+
+import pytest
+import torch
+from svfr_model.errors import InputError
+from svfr_model.training.loop import Loop, LoopOptions, learning_rate, plot_losses, read_losses, step_seed
+
+pytest.importorskip("accelerate", reason="training needs accelerate: pip install -r requirements-train.txt")
+
+
+class Stop(Exception):
+    pass
+
+
+def make_loop(folder, **settings):
+    torch.manual_seed(4)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Dropout(0.1), torch.nn.Linear(16, 1))
+
+    def step(modules, seed, number):
+        x = torch.randn(16, 3, generator=torch.Generator().manual_seed(seed))
+        return {"loss": (modules["net"](x) - x.sum(1, keepdim=True)).pow(2).mean()}
+
+    options = LoopOptions(**{"steps": 30, "rate": 1e-2, "warmup": 3, "ema": 0.9, "save_every": 10, "seed": 5, **settings})
+    return Loop({"net": network}, step, options, folder)
+
+
+def losses_of(folder):
+    return [(row["step"], row["loss"]) for row in read_losses(folder)]
+
+
+@pytest.mark.parametrize("stop_at", [10, 14])
+def test_resuming_reproduces_the_loss_curve(tmp_path, stop_at):
+    whole = make_loop(tmp_path / "whole")
+    whole.run()
+
+    def stop(stage, done, total, preview):
+        if done == stop_at:
+            raise Stop
+
+    broken = make_loop(tmp_path / "broken")
+    with pytest.raises(Stop):
+        broken.run(stop)
+    resumed = make_loop(tmp_path / "broken")
+    assert resumed.done == stop_at // 10 * 10 - (10 if stop_at == 10 else 0)
+    resumed.run()
+    assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "whole")
+    assert all(torch.equal(a, b) for a, b in zip(resumed.average, whole.average, strict=True))
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path):
+    make_loop(tmp_path).run()
+    again = make_loop(tmp_path)
+    again.run()
+    assert again.done == 30
+    assert len(losses_of(tmp_path)) == 30
+
+
+def test_the_loss_falls(tmp_path):
+    make_loop(tmp_path, steps=80).run()
+    values = [loss for _, loss in losses_of(tmp_path)]
+    assert sum(values[-10:]) < 0.3 * sum(values[:10])
+
+
+def test_averages_follow_the_weights(tmp_path):
+    loop = make_loop(tmp_path, steps=1, ema=0.999)
+    start = [a.clone() for a in loop.average]
+    loop.run()
+    for before, now, average in zip(start, loop._trained, loop.average, strict=True):
+        assert torch.allclose(average, before + (1 - 0.1) * (now - before), atol=1e-6)
+    loop.averaged()
+    assert all(torch.equal(p, a) for p, a in zip(loop.plain("net").parameters(), loop.average, strict=True))
+
+
+def test_accumulated_parts_make_one_step(tmp_path):
+    """Two halves differ from one whole only in their samples: the loss reported is their mean."""
+    seen = []
+
+    def step(modules, seed, number):
+        seen.append(seed)
+        return {"loss": modules["net"](torch.ones(1, 3)).sum() * 0 + float(len(seen))}
+
+    Loop({"net": torch.nn.Linear(3, 1)}, step, LoopOptions(steps=1, accumulate=2), tmp_path).run()
+    assert len(set(seen)) == 2
+    assert losses_of(tmp_path) == [(0, 1.5)]
+
+
+def test_other_networks_checkpoints_are_refused(tmp_path):
+    make_loop(tmp_path).run()
+    with pytest.raises(InputError, match="other networks"):
+        Loop({"other": torch.nn.Linear(2, 2)}, lambda *_: {}, LoopOptions(), tmp_path)
+
+
+def test_a_lost_training_says_so(tmp_path):
+    def step(modules, seed, number):
+        return {"loss": modules["net"](torch.ones(1, 3)).sum() * float("nan")}
+
+    with pytest.raises(InputError, match="lower the rate"):
+        Loop({"net": torch.nn.Linear(3, 1)}, step, LoopOptions(steps=3), tmp_path).run()
+
+
+def test_the_rate_rises_and_falls():
+    options = LoopOptions(steps=100, rate=1.0, warmup=10, final_rate=0.1)
+    rates = [learning_rate(options, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[10] == 1.0
+    assert rates[100] == pytest.approx(0.1)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_seeds_of_steps_and_processes_differ():
+    seeds = {step_seed(1, step, process, part) for step in range(20) for process in range(2) for part in range(2)}
+    assert len(seeds) == 80
+    assert step_seed(1, 2, 0) == step_seed(1, 2, 0)
+
+
+def test_the_plot_is_a_picture(tmp_path):
+    import cv2
+
+    make_loop(tmp_path).run()
+    picture = cv2.imread(str(tmp_path / "losses.png"))
+    assert picture.shape == (540, 960, 3)
+    assert (picture < 100).any()
+    assert plot_losses(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize(
+    "settings", [{"steps": 0}, {"rate": 0.0}, {"ema": 1.0}, {"mixed_precision": "fp8"}, {"accumulate": 0}]
+)
+def test_bad_options_are_named(settings):
+    with pytest.raises(InputError, match=next(iter(settings))):
+        LoopOptions(**settings)

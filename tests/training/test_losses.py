@@ -1,0 +1,238 @@
+"""Losses: what they measure, where their gradients go, and that they can be learned."""
+
+import pytest
+import torch
+from svfr_model import tiny
+from svfr_model.errors import InputError
+from svfr_model.identity import build_projection
+from svfr_model.training.latents import ALL_TASKS, DrawOptions, LatentClips, draw_batch, draw_uses
+from svfr_model.training.losses import (
+    LandmarkPredictor,
+    LatentTransformer,
+    MiddleTap,
+    SVFRObjective,
+    draw_sigmas,
+    facial_prior_loss,
+    unified_latent_loss,
+    velocity_loss,
+    zero_start,
+)
+from svfr_model.unet import DiffusersBackend, build_unet
+
+
+@pytest.fixture(scope="module")
+def unet():
+    torch.manual_seed(1)
+    return build_unet(tiny.TINY_UNET)
+
+
+@pytest.fixture
+def data():
+    k, v, n = 5, 3, 8
+    return LatentClips(
+        torch.randn(k, n, 4, 8, 8).half(),
+        torch.randn(k, v, n, 4, 8, 8).half() * 5,
+        torch.tensor([[[1, 0, 0], [0, 1, 0], [0, 0, 1]]] * k, dtype=torch.uint8),
+        torch.randn(k, 2, 16, 7, 7).half(),
+        torch.rand(k, n, 68, 2),
+        0.18215,
+    )
+
+
+def inputs(rows=2, frames=4):
+    return {
+        "clean": torch.randn(rows, frames, 4, 8, 8),
+        "sigma": torch.tensor([0.5, 20.0])[:rows],
+        "noise": torch.randn(rows, frames, 4, 8, 8),
+        "degraded": torch.randn(rows, frames, 4, 8, 8),
+        "reference": torch.randn(rows, 4, 8, 8),
+        "tokens": torch.randn(rows, 49, 32),
+        "task": torch.tensor([[1.0, 0, 0], [0, 1, 1]])[:rows],
+    }
+
+
+def test_the_loss_is_edms_of_what_inference_computes(unet):
+    """Weight (sigma^2+1)/sigma^2 times the squared error of the backend's own estimate, row by row."""
+    given = inputs()
+    expected = []
+    for row in range(2):
+        sigma = float(given["sigma"][row])
+        x = given["clean"][row] + sigma * given["noise"][row]
+        one = slice(row, row + 1)
+        conditions = [given[name][one] for name in ("degraded", "reference", "tokens")]
+        estimate = DiffusersBackend(unet)(x[None], sigma, *conditions, given["task"][row])[0]
+        expected.append((sigma**2 + 1) / sigma**2 * (estimate - given["clean"][row]).pow(2).mean())
+    loss = velocity_loss(unet, **given)
+    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
+
+
+def test_sigmas_cover_the_samplers_range():
+    sigmas = draw_sigmas(4000, torch.Generator().manual_seed(0))
+    assert sigmas.min() >= 0.002
+    assert sigmas.max() <= 700
+    assert sigmas.log().median().item() == pytest.approx(0.6, abs=0.15)
+    assert 0.02 < (sigmas > 100).float().mean() < 0.06
+
+
+def test_ulr_falls_when_two_views_agree():
+    views = torch.nn.functional.normalize(torch.randn(6, 16), dim=1)
+    other = torch.nn.functional.normalize(torch.randn(6, 16), dim=1)
+    halfway = torch.nn.functional.normalize(views + other, dim=1)
+    far, near, same = (unified_latent_loss(views, v).item() for v in (other, halfway, views))
+    assert same < near < far
+
+
+def test_ulr_rises_when_another_clip_looks_alike():
+    views = torch.eye(4)
+    confused = views.clone()
+    confused[1] = views[0]
+    assert unified_latent_loss(views, views) < unified_latent_loss(confused, views)
+
+
+def test_ulr_can_be_learned():
+    """Clips that differ in one pattern under noise of the same size are told apart after a few steps."""
+    network = LatentTransformer(8, width=32, space=8)
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    patterns = torch.randn(4, 1, 8, 4, 4)
+    losses = []
+    for _ in range(60):
+        first, second = (network(patterns + torch.randn(4, 2, 8, 4, 4)) for _ in range(2))
+        loss = unified_latent_loss(first, second)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
+
+
+def test_fpl_beats_the_mean_face():
+    """Features that show where a blob is: after a short training the landmarks follow it."""
+
+    def draw(count):
+        where = torch.rand(count, 1, 1, 2)
+        grid = (torch.arange(8) + 0.5) / 8
+        x, y = grid.view(1, 1, 1, 1, 8), grid.view(1, 1, 1, 8, 1)
+        at = where.view(count, 1, 1, 1, 1, 2)
+        blob = torch.exp(-((x - at[..., 0]) ** 2 + (y - at[..., 1]) ** 2) / 0.05)
+        return blob.expand(-1, -1, 4, -1, -1), 0.4 * where + 0.3 + torch.zeros(count, 1, 68, 2)
+
+    predictor = LandmarkPredictor(4, width=64)
+    optimizer = torch.optim.Adam(predictor.parameters(), 2e-3)
+    for _ in range(150):
+        features, target = draw(32)
+        loss = facial_prior_loss(predictor(features), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    features, target = draw(128)
+    mean_face = target.mean(dim=0, keepdim=True).expand_as(target)
+    with torch.no_grad():
+        assert facial_prior_loss(predictor(features), target) < 0.5 * facial_prior_loss(mean_face, target)
+
+
+def test_fpl_is_a_distance():
+    points = torch.rand(2, 3, 68, 2)
+    assert facial_prior_loss(points, points).item() < 1e-5
+    assert facial_prior_loss(points + torch.tensor([0.3, 0.4]), points).item() == pytest.approx(0.5, abs=1e-5)
+
+
+def objective(unet, **weights):
+    torch.manual_seed(2)
+    return SVFRObjective(unet, build_projection(tiny.TINY_PROJECTION), **weights)
+
+
+def gradient_of(module):
+    return sum(p.grad.abs().sum().item() for p in module.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("part", ["ulr", "prior"])
+def test_gradients_of_a_part_reach_its_head_and_the_encoder_only(data, part):
+    """Both read the middle block: what comes after it gets no gradient from them."""
+    made = objective(build_unet(tiny.TINY_UNET))
+    batch = draw_batch(data, DrawOptions((4,), (3,), 0.0, 0.0), 1)
+    tokens = made.projection(batch["grid"])
+    velocity_loss(made.unet, *(batch[n] for n in ("clean", "sigma", "noise", "degraded", "reference")), tokens,
+                  batch["task"])  # fmt: skip
+    features = made._tap.take(6)
+    if part == "ulr":
+        views = made.latent_transformer(features)
+        unified_latent_loss(views[:3], views[3:]).backward()
+    else:
+        facial_prior_loss(made.landmarks(features), batch["landmarks"]).backward()
+    assert gradient_of(made.unet.down_blocks) > 0
+    assert gradient_of(made.unet.mid_block) > 0
+    assert gradient_of(made.projection) > 0
+    assert gradient_of(made.unet.up_blocks) == 0
+    heads = {"ulr": made.latent_transformer, "prior": made.landmarks}
+    assert gradient_of(heads.pop(part)) > 0
+    assert gradient_of(next(iter(heads.values()))) == 0
+
+
+def test_a_weight_of_zero_leaves_a_loss_out(data):
+    made = objective(build_unet(tiny.TINY_UNET), weight_ulr=0.0, weight_prior=0.0)
+    losses = made(draw_batch(data, DrawOptions((4,), (3,)), 1))
+    losses["loss"].backward()
+    assert losses["loss"].item() == pytest.approx(losses["noise"].item())
+    assert losses["ulr"] > 0
+    assert gradient_of(made.landmarks) == gradient_of(made.latent_transformer) == 0
+    assert gradient_of(made.unet) > 0
+
+
+def test_frozen_parts_stay_without_gradient(data):
+    made = objective(build_unet(tiny.TINY_UNET))
+    made.unet.requires_grad_(False)
+    made(draw_batch(data, DrawOptions((4,), (3,)), 1))["loss"].backward()
+    assert gradient_of(made.unet) == 0
+    assert gradient_of(made.landmarks) > 0
+
+
+def test_features_are_taken_once(unet):
+    tap = MiddleTap(unet)
+    velocity_loss(unet, **inputs())
+    assert tap.take(2).shape[:2] == (2, 4)
+    with pytest.raises(InputError, match="run the UNet first"):
+        tap.take(2)
+    tap.remove()
+    velocity_loss(unet, **inputs())
+    with pytest.raises(InputError):
+        tap.take(2)
+
+
+def test_a_fresh_network_starts_at_zero():
+    network = build_unet(tiny.TINY_UNET)
+    zero_start(network)
+    given = inputs()
+    sigma, noise, clean = given["sigma"].view(-1, 1, 1, 1, 1), given["noise"], given["clean"]
+    target = (noise - sigma * clean) / (sigma**2 + 1).sqrt()
+    assert velocity_loss(network, **given).item() == pytest.approx(target.pow(2).mean().item(), rel=1e-5)
+
+
+def test_batches_pair_two_degradations_of_one_clip(data):
+    batch = draw_batch(data, DrawOptions((4,), (3,)), 7)
+    first, second = batch["clean"].chunk(2)
+    assert torch.equal(first, second)
+    assert torch.equal(*batch["sigma"].chunk(2))
+    assert not torch.equal(*batch["noise"].chunk(2))
+    assert not torch.equal(*batch["degraded"].chunk(2))
+    again = draw_batch(data, DrawOptions((4,), (3,)), 7)
+    assert all(torch.equal(batch[name], again[name]) for name in batch)
+
+
+def test_references_and_identities_are_withheld_as_often_as_asked():
+    reference, identity = draw_uses(20000, 0.4, 0.2, torch.Generator().manual_seed(0))
+    neither = (~reference & ~identity).float().mean().item()
+    one = (reference ^ identity).float().mean().item()
+    assert neither == pytest.approx(0.4, abs=0.02)
+    assert one == pytest.approx(0.6 * 0.2, abs=0.02)
+
+
+def test_withheld_references_are_zero(data):
+    batch = draw_batch(data, DrawOptions((4,), (3,), drop_both=1.0), 3)
+    assert not batch["reference"].any()
+    assert not batch["use_identity"].any()
+    assert draw_batch(data, DrawOptions((4,), (3,), drop_both=0.0, drop_one=0.0), 3)["reference"].any()
+
+
+def test_there_are_seven_combinations():
+    assert len(set(ALL_TASKS)) == 7
+    assert all(ALL_TASKS)
