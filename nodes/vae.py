@@ -36,6 +36,9 @@ _AUTO = (torch.float16, torch.bfloat16, torch.float32)
 _CHECKPOINT_PREFIX = "first_stage_model."
 """Of the VAE's entries in a whole Stable Video Diffusion checkpoint."""
 
+_FOLDED = ("quant_conv.", "encoder.conv_out.")
+"""ComfyUI has these two layers of diffusers' as one."""
+
 _DECODED = 7.1
 _ENCODED = 3.1
 """Numbers held per pixel and channel of the first level while a clip is decoded, and a picture encoded (measured by
@@ -169,8 +172,10 @@ def _comfy_names(state_dict: Mapping[str, Tensor], path: Path | str) -> dict[str
     weights = {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
     if any(key.startswith("decoder.mid.") for key in weights):
         return weights
+    # in float32, because folding quant_conv makes new numbers, and half precision would round them
+    folded = {key: value.float() for key, value in weights.items() if key.startswith(_FOLDED)}
     try:
-        return convert_vae(weights)
+        return convert_vae({**weights, **folded})
     except WeightsError as error:
         raise WeightsError(f"{path}: {error} {weight_file(ROLE).source}") from error
 

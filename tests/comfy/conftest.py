@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.comfy import UnavailableError, find_comfyui, running_server
 from support.video import encode
+
 from svfr_model.tiny import write_random_weights
 from svfr_model.video import open_clip
 

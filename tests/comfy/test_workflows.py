@@ -8,7 +8,8 @@ import urllib.error
 import numpy as np
 import pytest
 from conftest import ROOT
-from support.workflows import node_of, read_workflow, to_api
+from support.workflows import read_workflow, to_api
+
 from svfr_model.video import open_clip
 
 FOLDER = ROOT / "workflows"

@@ -1,0 +1,50 @@
+"""ComfyUI on the CPU, this pack under an alias as ComfyUI would load it, and tiny networks as files."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import sys
+from pathlib import Path
+
+import comfy.cli_args
+import numpy as np
+import pytest
+
+comfy.cli_args.args.cpu = True  # before anything else of ComfyUI is imported: it then asks for no CUDA
+
+import torch  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def _load_pack() -> None:
+    """Import the repository by path under the name svfr_pack; its root stays off sys.path."""
+    spec = importlib.util.spec_from_file_location(
+        "svfr_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["svfr_pack"] = module
+    spec.loader.exec_module(module)
+
+
+_load_pack()
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same random state."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_unet(tmp_path_factory) -> Path:
+    """The golden cases' UNet as a checkpoint."""
+    from golden import OWN, manifest, tensors
+    from svfr_pack.svfr_model.weights import save
+
+    path = tmp_path_factory.mktemp("unet") / "unet.safetensors"
+    save(tensors(OWN, "unet."), path, "unet", manifest(OWN)["unet_config"])
+    return path
