@@ -87,7 +87,9 @@ def load_config(path: Path | str) -> TrainConfig:
     """Read a .json or .toml file. Raises InputError naming what is unknown, missing or of the wrong kind."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist: give a training configuration (.json or .toml), see docs/training.md.")
+        raise InputError(
+            f"{path} does not exist: give a training configuration (.json or .toml), see docs/training.md."
+        )
     return parse_config(_read(path), str(path))
 
 

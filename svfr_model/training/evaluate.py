@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,7 +146,7 @@ def measure(made: np.ndarray, clip: SyntheticClip, masks: np.ndarray, encoder: I
         ssim=float(np.mean([ssim(a, b) for a, b in pairs])),
         chroma=float(np.mean([chroma_error(a, b) for a, b in pairs])),
         ids=float((who * truth).sum(dim=1).mean()),
-        vidd=float(np.mean([difference(a, b) for a, b in zip(who, who[1:], strict=False)])),
+        vidd=float(np.mean([difference(a, b) for a, b in pairwise(who)])),
         hole=float(np.mean(holes)) if holes else None,
     )
 
@@ -231,9 +232,7 @@ def markdown(tables: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     for tasks, table in tables.items():
         for kind, row in table.items():
             if kind.startswith("change of "):
-                changes.append(
-                    f"- {tasks}, {kind[10:]}: {row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-                )
+                changes.append(f"- {tasks}, {kind[10:]}: {row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]")
                 continue
             hole = f"{row['hole']:.2f}" if "hole" in row else ""
             values = f"{row['psnr']:.2f} | {row['ssim']:.3f} | {row['chroma']:.2f} | {hole}"

@@ -134,7 +134,8 @@ def draw_uses(rows: int, drop_both: float, drop_one: float, generator: torch.Gen
 def draw_batch(data: LatentClips, options: DrawOptions, seed: int) -> dict[str, Tensor]:
     """One batch for SVFRObjective: 2B rows, B clips in one degradation and the same again in another.
 
-    Both rows of a clip share window, noise level and reference frame; what they drop is drawn for each.
+    Both rows of a clip share window and reference frame. Noise levels are drawn for each row: were they shared, the
+    contrastive loss could be met by telling noise levels apart. So is what a row drops.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -156,7 +157,7 @@ def draw_batch(data: LatentClips, options: DrawOptions, seed: int) -> dict[str, 
     reference = data.clean[rows, frame].float() / data.scaling
     return {
         "clean": clean,
-        "sigma": draw_sigmas(count, generator).repeat(2),
+        "sigma": draw_sigmas(2 * count, generator),
         "noise": torch.randn(clean.shape, generator=generator),
         "degraded": data.degraded[rows[:, None], views[:, None], window].float(),
         "reference": reference * use_reference.view(-1, 1, 1, 1),

@@ -42,7 +42,8 @@ class LoopOptions:
     steps: optimizer steps in all. minutes: stop cleanly after so many, whatever the steps; 0 is no limit. The
     learning rate rises over `warmup` steps and falls as a cosine to `final_rate` times its height at the last step.
     ema: decay of the averaged weights, reached gradually. clip: largest gradient norm. save_every: steps between
-    checkpoints. accumulate: batches whose gradients are averaged into one step. mixed_precision: "no", "bf16" or "fp16".
+    checkpoints. accumulate: batches whose gradients are averaged into one step. mixed_precision: "no", "bf16" or
+    "fp16".
     """
 
     steps: int = 1000
@@ -261,7 +262,9 @@ def plot_losses(folder: Path | str, size: tuple[int, int] = (960, 540)) -> Path 
         cv2.putText(picture, text, (width - 260, 30 + 22 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.55, color, 1, cv2.LINE_AA)
     for value, y in ((10**high, 40), (10**low, height - 40)):
         cv2.putText(picture, f"{value:.3g}", (4, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
-    cv2.putText(picture, f"step {int(rows[-1]['step'])}", (60, height - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (90, 90, 90), 1)
+    cv2.putText(
+        picture, f"step {int(rows[-1]['step'])}", (60, height - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (90, 90, 90), 1
+    )
     path = Path(folder) / PLOT
     cv2.imwrite(str(path), picture)
     return path

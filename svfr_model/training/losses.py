@@ -6,6 +6,7 @@ are joined, the contrastive loss's form and temperature, and the distance betwee
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,6 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..sampler import SIGMA_MAX, SIGMA_MIN
-from ..unet import TASK_BITS
 
 if TYPE_CHECKING:
     from diffusers import UNetSpatioTemporalConditionModel
@@ -142,7 +142,7 @@ class LandmarkPredictor(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d(grid)
         widths = [channels * grid**2, width, width, width, width]
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [nn.Linear(before, after), nn.GELU()]
         self.layers = nn.Sequential(*layers, nn.Linear(width, 2 * LANDMARKS))
         for layer in self.layers[:-1:2]:  # five layers at torch's own start would pass next to nothing on
@@ -210,8 +210,3 @@ def zero_start(unet: nn.Module) -> None:
         if name.endswith((".conv2", ".proj_out")) or name == "conv_out":
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
-
-
-def task_tensor(vectors: list[tuple[int, int, int]]) -> Tensor:
-    """Task vectors as the UNet's added ids, (B,3) float32."""
-    return torch.tensor(vectors, dtype=torch.float32).view(-1, TASK_BITS)

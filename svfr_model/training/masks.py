@@ -1,4 +1,4 @@
-"""Random masks of what is missing: brush strokes and boxes, still or moving. Shapes are ours; SVFR's are not published."""
+"""Random masks of what is missing: brush strokes and boxes, still or moving. The shapes are ours."""
 
 from __future__ import annotations
 

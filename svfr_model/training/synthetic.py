@@ -86,7 +86,8 @@ def draw_person(seed: int) -> Person:
     u = rng.uniform
     skin = u(0.25, 0.85)
     return Person(
-        width=u(0.66, 0.86), jaw=u(0.55, 0.95), skin=skin, hair=float(rng.choice([0.06, 0.2, 0.4, 0.72]) + u(-0.04, 0.08)),
+        width=u(0.66, 0.86), jaw=u(0.55, 0.95), skin=skin,
+        hair=float(rng.choice([0.06, 0.2, 0.4, 0.72]) + u(-0.04, 0.08)),
         hair_style=int(rng.integers(0, 4)), hair_height=u(0.12, 0.4), hair_length=u(0.2, 1.2), iris=u(0.08, 0.5),
         eye_gap=u(0.3, 0.38), eye_width=u(0.13, 0.19), eye_height=u(0.055, 0.1), eye_line=u(-0.2, -0.08),
         brow_weight=u(0.025, 0.075), brow_lift=u(0.13, 0.22), brow_tilt=u(-0.06, 0.08), nose_width=u(0.09, 0.18),
@@ -225,7 +226,9 @@ class _Painter:
         p, m = self.p, self.m
         jaw_angle = np.linspace(np.pi * 1.42, np.pi * 0.58, 17)
         x, y = np.sin(jaw_angle), -np.cos(jaw_angle)
-        jaw = np.stack([x * p.width * np.where(y > 0, 1 - (1 - p.jaw) * 0.55 * y**2, 1.0), y + 0.12 * m.speak * (y > 0.5)], 1)
+        jaw = np.stack(
+            [x * p.width * np.where(y > 0, 1 - (1 - p.jaw) * 0.55 * y**2, 1.0), y + 0.12 * m.speak * (y > 0.5)], 1
+        )
         brows = []
         t = np.linspace(-1, 1, 5)
         height = p.eye_line - p.brow_lift - 0.05 * m.raise_brows
@@ -255,7 +258,9 @@ class _Painter:
         width = p.mouth_width * (1 + 0.15 * m.smile)
         opened, curve = 0.11 * m.speak, 0.05 * m.smile
         t = np.linspace(-1, 1, 7)
-        top = np.stack([t * width, p.mouth_line + curve * (1 - t**2) - p.lip_height * (1 - t**2) - opened * 0.3 * (1 - t**2)], 1)
+        top = np.stack(
+            [t * width, p.mouth_line + curve * (1 - t**2) - p.lip_height * (1 - t**2) - opened * 0.3 * (1 - t**2)], 1
+        )
         t = np.linspace(1, -1, 7)[1:-1]
         low = np.stack([t * width, p.mouth_line + curve * (1 - t**2) + (p.lip_height * 1.3 + opened) * (1 - t**2)], 1)
         t = np.linspace(-1, 1, 5)
@@ -295,7 +300,9 @@ class _Painter:
         u = self.unit
         bottom = float(self.side)
         neck = np.array([[-0.36, 0.5], [0.36, 0.5], [0.42, 1.5], [-0.42, 1.5]]) * u + [x, y]
-        shoulders = np.array([[-0.35, 1.25], [0.35, 1.25], [1.35, 1.65], [1.6, 2.6], [-1.6, 2.6], [-1.35, 1.65]]) * u + [x, y]
+        shoulders = np.array(
+            [[-0.35, 1.25], [0.35, 1.25], [1.35, 1.65], [1.6, 2.6], [-1.6, 2.6], [-1.35, 1.65]]
+        ) * u + [x, y]
         shoulders[3:5, 1] = bottom + u
         self._fill(neck, Material.SKIN, self.p.skin * 0.82)
         self._fill(shoulders, Material.CLOTHES, self.p.clothes)
@@ -316,15 +323,20 @@ class _Painter:
     def _head(self, landmarks: np.ndarray) -> None:
         p = self.p
         for side in (-1, 1):
-            ear = np.array([[side * p.width * 0.98 + 0.09 * np.cos(a), -0.02 + 0.17 * np.sin(a)] for a in np.linspace(0, 6.28, 20)])
+            ear = np.array(
+                [[side * p.width * 0.98 + 0.09 * np.cos(a), -0.02 + 0.17 * np.sin(a)] for a in np.linspace(0, 6.28, 20)]
+            )
             self._fill(self._place(ear, 0.0), Material.SKIN, p.skin * 0.85)
         outline = self._outline()
         outline[:, 1] += 0.12 * self.m.speak * (outline[:, 1] > 0.5)
         self._fill(self._place(outline, 0.1), Material.SKIN, p.skin, in_face=True)
         if p.beard:
             lower = landmarks[3:14] if p.beard == 1 else landmarks[5:12]
-            upper = self._place(np.array([[0.3, 0.3], [0.12, p.mouth_line - 0.14], [-0.12, p.mouth_line - 0.14], [-0.3, 0.3]]) if p.beard == 1
-                                else np.array([[0.2, 0.72], [-0.2, 0.72]]))
+            upper = self._place(
+                np.array([[0.3, 0.3], [0.12, p.mouth_line - 0.14], [-0.12, p.mouth_line - 0.14], [-0.3, 0.3]])
+                if p.beard == 1
+                else np.array([[0.2, 0.72], [-0.2, 0.72]])
+            )
             self._fill(np.concatenate([lower, upper]), Material.HAIR, p.hair)
 
     def _features(self, landmarks: np.ndarray) -> None:
@@ -339,7 +351,8 @@ class _Painter:
         bridge, base = landmarks[27:31], landmarks[31:36]
         side = -1 if self.m.yaw > 0 else 1
         self._fill(np.concatenate([bridge, base[::-1][:3] if side > 0 else base[:3]]), Material.SKIN, p.skin * 0.88)
-        highlight = np.concatenate([bridge[1:] + [0.025 * self.unit, 0], bridge[:0:-1] - [0.025 * self.unit, 0]])
+        half = np.array([0.025 * self.unit, 0.0])
+        highlight = np.concatenate([bridge[1:] + half, bridge[:0:-1] - half])
         self._fill(highlight, Material.SKIN, min(p.skin * 1.12, 0.97))
         self._stroke(base, 0.045, Material.SKIN, shadow)
         for nostril in (base[1], base[3]):
@@ -360,10 +373,10 @@ class _Painter:
         cv2.fillPoly(opening, [np.rint(eye).astype(np.int32)], 255)
         kept = self.material.copy(), self.light.copy()
         self._fill(eye, Material.WHITE, 0.82)
-        middle = eye.mean(axis=0) + [self.m.gaze * 0.05 * self.unit, 0]
+        middle = eye.mean(axis=0) + np.array([self.m.gaze * 0.05 * self.unit, 0.0])
         self._disc(middle, 0.085, Material.IRIS, self.p.iris)
         self._disc(middle, 0.04, Material.DARK, 0.03)
-        self._disc(middle + [0.03 * self.unit, -0.03 * self.unit], 0.018, Material.WHITE, 0.95)
+        self._disc(middle + np.array([0.03, -0.03]) * self.unit, 0.018, Material.WHITE, 0.95)
         np.copyto(self.material, kept[0], where=opening == 0)
         np.copyto(self.light, kept[1], where=opening == 0)
         self._stroke(eye[:4], 0.035, Material.DARK, 0.1)
@@ -388,7 +401,9 @@ class _Painter:
             front[::2, 1] += 0.07
         self._fill(np.concatenate([self._place(top, 0.15), self._place(front)]), Material.HAIR, p.hair)
         for k in range(3):
-            strand = np.stack([np.linspace(-0.5, 0.5, 7) * p.width, line - 0.1 - 0.09 * k - 0.1 * (1 - np.linspace(-1, 1, 7) ** 2)], 1)
+            strand = np.stack(
+                [np.linspace(-0.5, 0.5, 7) * p.width, line - 0.1 - 0.09 * k - 0.1 * (1 - np.linspace(-1, 1, 7) ** 2)], 1
+            )
             self._stroke(self._place(strand), 0.025, Material.HAIR, min(p.hair * 1.2, 0.78))
 
     def _glasses(self, landmarks: np.ndarray) -> None:

@@ -55,8 +55,14 @@ def aligned_faces(
 
 
 def train_recognizer(
-    faces: Tensor, persons: Tensor, options: LoopOptions, folder: Path | str, callback: Callback | None = None,
-    *, config: Mapping[str, Any] = TINY_RECOGNIZER, batch: int = 48,
+    faces: Tensor,
+    persons: Tensor,
+    options: LoopOptions,
+    folder: Path | str,
+    callback: Callback | None = None,
+    *,
+    config: Mapping[str, Any] = TINY_RECOGNIZER,
+    batch: int = 48,
 ) -> nn.Module:
     """A recogniser of persons. faces (K,n,3,112,112) uint8 of K clips, persons (K,) class numbers from 0.
 

@@ -36,7 +36,10 @@ TINY_PROJECTION: dict[str, Any] = {"in_channels": 64, "out_channels": 64}
 
 
 def make_objective(
-    scaling: float, seed: int, weight_ulr: float = WEIGHT_ULR, weight_prior: float = WEIGHT_PRIOR,
+    scaling: float,
+    seed: int,
+    weight_ulr: float = WEIGHT_ULR,
+    weight_prior: float = WEIGHT_PRIOR,
     config: Mapping[str, Any] = TINY_UNET,
 ) -> SVFRObjective:
     """A fresh UNet and projection with the losses' heads; the same seed gives the same start.
@@ -53,8 +56,14 @@ def make_objective(
 
 
 def train_unet(
-    data: LatentClips, options: LoopOptions, folder: Path | str, callback: Callback | None = None,
-    *, draw: DrawOptions | None = None, weight_ulr: float = WEIGHT_ULR, weight_prior: float = WEIGHT_PRIOR,
+    data: LatentClips,
+    options: LoopOptions,
+    folder: Path | str,
+    callback: Callback | None = None,
+    *,
+    draw: DrawOptions | None = None,
+    weight_ulr: float = WEIGHT_ULR,
+    weight_prior: float = WEIGHT_PRIOR,
 ) -> tuple[nn.Module, nn.Module]:
     """The UNet and the projection, with averaged weights, trained on all seven task combinations."""
     draw = draw or DrawOptions()

@@ -68,8 +68,13 @@ class _Reconstruct(nn.Module):
 
 
 def train_vae(
-    frames: np.ndarray, options: LoopOptions, folder: Path | str, callback: Callback | None = None,
-    *, config: Mapping[str, Any] = TINY_VAE, batch: int = 12,
+    frames: np.ndarray,
+    options: LoopOptions,
+    folder: Path | str,
+    callback: Callback | None = None,
+    *,
+    config: Mapping[str, Any] = TINY_VAE,
+    batch: int = 12,
 ) -> nn.Module:
     """A VAE that reconstructs frames. frames (K,N,H,W,3) uint8 RGB of K clips; batch frames a step.
 
@@ -82,7 +87,7 @@ def train_vae(
     network = build_vae(config).train()
     start_at_identity(network)
     thin = _Reconstruct(network)
-    removed = _take_out(network)
+    removed = take_out(network)
 
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:  # noqa: ARG001
         rng = np.random.default_rng(seed)
@@ -113,7 +118,7 @@ def start_at_identity(network: nn.Module) -> None:
     network.quant_conv.bias[network.config.latent_channels :] = NARROW
 
 
-def _take_out(network: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
+def take_out(network: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
     """Replace what stays the identity by nothing. Returns (parent, name, block) to put back."""
     removed = []
 

@@ -38,7 +38,7 @@ from ..weights import find, load_network, save, weight_file
 from ..weights.checkpoint import model_config, read_state_dict
 from .config import TrainConfig, dump_config, load_config
 from .degrade import degrade_clip, options_for
-from .footage import INDEX, Footage, Window, load_arniqa, prepare_footage
+from .footage import INDEX, Footage, Window, find_videos, load_arniqa, prepare_footage
 from .latents import ALL_TASKS, draw_uses
 from .loop import Loop, Losses
 from .losses import SVFRObjective, draw_sigmas, zero_start
@@ -108,7 +108,7 @@ class OnlineBatches:
         reference = torch.stack([self._encode(w.other[None])[0] for w in windows]).repeat(2, 1, 1, 1)
         batch = {
             "clean": clean,
-            "sigma": draw_sigmas(count, generator).repeat(2),
+            "sigma": draw_sigmas(2 * count, generator),
             "noise": torch.randn(clean.shape, generator=generator),
             "degraded": torch.stack(shown),
             "reference": reference * use_reference.to(reference).view(-1, 1, 1, 1),
@@ -185,6 +185,7 @@ def open_source(config: TrainConfig, callback: Callback | None = None) -> Window
         return SyntheticClips(config.synthetic_clips, config.synthetic_size)
     cache = Path(config.cache or Path(config.output) / "footage")
     if not (cache / INDEX).is_file():
+        find_videos(config.videos)
         detector = load_detector("yunet", find("yunet", [config.weights]), config.detector_threshold)
         counts = prepare_footage(
             config.videos,
@@ -198,9 +199,13 @@ def open_source(config: TrainConfig, callback: Callback | None = None) -> Window
         log.info("Faces in %s: %s.", config.videos, ", ".join(f"{n} {fate}" for fate, n in counts.items()))
     footage = Footage(cache)
     if config.weight_prior and not footage.has_landmarks:
-        raise InputError(f"The footage prepared in {cache} has no landmarks: delete that folder, or set weight_prior to 0.")
+        raise InputError(
+            f"The footage prepared in {cache} has no landmarks: delete that folder, or set weight_prior to 0."
+        )
     if len(footage) < config.clips:
-        raise InputError(f"A step needs {config.clips} clips, but the footage in {cache} has {len(footage)}: add videos.")
+        raise InputError(
+            f"A step needs {config.clips} clips, but the footage in {cache} has {len(footage)}: add videos."
+        )
     return footage
 
 
@@ -223,7 +228,9 @@ def _network(where: list[str], role: str, build: Any, published: Mapping[str, An
     return load_network(path, role, build), model_config(metadata, role, path) or dict(published)
 
 
-def _fresh(unet_config: Mapping[str, Any], projection_config: Mapping[str, Any], seed: int) -> tuple[nn.Module, nn.Module]:
+def _fresh(
+    unet_config: Mapping[str, Any], projection_config: Mapping[str, Any], seed: int
+) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(seed)
     unet, projection = build_unet(unet_config), build_projection(projection_config)
     zero_start(unet)

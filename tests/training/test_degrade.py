@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from svfr_model.errors import InputError
 from svfr_model.metrics.pixels import psnr
 from svfr_model.tasks import Task, parse_tasks
@@ -166,7 +167,12 @@ def test_tasks_have_their_degradations():
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"codec": "vp9"}, "vp9"), ({"sigma": (5, 2)}, "sigma"), ({"shrink": (0.5, 2)}, "shrink"), ({"crf": (18, 60)}, "51")],
+    [
+        ({"codec": "vp9"}, "vp9"),
+        ({"sigma": (5, 2)}, "sigma"),
+        ({"shrink": (0.5, 2)}, "shrink"),
+        ({"crf": (18, 60)}, "51"),
+    ],
 )
 def test_bad_ranges_are_refused(settings, message):
     with pytest.raises(InputError, match=message):

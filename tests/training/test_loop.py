@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from svfr_model.errors import InputError
 from svfr_model.training.loop import Loop, LoopOptions, learning_rate, plot_losses, read_losses, step_seed
 
@@ -14,13 +15,17 @@ class Stop(Exception):
 
 def make_loop(folder, **settings):
     torch.manual_seed(4)
-    network = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Dropout(0.1), torch.nn.Linear(16, 1))
+    network = torch.nn.Sequential(
+        torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Dropout(0.1), torch.nn.Linear(16, 1)
+    )
 
     def step(modules, seed, number):
         x = torch.randn(16, 3, generator=torch.Generator().manual_seed(seed))
         return {"loss": (modules["net"](x) - x.sum(1, keepdim=True)).pow(2).mean()}
 
-    options = LoopOptions(**{"steps": 30, "rate": 1e-2, "warmup": 3, "ema": 0.9, "save_every": 10, "seed": 5, **settings})
+    options = LoopOptions(
+        **{"steps": 30, "rate": 1e-2, "warmup": 3, "ema": 0.9, "save_every": 10, "seed": 5, **settings}
+    )
     return Loop({"net": network}, step, options, folder)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from svfr_model import tiny
 from svfr_model.errors import InputError
 from svfr_model.identity import build_projection

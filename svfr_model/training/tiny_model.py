@@ -1,0 +1,193 @@
+"""svfr-tiny: all networks of a small SVFR, trained on synthetic clips in stages that each leave a file.
+
+It is for tests and the demonstration. It is not the published model and restores nothing but what the generator draws.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import InputError
+from ..identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_recognizer
+from ..progress import Callback, report
+from ..unet import ROLE as UNET_ROLE
+from ..vae import ROLE as VAE_ROLE
+from ..vae import DiffusersVAE, build_vae
+from ..weights import load_network, save, weight_file
+from .latents import DrawOptions, LatentClips, encode_clips
+from .loop import LoopOptions, make_accelerator
+from .synthetic import make_clip
+from .tiny_identity import TINY_RECOGNIZER, aligned_faces, train_recognizer
+from .tiny_unet import TINY_PROJECTION, TINY_UNET, train_unet
+from .tiny_vae import TINY_VAE, take_out, train_vae
+
+log = logging.getLogger(__name__)
+
+STAGES = ("clips", "vae", "identity", "latents", "unet")
+MODEL_FOLDER = Path(__file__).resolve().parent.parent / "models" / "svfr-tiny"
+"""Where the trained networks lie in this package."""
+
+
+@dataclass(frozen=True)
+class TinyPlan:
+    """The recipe of the networks in MODEL_FOLDER.
+
+    persons: each in two clips of `frames` frames of `size` px; clip k shows person k // 2. encoded: how many persons
+    the UNet sees (the first clip of each), in `views` degradations. parts: processes that encode; the result depends
+    on it, since each part has its own seed.
+    """
+
+    persons: int = 800
+    frames: int = 16
+    size: int = 64
+    encoded: int = 540
+    views: int = 3
+    parts: int = 3
+    vae: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            steps=1400,
+            rate=2e-3,
+            warmup=50,
+            ema=0.995,
+            weight_decay=0.0,
+            mixed_precision="bf16",
+            seed=1,
+            save_every=100,
+        )
+    )
+    identity: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            steps=700, rate=2e-3, warmup=30, ema=0.99, weight_decay=1e-3, seed=2, save_every=100
+        )
+    )
+    unet: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            steps=1250, rate=1e-3, warmup=50, ema=0.995, mixed_precision="bf16", seed=3, save_every=50
+        )
+    )
+    draw: DrawOptions = field(default_factory=DrawOptions)
+    vae_batch: int = 6
+
+
+def train_tiny(
+    work: Path | str,
+    target: Path | str,
+    stages: Sequence[str] = STAGES,
+    plan: TinyPlan | None = None,
+    callback: Callback | None = None,
+) -> None:
+    """Run the stages in order; each reads what those before it left in `work` and writes its networks to `target`.
+
+    Under torchrun, "vae", "identity" and "unet" train in all processes, and the rest runs in the first. A stage that
+    was stopped goes on from its checkpoint. Raises InputError for an unknown stage or one whose input is missing.
+    """
+    plan = plan or TinyPlan()
+    unknown = [stage for stage in stages if stage not in STAGES]
+    if unknown:
+        raise InputError(f"Unknown stage {', '.join(unknown)}. Stages, in order: {', '.join(STAGES)}.")
+    work, target = Path(work), Path(target)
+    work.mkdir(parents=True, exist_ok=True)
+    run = {"clips": _clips, "vae": _vae, "identity": _identity, "latents": _latents, "unet": _unet}
+    accelerator = make_accelerator(LoopOptions())
+    for stage in stages:
+        log.info("svfr-tiny: %s", stage)
+        if stage not in ("clips", "latents") or accelerator.is_main_process:
+            run[stage](work, target, plan, accelerator.is_main_process, callback)
+        accelerator.wait_for_everyone()
+
+
+def _clips(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:  # noqa: ARG001
+    """frames.npy (K,N,S,S,3) uint8, landmarks.npy (K,N,68,2) float32 and the aligned faces of every fourth frame."""
+    count = 2 * plan.persons
+    shape = (count, plan.frames, plan.size, plan.size, 3)
+    frames = np.lib.format.open_memmap(work / "frames.npy", "w+", np.uint8, shape)
+    landmarks = np.empty((*shape[:2], 68, 2), np.float32)
+    with get_context("spawn").Pool(plan.parts) as pool:
+        made = pool.imap(partial(_one_clip, plan.frames, plan.size), range(count), chunksize=8)
+        for number, (pictures, points) in enumerate(made):
+            frames[number], landmarks[number] = pictures, points
+            report(callback, "clips", number + 1, count)
+    frames.flush()
+    np.save(work / "landmarks.npy", landmarks)
+    torch.save(aligned_faces(frames, landmarks, callback=callback), work / "faces.pt")
+
+
+def _one_clip(frames: int, size: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+    clip = make_clip(number, frames, size, person=number // 2)
+    return clip.frames, clip.landmarks
+
+
+def _vae(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:
+    network = train_vae(_frames(work), plan.vae, work / "vae", callback, batch=plan.vae_batch)
+    if main:
+        _save(network, target, VAE_ROLE, TINY_VAE)
+
+
+def _identity(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:
+    faces = torch.load(_there(work / "faces.pt", "clips"), weights_only=True)
+    persons = torch.arange(2 * plan.persons) // 2
+    network = train_recognizer(faces, persons, plan.identity, work / "identity", callback)
+    if main:
+        _save(network, target, RECOGNIZER_ROLE, TINY_RECOGNIZER)
+
+
+def _latents(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:  # noqa: ARG001
+    with get_context("spawn").Pool(plan.parts) as pool:
+        jobs = pool.imap(partial(_encode_part, work, target, plan), range(plan.parts))
+        for done, _ in enumerate(jobs):
+            report(callback, "encode", done + 1, plan.parts)
+
+
+def _encode_part(work: Path, target: Path, plan: TinyPlan, part: int) -> None:
+    """One process's share of the encoding: every `parts`-th of the persons' first clips."""
+    torch.set_num_threads(1)
+    chosen = np.arange(0, 2 * plan.persons, 2)[: plan.encoded][part :: plan.parts]
+    frames, landmarks = _frames(work), np.load(_there(work / "landmarks.npy", "clips"))
+    faces = torch.load(_there(work / "faces.pt", "clips"), weights_only=True)
+    vae = DiffusersVAE(load_network(_there(target / _name(VAE_ROLE), "vae"), VAE_ROLE, build_vae))
+    take_out(vae.network)
+    path = _there(target / _name(RECOGNIZER_ROLE), "identity")
+    recognizer = load_network(path, RECOGNIZER_ROLE, build_recognizer)
+    with torch.autocast("cpu", torch.bfloat16):
+        clips = encode_clips(
+            vae, recognizer, frames[chosen], landmarks[chosen], faces[chosen], plan.views, seed=100 + part
+        )
+    clips.save(work / f"latents_{part}.pt")
+
+
+def _unet(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:
+    parts = [LatentClips.load(_there(work / f"latents_{part}.pt", "latents")) for part in range(plan.parts)]
+    names = [entry.name for entry in fields(LatentClips) if entry.name != "scaling"]
+    data = LatentClips(*(torch.cat([getattr(part, name) for part in parts]) for name in names), parts[0].scaling)
+    unet, projection = train_unet(data, plan.unet, work / "unet", callback, draw=plan.draw)
+    if main:
+        _save(unet, target, UNET_ROLE, TINY_UNET)
+        _save(projection, target, PROJECTION_ROLE, TINY_PROJECTION)
+
+
+def _frames(work: Path) -> np.ndarray:
+    return np.load(_there(work / "frames.npy", "clips"), mmap_mode="r")
+
+
+def _there(path: Path, stage: str) -> Path:
+    if not path.is_file():
+        raise InputError(f"{path} is missing: run the stage {stage!r} first.")
+    return path
+
+
+def _name(role: str) -> str:
+    return Path(weight_file(role).name).with_suffix(".safetensors").name
+
+
+def _save(network: nn.Module, target: Path, role: str, config: dict) -> None:
+    """In half precision, which is what the package ships."""
+    save(network.half(), target / _name(role), role, config)
