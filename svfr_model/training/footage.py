@@ -138,19 +138,21 @@ def longest_run(good: np.ndarray) -> tuple[int, int]:
 
 
 def load_arniqa() -> QualityScore:
-    """The quality score SVFR filters with: ARNIQA from torchmetrics, its regressor trained on LIVE.
+    """ARNIQA from torchmetrics, in [0,1].
 
-    It downloads its weights when it is first used, as torchmetrics does. Raises DependencyError where torchmetrics
-    is missing or too old.
+    torchmetrics has its regressors for KonIQ-10k and KADID-10k; the first is used. SVFR filtered at 0.75 of the one
+    trained on LIVE, which no kept library ships: the same threshold does not mean the same here. The weights are
+    downloaded when it is first used, as torchmetrics does. Raises DependencyError where torchmetrics is missing or
+    has no ARNIQA.
     """
     try:
         from torchmetrics.functional.image import arniqa
     except ImportError as error:
         raise DependencyError(
-            "The quality filter needs torchmetrics 1.8 or newer: pip install -r requirements-train.txt, "
-            "or train without least_quality."
+            "The quality filter needs torchmetrics 1.8 or newer with torchvision: pip install -r "
+            "requirements-train.txt, or train without footage.least_quality."
         ) from error
-    return lambda frames: float(arniqa(frames.float() / 255, regressor_dataset="live", normalize=True))
+    return lambda frames: float(arniqa(frames.float() / 255, regressor_dataset="koniq10k", normalize=True))
 
 
 def _keep(

@@ -165,13 +165,23 @@ def _encode_part(work: Path, target: Path, plan: TinyPlan, part: int) -> None:
 
 
 def _unet(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:
-    parts = [LatentClips.load(_there(work / f"latents_{part}.pt", "latents")) for part in range(plan.parts)]
-    names = [entry.name for entry in fields(LatentClips) if entry.name != "scaling"]
-    data = LatentClips(*(torch.cat([getattr(part, name) for part in parts]) for name in names), parts[0].scaling)
+    data = load_latents(work, plan)
     unet, projection = train_unet(data, plan.unet, work / "unet", callback, draw=plan.draw)
     if main:
-        _save(unet, target, UNET_ROLE, TINY_UNET)
-        _save(projection, target, PROJECTION_ROLE, TINY_PROJECTION)
+        save_unet(unet, projection, target)
+
+
+def load_latents(work: Path, plan: TinyPlan) -> LatentClips:
+    """What the stage "latents" left, as one."""
+    parts = [LatentClips.load(_there(work / f"latents_{part}.pt", "latents")) for part in range(plan.parts)]
+    names = [entry.name for entry in fields(LatentClips) if entry.name != "scaling"]
+    return LatentClips(*(torch.cat([getattr(part, name) for part in parts]) for name in names), parts[0].scaling)
+
+
+def save_unet(unet: nn.Module, projection: nn.Module, target: Path) -> None:
+    """The two networks of the last stage, in half precision."""
+    _save(unet, target, UNET_ROLE, TINY_UNET)
+    _save(projection, target, PROJECTION_ROLE, TINY_PROJECTION)
 
 
 def _frames(work: Path) -> np.ndarray:
