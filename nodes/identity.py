@@ -60,5 +60,6 @@ class IdEmbedding(io.ComfyNode):
     ) -> io.NodeOutput:
         """One identity of all pictures."""
         faces = [picture for batch in pictures for picture in to_pictures(batch)]
+        named = {f"identity picture {number}": picture for number, picture in enumerate(faces, 1)}
         with encoder[0].loaded() as networks:
-            return io.NodeOutput(identity_of(faces, detector[0], networks, alignment[0]))
+            return io.NodeOutput(identity_of(named, detector[0], networks, alignment[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_patcher
@@ -10,7 +11,7 @@ import comfy.sd
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.one_pass import restore_once
+from ..svfr_model.restore import restore
 from ..svfr_model.tasks import Tasks
 from .networks import check_width, running
 from .progress import Progress
@@ -90,11 +91,11 @@ class Sampler(io.ComfyNode):
             check_width(identity, networks)
             given = make_ready(networks, crops, task, mask, reference, detector)
             progress = Progress({"denoise": options.steps}, networks.backend.device)
-            restored = restore_once(
+            restored = restore(
                 networks,
                 given.pixels,
                 task,
-                options,
+                replace(options, passes=1),
                 solver=None if sampler is None else native_solver(sampler, model, options.seed),
                 sigmas=None if sigmas is None else sigmas.tolist(),
                 mask=given.mask,

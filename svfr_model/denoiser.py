@@ -78,9 +78,7 @@ class ClipDenoiser:
 
     def __post_init__(self) -> None:
         if len(self.guidance) + 1 != len(self.sigmas):
-            raise InputError(
-                f"{len(self.sigmas) - 1} steps need as many guidance scales, not {len(self.guidance)}."
-            )
+            raise InputError(f"{len(self.sigmas) - 1} steps need as many guidance scales, not {len(self.guidance)}.")
         if self.batch < 1:
             raise InputError(f"The batch must be at least 1, not {self.batch}.")
 

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from .clip import ArrayClip, Clip
-from .errors import FaceNotFoundError
-from .faces.crop import CropOptions, crop_clip, plan_crop
+from .clip import Clip
+from .faces.crop import CropOptions, plan_crop
 from .faces.debug import draw
 from .faces.find import TrackOptions, find_tracks
-from .faces.geometry import align_face, largest_box
 from .faces.paste import PasteOptions
 from .faces.select import reference_embedding, select_similar, select_tracks
 from .faces.track import Detection
 from .pictures import read_picture
 from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
 from .pixels import to_network_range
+from .portrait import cover, crop_portrait, identity_of
 from .progress import Callback
 from .restore import RestoreOptions
 from .tasks import Task, Tasks
@@ -83,7 +80,7 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
     by_picture = job.faces is not None and isinstance(job.faces.choice, Path)
     loader.require(detector=looks_for_faces, encoder=self_referred or bool(pictures) or by_picture)
     _check_mask(job)
-    identity = read_identity(pictures, loader) if pictures else None
+    identity = _identity(pictures, loader) if pictures else None
     if job.faces is None:
         return _restore_whole(job, loader, clip, writer, identity, callback)
     return _restore_faces(job, loader, clip, writer, identity, callback)
@@ -97,26 +94,16 @@ def _check_mask(job: Job) -> None:
         log.warning("Inpainting was asked for without a mask: only what is white in the clip counts as missing.")
 
 
+def _identity(paths: Sequence[Path], loader: Loader) -> Identity:
+    """The identity of the largest face of each picture, averaged; a picture without a face is named by its path."""
+    pictures = {str(path): read_picture(path) for path in paths}
+    return identity_of(pictures, loader.face_detector, loader.encoder, loader.alignment)
+
+
 def _masks(job: Job, count: int, clip: Clip) -> MaskClip | None:
     if job.mask is None or Task.INPAINTING not in job.tasks:
         return None
     return read_mask(job.mask, count, clip.width, clip.height)
-
-
-def read_identity(paths: Iterable[Path], loader: Loader) -> Identity:
-    """The identity of the largest face of each picture, averaged. Raises FaceNotFoundError naming the picture."""
-    aligned = []
-    for path in paths:
-        picture = read_picture(path)
-        (faces,) = loader.face_detector.detect([picture])
-        if not faces:
-            raise FaceNotFoundError(
-                f"{path}: no face was found in this identity picture. "
-                "Give one that shows the face clearly, or lower --threshold."
-            )
-        face = faces[largest_box(np.stack([face.box for face in faces]))]
-        aligned.append(align_face(picture, face.landmarks, loader.alignment))
-    return loader.encoder.encode(torch.stack(aligned))
 
 
 def _restore_whole(
@@ -126,7 +113,8 @@ def _restore_whole(
     networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
     reference = None
     if job.reference is not None:
-        reference = _covering(read_picture(job.reference), clip.width, clip.height)
+        picture = torch.from_numpy(read_picture(job.reference)).permute(2, 0, 1)  # HWC -> CHW
+        reference = cover(to_network_range(picture), clip.width, clip.height)
     request = Request(job.tasks, job.options, reference, identity)
     masks = _masks(job, spans[-1][1], clip)
     with writer:
@@ -150,13 +138,14 @@ def _restore_faces(
         chosen = select_tracks(found.tracks, faces.choice)
     tracks = [plan_crop(track, faces.crop) for track in chosen]
     networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
-    reference = _reference_crop(job.reference, loader, faces) if job.reference is not None else None
+    reference = None
+    if job.reference is not None:
+        picture = read_picture(job.reference)
+        reference = crop_portrait(picture, loader.face_detector, faces.crop, name=str(job.reference))
     request = Request(job.tasks, job.options, reference, identity)
     color = faces.paste.for_tasks(job.tasks).color_match
     masks = _masks(job, found.frame_count, clip)
-    restored = restore_tracks(
-        clip, tracks, networks, [request] * len(tracks), color, masks=masks, callback=callback
-    )
+    restored = restore_tracks(clip, tracks, networks, [request] * len(tracks), color, masks=masks, callback=callback)
     with ExitStack() as stack:
         if job.keep_crop:
             written += [_write_crop(job.target, entry, clip, stack) for entry in restored]
@@ -181,25 +170,3 @@ def _write_crop(target: Path, entry: RestoredTrack, clip: Clip, stack: ExitStack
     for crop in entry.crops:
         writer.write(crop.permute(1, 2, 0).numpy())  # CHW -> HWC
     return path
-
-
-def _reference_crop(path: Path, loader: Loader, faces: FaceOptions) -> Tensor:
-    """The largest face of a picture in the framing of the clip's crops: (3,h,w) in [-1,1]."""
-    picture = read_picture(path)
-    clip = ArrayClip([picture])
-    tracks = find_tracks(clip, loader.face_detector, replace(faces.track, min_length=1)).tracks
-    if not tracks:
-        raise FaceNotFoundError(
-            f"{path}: no face was found in this reference picture. "
-            "Give one that shows the face clearly, or lower --threshold."
-        )
-    track = plan_crop(max(tracks, key=lambda track: track.size), faces.crop)
-    return to_network_range(crop_clip(clip, [track])[0][0])
-
-
-def _covering(picture: np.ndarray, width: int, height: int) -> Tensor:
-    """A picture (H,W,3) uint8 scaled to cover a frame, its middle cut out: (3,height,width) in [-1,1]."""
-    from PIL import Image, ImageOps
-
-    fitted = ImageOps.fit(Image.fromarray(picture), (width, height), Image.Resampling.BICUBIC)
-    return to_network_range(torch.from_numpy(np.array(fitted)).permute(2, 0, 1))  # HWC -> CHW

@@ -21,6 +21,7 @@ from .faces.crop import crop_clip, crop_mask
 from .faces.paste import PasteOptions, Patch, paste, warn_if_grey
 from .faces.shots import CutDetector
 from .faces.track import FaceTrack
+from .frames import pad_to_multiple
 from .pixels import MASK_THRESHOLD, from_network_range
 from .progress import Callback, report
 from .restore import Networks, RestoreOptions, restore
@@ -29,6 +30,7 @@ from .windows import shots
 
 if TYPE_CHECKING:
     from .identity import Identity
+
 
 @dataclass(frozen=True)
 class Request:
@@ -204,23 +206,19 @@ def restore_whole(
     masks: (H,W), True where the picture is missing, one per frame. One shot is held at a time, as uint8.
     """
     multiple = networks.size_multiple
-    padding = ((0, -clip.height % multiple), (0, -clip.width % multiple))
     frames = iter(clip)
     hidden = iter(masks) if masks is not None else None
     if request.reference is not None:
-        edges = (0, padding[1][1], 0, padding[0][1])
-        padded = torch.nn.functional.pad(request.reference[None], edges, mode="replicate")[0]
-        request = replace(request, reference=padded)
+        request = replace(request, reference=pad_to_multiple(request.reference, multiple))
     for first, last in spans:
-        pictures = _stack(frames, last - first, (*padding, (0, 0)))
-        mask = _stack(hidden, last - first, padding) if hidden is not None else None
+        pictures = pad_to_multiple(_stack(frames, last - first), multiple)
+        mask = pad_to_multiple(_stack(hidden, last - first), multiple) if hidden is not None else None
         shot = restore_crops(networks, pictures, request, mask=mask, callback=callback)
         for picture in shot:
             yield picture[:, : clip.height, : clip.width].permute(1, 2, 0).numpy()  # CHW -> HWC
 
 
-def _stack(pictures: Iterator[np.ndarray], count: int, padding: tuple[tuple[int, int], ...]) -> Tensor:
-    """The next count pictures (H,W,3) or masks (H,W), padded with their edge, as one (count,C,H,W) tensor."""
-    padded = [np.pad(picture, padding, mode="edge") for picture in itertools.islice(pictures, count)]
-    stacked = torch.from_numpy(np.stack(padded))
+def _stack(pictures: Iterator[np.ndarray], count: int) -> Tensor:
+    """The next count pictures (H,W,3) or masks (H,W) as one (count,C,H,W) tensor."""
+    stacked = torch.from_numpy(np.stack(list(itertools.islice(pictures, count))))
     return stacked.permute(0, 3, 1, 2) if stacked.ndim == 4 else stacked[:, None]  # NHWC -> NCHW

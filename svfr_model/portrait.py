@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,40 +20,51 @@ if TYPE_CHECKING:
 
 
 def identity_of(
-    pictures: Sequence[np.ndarray], detector: FaceDetector, encoder: IdentityEncoder, alignment: Alignment = "arcface"
+    pictures: Mapping[str, np.ndarray],
+    detector: FaceDetector,
+    encoder: IdentityEncoder,
+    alignment: Alignment = "arcface",
 ) -> Identity:
-    """The identity of the largest face of each picture (H,W,3) uint8, averaged. Raises FaceNotFoundError."""
+    """The identity of the largest face of each picture (H,W,3) uint8, averaged.
+
+    pictures: by what a FaceNotFoundError calls each.
+    """
     from .faces.geometry import align_face
 
     if not pictures:
         raise InputError("An identity needs at least one picture.")
     aligned = [
-        align_face(picture, largest_face(picture, detector, f"identity picture {number}").landmarks, alignment)
-        for number, picture in enumerate(pictures, 1)
+        align_face(picture, largest_face(picture, detector, name).landmarks, alignment)
+        for name, picture in pictures.items()
     ]
     return encoder.encode(torch.stack(aligned))
 
 
-def largest_face(picture: np.ndarray, detector: FaceDetector, name: str = "picture") -> Face:
+def largest_face(picture: np.ndarray, detector: FaceDetector, name: str) -> Face:
     """The largest face of a picture (H,W,3) uint8; name is what a FaceNotFoundError calls the picture."""
     from .faces.geometry import largest_box
 
     (faces,) = detector.detect([picture])
     if not faces:
         raise FaceNotFoundError(
-            f"No face was found in the {name} ({picture.shape[1]}x{picture.shape[0]}). "
+            f"No face was found in {name} ({picture.shape[1]}x{picture.shape[0]}). "
             "Give one that shows the face clearly, or lower the detector's threshold."
         )
     return faces[largest_box(np.stack([face.box for face in faces]))]
 
 
-def crop_portrait(picture: np.ndarray, detector: FaceDetector, options: CropOptions) -> Tensor:
-    """The largest face of a picture (H,W,3) uint8, cut out as the clip's faces are: (3,h,w) in [-1,1]."""
+def crop_portrait(
+    picture: np.ndarray, detector: FaceDetector, options: CropOptions, name: str = "reference picture"
+) -> Tensor:
+    """The largest face of a picture (H,W,3) uint8, cut out as the clip's faces are: (3,h,w) in [-1,1].
+
+    name is what a FaceNotFoundError calls the picture.
+    """
     from .clip import ArrayClip
     from .faces.crop import crop_clip, plan_crop
     from .faces.track import FaceTrack
 
-    face = largest_face(picture, detector, "reference picture")
+    face = largest_face(picture, detector, name)
     track = FaceTrack(
         id=0,
         person=0,

@@ -5,7 +5,7 @@ Everything here works on crops that are already cut out; finding faces and pasti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from .conditioning import VAE, Conditioning, EncodedClip, decode_clip, encode_cl
 from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
 from .errors import InputError
 from .progress import Callback, report
-from .sampler import SCHEDULES, SOLVERS
+from .sampler import SCHEDULES, SOLVERS, Solver
 from .tasks import Tasks, task_vector
 from .windows import Padding, WindowPlan, pad_shots, shots
 
@@ -149,37 +149,44 @@ def sample_pass(
     reference: Tensor | None = None,
     tokens: Tensor | None = None,
     noise: Tensor | None = None,
+    solver: Solver | None = None,
+    sigmas: Sequence[float] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """One pass over a clip of latents (spec/svfr.md, section 2.5 to 2.11).
 
     reference: latents (4,h,w), unscaled. tokens: (T,c). noise: (N,4,h,w), standard normal; drawn from the seed
-    where not given. Returns scaled latents (N,4,h,w) float32. Sampling starts from the degraded clip's latents plus
-    sigma times noise.
+    where not given. solver, sigmas: from elsewhere, such as ComfyUI's SAMPLER and SIGMAS, instead of the options'
+    solver and of their schedule, steps and strength. Returns scaled latents (N,4,h,w) float32. Sampling starts from
+    the degraded clip's latents plus sigma times noise.
     """
-    steps = min(int(options.steps * options.strength), options.steps)
-    if steps < 1:
-        raise InputError(
-            f"A strength of {options.strength} leaves none of {options.steps} steps: raise one of them."
-        )
-    sigmas = SCHEDULES[options.schedule](options.steps)[options.steps - steps :]
+    sigmas = noise_levels(options) if sigmas is None else [float(sigma) for sigma in sigmas]
+    if len(sigmas) < 2 or sigmas[0] <= 0:
+        raise InputError(f"Sigmas must begin above 0 and make at least one step, not {sigmas}.")
     start = clip.start.to(networks.backend.device) * networks.vae.scaling_factor
     if noise is None:
         noise = draw_noise(start.shape[0], tuple(start.shape[1:]), options.seed)
     if noise.shape != start.shape:
-        raise InputError(
-            f"The noise is {tuple(noise.shape)}, but the clip's latents are {tuple(start.shape)}."
-        )
+        raise InputError(f"The noise is {tuple(noise.shape)}, but the clip's latents are {tuple(start.shape)}.")
     denoiser = ClipDenoiser(
         networks.backend,
         Conditioning(clip.degraded.to(start.device), task, reference, tokens),
         options.plan,
-        guidance_schedule(*options.guidance, steps),
+        guidance_schedule(*options.guidance, len(sigmas) - 1),
         sigmas,
         options.batch,
         callback,
     )
-    return SOLVERS[options.solver](denoiser, start + sigmas[0] * noise.to(start), sigmas, callback)
+    solver = solver or SOLVERS[options.solver]
+    return solver(denoiser, start + sigmas[0] * noise.to(start), sigmas, callback)
+
+
+def noise_levels(options: RestoreOptions) -> list[float]:
+    """The part of the options' schedule that their strength leaves, with the final 0."""
+    steps = min(int(options.steps * options.strength), options.steps)
+    if steps < 1:
+        raise InputError(f"A strength of {options.strength} leaves none of {options.steps} steps: raise one of them.")
+    return SCHEDULES[options.schedule](options.steps)[options.steps - steps :]
 
 
 @torch.inference_mode()
@@ -194,6 +201,8 @@ def restore(
     identity: Identity | None = None,
     landmarks: Tensor | None = None,
     noise: Tensor | None = None,
+    solver: Solver | None = None,
+    sigmas: Sequence[float] | None = None,
     callback: Callback | None = None,
 ) -> Restored:
     """Restore one clip of crops.
@@ -202,7 +211,8 @@ def restore(
     missing. reference: a picture (3,H,W) in [-1,1] to refer to; with it, or with one pass, there is no first pass.
     identity: of the person; without it the first pass provides it. landmarks (N,5,2) in crop pixels: where the first
     pass is looked at if the detector finds no face in it. noise: of the main pass, (M,4,h,w), M counting the padding
-    of shots below 4 frames. Nothing longer than the latents is held besides pixels.
+    of shots below 4 frames. solver, sigmas: of the main pass, see sample_pass. Nothing longer than the latents is held
+    besides pixels.
 
     Clips shorter than a window run as one window of their own length under either plan. Raises InputError, and
     FaceNotFoundError from the self-reference.
@@ -239,6 +249,8 @@ def restore(
         reference=encode_reference(networks.vae, reference),
         tokens=tokens,
         noise=noise,
+        solver=solver,
+        sigmas=sigmas,
         callback=callback,
     )
     return Restored(latents, padding.kept, padding.cuts, referred)

@@ -59,9 +59,7 @@ def reference_windows(count: int, length: int, overlap: int, step: int) -> list[
     ]
 
 
-def linear_windows(
-    count: int, length: int, overlap: int, step: int, cuts: Sequence[int] = ()
-) -> list[Window]:
+def linear_windows(count: int, length: int, overlap: int, step: int, cuts: Sequence[int] = ()) -> list[Window]:
     """Windows that stay inside one shot each and overlap at every step.
 
     cuts are the first frames of the second and later shots. Inside a shot neighbouring windows share at least overlap

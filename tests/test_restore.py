@@ -301,3 +301,20 @@ def test_masks_enter_only_with_inpainting():
     assert (frames[..., :4] == 255).all()
     assert torch.equal(frames[..., 4:], pixels[..., 4:])
     assert np.isfinite(frames.numpy()).all()
+
+
+def test_sigmas_and_solver_from_elsewhere_replace_the_options_own():
+    networks = networks_of()
+    asked = []
+
+    def solver(denoiser, x, sigmas, callback=None):
+        asked.append(sigmas)
+        return denoiser(x, sigmas[0])
+
+    options = RestoreOptions(steps=9, passes=1, strength=0.5, guidance=(1.0, 2.0))
+    restored = restore(networks, clip(4), BFR, options, solver=solver, sigmas=torch.tensor([5.0, 1.0, 0.0]))
+    assert asked == [[5.0, 1.0, 0.0]]
+    assert [call[1] for call in networks.backend.calls] == [5.0]
+    assert restored.latents.shape == (4, 4, 4, 4)
+    with pytest.raises(InputError, match="Sigmas must begin above 0"):
+        restore(networks, clip(4), BFR, options, sigmas=[0.0])
