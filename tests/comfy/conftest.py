@@ -15,6 +15,8 @@ from support.video import encode
 from svfr_model.tiny import write_random_weights
 from svfr_model.video import open_clip
 
+collect_ignore = ["inside"]  # runs in ComfyUI's Python, see test_inside.py
+
 FRAMES = 12
 FPS = 12
 PLACEHOLDERS = ("unet.pth", "id_linear.pth", "insightface_glint360k.pth")
