@@ -29,6 +29,11 @@ SIZE_CHANGE = 0.45
 """Largest change of a face's size against the prediction, as a natural logarithm."""
 APPEARANCE_WEIGHT = 1.0
 LEAST_LIKENESS = 0.2
+"""Appearance below which a face cannot be a person seen in the last frame; light and expression change slowly."""
+LEAST_LIKENESS_AFTER_GAP = 0.5
+"""The same for a person who was out of sight: two people here are rarely more alike, one person rarely less."""
+PATIENCE = 3
+"""Frames out of sight allowed for each frame in which a person was seen."""
 SAMPLES = 64
 """Appearances and identities kept of a person at most; beyond it every other one goes."""
 
@@ -141,7 +146,7 @@ class Follower:
         return found
 
     def _step(self, index: int, frame: np.ndarray, searched: list[Face] | None, new_shot: bool) -> None:
-        self._live = [p for p in self._live if index - p.frames[-1] <= self._options.max_gap + 1]
+        self._live = [p for p in self._live if index - p.frames[-1] - 1 <= self._patience(p)]
         seen = self._look_at_live(index, frame) if self._options.refine else []
         seen = self._merge(seen, frame, searched)
         pairs = self._assign(index, frame, seen)
@@ -157,6 +162,12 @@ class Follower:
         for face in seen:
             if not any(face is other for other in taken):
                 self._start(index, frame, face)
+
+    def _patience(self, person: Followed) -> int:
+        """Frames a person may be out of sight: the fewer, the less was seen of them."""
+        if not self._options.refine:
+            return self._options.max_gap
+        return min(self._options.max_gap, PATIENCE * len(person.frames))
 
     def _look_at_live(self, index: int, frame: np.ndarray) -> list[Face]:
         """The faces seen where those followed should be."""
@@ -231,7 +242,7 @@ def _cost(person: Followed, expected: np.ndarray, gap: int, face: Face, look: np
     likeness = float(look @ person.look)
     if distance > min(REACH + 0.05 * (gap - 1), LARGEST_REACH) or change > SIZE_CHANGE + 0.03 * (gap - 1):
         return None
-    if likeness < LEAST_LIKENESS:
+    if likeness < (LEAST_LIKENESS if gap == 1 else LEAST_LIKENESS_AFTER_GAP):
         return None
     return distance + change + APPEARANCE_WEIGHT * (1.0 - likeness)
 
