@@ -8,7 +8,8 @@ import urllib.error
 import numpy as np
 import pytest
 from conftest import ROOT
-from support.workflows import read_workflow, to_api
+from support.events import listen
+from support.workflows import node_of, read_workflow, to_api
 
 from svfr_model.video import open_clip
 
@@ -92,3 +93,35 @@ def test_a_workflow_executes(name, footage, object_info):
     assert clip.fps == FPS
     assert len(list(clip)) == count
     assert sound_seconds(path) == pytest.approx(count / FPS, abs=0.05)
+
+
+def test_one_seed_gives_one_result_and_another_another(footage, object_info):
+    first, again, other = (
+        digest(saved_video(run_anew(footage, graph_of("inpaint", object_info, seed=seed)), footage.base))
+        for seed in (5, 5, 6)
+    )
+    assert first == again
+    assert first != other
+
+
+def run_anew(server, graph):
+    """Run a graph without what is cached of earlier runs."""
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    history = run(server, graph)
+    assert history["status"]["status_str"] == "success", said(history)
+    assert not [data for kind, data in history["status"]["messages"] if kind == "execution_cached" and data["nodes"]]
+    return history
+
+
+def test_an_interrupted_run_stops_in_its_step_and_the_next_one_runs(comfyui, footage, object_info, record_property):
+    graph = graph_of("restore", object_info, steps=1000, first_steps=1000)
+    sampler = node_of(graph, "SVFRRestore")
+    events = listen(comfyui, footage, graph, "--interrupt")
+    told = {kind: (seconds, data) for seconds, kind, data in events}
+    _, (_, interrupted) = told["interrupt"], told["execution_interrupted"]
+    assert interrupted["node_id"] == sampler
+    done = [data["value"] for _, kind, data in events if kind == "progress" and data["node"] == sampler]
+    assert done[-1] - told["interrupt"][1] <= 1  # the step during which the server was asked may end
+    assert "picture" in told  # latent previews
+    record_property("seconds", told["execution_interrupted"][0] - told["interrupt"][0])
+    assert run(footage, graph_of("restore", object_info, first_steps=1))["status"]["status_str"] == "success"

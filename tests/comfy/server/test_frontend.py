@@ -1,0 +1,68 @@
+"""The shipped workflows in ComfyUI's own frontend, in a real browser."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from conftest import ROOT
+from support.workflows import read_workflow, to_api
+
+FILES = sorted((ROOT / "workflows").glob("*.json"))
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="session")
+def opened(comfyui, footage, tmp_path_factory):
+    """What the frontend showed of every workflow, by name; screenshots lie in the folder "shots"."""
+    chromium = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if chromium is None:
+        pytest.skip(f"no Chromium to open the frontend in: none of {', '.join(BROWSERS)} is on the PATH")
+    folder = tmp_path_factory.mktemp("shots")
+    footage.post("/settings", {"Comfy.TutorialCompleted": True})  # otherwise a tour of ComfyUI opens
+    script = ROOT / "tests" / "support" / "browser.py"
+    command = [comfyui.python, script, chromium, footage.url, folder, *FILES]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout), folder
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_workflow_opens_without_complaint(path, opened):
+    seen, folder = opened
+    shown = seen[path.stem]
+    assert shown["missing"] == []
+    assert shown["dialogs"] == []
+    assert [line for line in shown["console"] if is_about(line, path.read_text())] == []
+    assert (folder / f"{path.stem}.png").stat().st_size > 50_000  # not an empty canvas
+
+
+def is_about(complaint, workflow):
+    """Whether a complaint may come from a workflow: the frontend also looks for the models of the one it starts with,
+    which its own security policy forbids."""
+    addresses = re.findall(r"https://huggingface\.co/\S+?(?=['\"\s]|\. |$)", complaint)
+    return not addresses or any(address in workflow for address in addresses)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_frontend_queues_what_the_tests_execute(path, opened, object_info):
+    """So that the conversion which the other tests rely on is the frontend's own."""
+    queued = opened[0][path.stem]["api"]
+    ours = to_api(read_workflow(path), object_info)
+    assert {number: node["class_type"] for number, node in queued.items()} == {
+        number: node["class_type"] for number, node in ours.items()
+    }
+    for number, node in ours.items():
+        assert node["inputs"].items() <= queued[number]["inputs"].items(), node["class_type"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_node_lies_on_another(path, opened):
+    boxes = opened[0][path.stem]["boxes"]
+    for (a, kind, x, y, width, height), (b, other, u, v, breadth, depth) in itertools.combinations(boxes, 2):
+        apart = x + width <= u or u + breadth <= x or y + height <= v - 30 or v + depth <= y - 30  # 30 for the title
+        assert apart, f"{kind} {a} and {other} {b}"

@@ -1,0 +1,163 @@
+"""The pack as a ComfyUI server sees it: its nodes, their help, the templates, and what it says when things go wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+from urllib.parse import quote
+
+import pytest
+from conftest import ROOT
+from support.comfy import PACK
+from support.events import listen
+from support.workflows import widgets
+
+from svfr_model.faces.crop import CropOptions
+from svfr_model.faces.find import TrackOptions
+from svfr_model.faces.paste import PasteOptions
+from svfr_model.restore import RestoreOptions
+
+IDS = {
+    "SVFRLoadModel",
+    "SVFRLoadVAE",
+    "SVFRLoadFaceDetector",
+    "SVFRLoadIdentityEncoder",
+    "SVFRFaceCrop",
+    "SVFRPasteBack",
+    "SVFRTaskVector",
+    "SVFRIdentity",
+    "SVFRSampler",
+    "SVFRSelfReference",
+    "SVFRRestore",
+    "SVFRConditioning",
+}
+"""Permanent: saved workflows know nodes by them."""
+
+
+@pytest.fixture(scope="module")
+def ours(object_info):
+    return {name: info for name, info in object_info.items() if info["python_module"] == f"custom_nodes.{PACK}"}
+
+
+def inputs(info):
+    for kind in ("required", "optional"):
+        yield from info["input"].get(kind, {}).items()
+
+
+def test_all_nodes_are_there(ours):
+    assert set(ours) >= IDS
+
+
+def test_nothing_in_the_log_complains_of_the_pack(server, object_info):
+    lines = [line for line in server.log().splitlines() if re.search("warn|error|fail|skip", line, re.I)]
+    assert not [line for line in lines if PACK.lower() in line.lower() or "svfr" in line.lower()]
+
+
+def test_every_input_and_output_has_a_tooltip(ours):
+    for name, info in ours.items():
+        assert info["description"], name
+        assert info["category"].split("/")[0] == "SVFR", name
+        for input_name, (_, options) in inputs(info):
+            assert len(options.get("tooltip", "")) > 10, f"{name}.{input_name}"
+        tips = info["output_tooltips"]
+        assert len(tips) == len(info["output"]), name
+        assert all(tip and len(tip) > 10 for tip in tips), name
+
+
+def test_defaults_are_the_engines(ours):
+    options = RestoreOptions()
+    expected = {
+        "seed": options.seed,
+        "steps": options.steps,
+        "guidance_from": options.guidance[0],
+        "guidance_to": options.guidance[1],
+        "window": options.plan.length,
+        "overlap": options.plan.overlap,
+        "plan": options.plan.name,
+        "strength": options.strength,
+        "decode_chunk": options.decode_chunk,
+        "decode_overlap": options.decode_overlap,
+        "batch": options.batch,
+    }
+    for node in ("SVFRSampler", "SVFRRestore"):
+        found = {name: options["default"] for name, options in widgets(ours[node])}
+        assert expected.items() <= found.items(), node
+    found = {name: options["default"] for name, options in widgets(ours["SVFRFaceCrop"])}
+    crop, track = CropOptions(), TrackOptions()
+    assert (found["width"], found["height"]) == crop.size
+    for name in ("mode", "margin", "smoothing", "roll", "pre_downscale"):
+        assert found[name] == getattr(crop, name), name
+    for name in ("detect_size", "stride", "max_gap", "min_length", "min_score"):
+        assert found[name] == getattr(track, name), name
+    found = {name: options["default"] for name, options in widgets(ours["SVFRPasteBack"])}
+    for name in ("region", "feather", "color_match", "occlusion_safe"):
+        assert found[name] == getattr(PasteOptions(), name), name
+
+
+def test_every_node_has_a_help_page_that_names_all_it_has(server, ours):
+    for name, info in ours.items():
+        page = server.get(f"/extensions/{PACK}/docs/{name}.md").decode()
+        assert page == (ROOT / "web" / "docs" / f"{name}.md").read_text()
+        for heading in ("## Inputs", "## Outputs", "## Tips"):
+            assert heading in page, name
+        before, after = page.split("## Outputs")
+        assert all(f"| `{input_name}` |" in before for input_name, _ in inputs(info)), name
+        assert all(f"| `{output}` |" in after for output in info["output_name"]), name
+
+
+def test_templates_are_listed_and_served_with_thumbnails(server):
+    files = {path.stem: path for path in (ROOT / "workflows").glob("*.json")}
+    assert len(files) >= 6
+    assert set(json.loads(server.get("/workflow_templates"))[PACK]) == set(files)
+    for name, path in files.items():
+        assert json.loads(server.get(f"/api/workflow_templates/{PACK}/{name}.json")) == json.loads(path.read_text())
+        assert server.get(f"/api/workflow_templates/{PACK}/{name}.jpg").startswith(b"\xff\xd8\xff")
+
+
+def test_the_blueprint_is_offered(server, object_info):
+    (path,) = (ROOT / "subgraphs").glob("*.json")
+    offered = json.loads(server.get("/global_subgraphs"))
+    (key,) = [key for key, entry in offered.items() if PACK in json.dumps(entry)]
+    stored = json.loads(json.loads(server.get(f"/global_subgraphs/{quote(key)}"))["data"])
+    assert stored == json.loads(path.read_text())
+    (graph,) = stored["definitions"]["subgraphs"]
+    for node in graph["nodes"]:
+        info = object_info[node["type"]]
+        assert [entry["name"] for entry in node["outputs"]] == info["output_name"]
+        assert {entry["name"] for entry in node["inputs"]} <= {name for name, _ in inputs(info)}
+
+
+def test_a_missing_file_is_told_before_anything_runs(server):
+    graph = {
+        "1": {"class_type": "SVFRLoadModel", "inputs": {"model_name": "nowhere.safetensors", "dtype": "auto"}},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+    }
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.run(graph)
+    text = refused.value.read().decode()
+    for part in ("nowhere.safetensors", "models/svfr", "fffiloni/SVFR", "licence"):
+        assert part in text
+
+
+def test_a_failing_node_says_why_over_the_websocket(comfyui, server):
+    (server.base / "models" / "svfr" / "broken.safetensors").write_bytes(b"no weights")
+    graph = {
+        "1": {"class_type": "SVFRLoadModel", "inputs": {"model_name": "broken.safetensors", "dtype": "auto"}},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+    }
+    _, kind, data = listen(comfyui, server, graph)[-1]
+    assert kind == "execution_error"
+    assert data["node_type"] == "SVFRLoadModel"
+    assert data["exception_type"].endswith("WeightsError")
+    assert "broken.safetensors cannot be used as SVFR's denoising UNet" in data["exception_message"]
+
+
+def test_extra_model_paths_are_honoured(server, object_info, tmp_path):
+    """Read the server's own configuration: a folder named there before the pack was loaded is still listed."""
+    folders = json.loads(server.get("/experiment/models"))
+    (svfr,) = [folder for folder in folders if folder["name"] == "svfr"]
+    assert str(server.base / "models" / "svfr") in svfr["folders"]
+    options = dict(widgets(object_info["SVFRLoadModel"]))["model_name"]["options"]
+    assert "elsewhere.safetensors" in options
+    assert "unet.safetensors" in options

@@ -1,0 +1,175 @@
+"""Opens workflows in ComfyUI's own frontend, in headless Chromium, and says what a person would see.
+
+    python browser.py CHROMIUM SERVER-URL FOLDER workflow.json ...
+
+Runs in ComfyUI's Python, for its websocket client. Leaves FOLDER/<name>.png for each workflow and prints one JSON
+object: by name, the dialogs that stood open, what the console complained of, the types of nodes that were missing, the
+graph as the frontend would queue it, and where nodes and groups lie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import aiohttp
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+    "--window-size=1920,1240",
+)
+READY = "!!(window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100)"
+DIALOGS = "[...document.querySelectorAll('[role=dialog], .p-dialog')].map(d => d.innerText)"
+MISSING = "app.graph.nodes.filter(n => !LiteGraph.registered_node_types[n.type]).map(n => n.type)"
+FIT = """
+(() => {
+  const boxes = [...app.graph.nodes.map(n => [n.pos[0], n.pos[1] - 30, n.pos[0] + n.size[0], n.pos[1] + n.size[1]]),
+                 ...app.graph.groups.map(g => [g.pos[0], g.pos[1], g.pos[0] + g.size[0], g.pos[1] + g.size[1]])];
+  const low = i => Math.min(...boxes.map(b => b[i])), high = i => Math.max(...boxes.map(b => b[i]));
+  const [x, y, w, h] = [low(0), low(1), high(2) - low(0), high(3) - low(1)];
+  const scale = Math.min(window.innerWidth / (w + 60), window.innerHeight / (h + 180));
+  app.canvas.ds.scale = scale;
+  app.canvas.ds.offset = [(window.innerWidth / scale - w) / 2 - x, (window.innerHeight / scale - h) / 2 - y];
+  app.canvas.setDirty(true, true);
+  return [x, y, w, h];
+})()
+"""
+BARE = """
+(() => {
+  const style = document.createElement('style');
+  style.textContent = 'body > :not(:has(canvas)):not(canvas), .comfyui-body-top, .side-tool-bar-container, '
+    + '.splitter-overlay-root, .graph-canvas-panel .p-panel, .actionbar, .comfyui-menu, .minimap-main-container '
+    + '{ visibility: hidden !important }';
+  document.head.append(style);
+})()
+"""
+
+
+class Page:
+    """A tab, driven through the DevTools protocol."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, session: str) -> None:
+        self.socket, self.session = socket, session
+        self.complaints: list[str] = []
+        self._number = 0
+
+    async def call(self, method: str, **parameters) -> dict:
+        """Send a command and wait for its answer, noting what the console says meanwhile."""
+        self._number += 1
+        await self.socket.send_json(
+            {"id": self._number, "sessionId": self.session, "method": method, "params": parameters}
+        )
+        while True:
+            message = await self.socket.receive_json(timeout=60)
+            self._note(message)
+            if message.get("id") == self._number:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']}")
+                return message["result"]
+
+    async def ask(self, expression: str):
+        """The value of a JavaScript expression."""
+        answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in answer:
+            raise RuntimeError(answer["exceptionDetails"]["exception"].get("description", "an exception"))
+        return answer["result"].get("value")
+
+    def _note(self, message: dict) -> None:
+        parameters = message.get("params", {})
+        if message.get("method") == "Runtime.exceptionThrown":
+            self.complaints.append(json.dumps(parameters["exceptionDetails"])[:600])
+        if message.get("method") == "Runtime.consoleAPICalled" and parameters["type"] == "error":
+            self.complaints.append(" ".join(str(a.get("value", a.get("description"))) for a in parameters["args"]))
+        if message.get("method") == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            self.complaints.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
+
+
+async def look(page: Page, url: str, workflow: Path, folder: Path) -> dict:
+    """Open one workflow as from a file."""
+    await page.call("Page.navigate", url=url)
+    await wait_for(page, READY)
+    await asyncio.sleep(2)
+    page.complaints.clear()  # what an empty frontend says is not about the workflow
+    await page.ask(f"app.loadGraphData({workflow.read_text()}, true, true, {json.dumps(workflow.stem)})")
+    await asyncio.sleep(2)
+    seen = {
+        "dialogs": await page.ask(DIALOGS),
+        "missing": await page.ask(MISSING),
+        "api": json.loads(await page.ask("app.graphToPrompt().then(p => JSON.stringify(p.output))")),
+        "boxes": await page.ask("app.graph.nodes.map(n => [n.id, n.type, ...n.pos, ...n.size])"),
+    }
+    await page.ask(BARE)
+    seen["extent"] = await page.ask(FIT)
+    await asyncio.sleep(1)
+    shot = await page.call("Page.captureScreenshot", format="png")
+    (folder / f"{workflow.stem}.png").write_bytes(base64.b64decode(shot["data"]))
+    seen["console"] = list(page.complaints)
+    return seen
+
+
+async def wait_for(page: Page, condition: str, seconds: float = 60) -> None:
+    """Until a JavaScript expression is true."""
+    for _ in range(int(seconds / 0.5)):
+        if await page.ask(condition):
+            return
+        await asyncio.sleep(0.5)
+    raise TimeoutError(f"the frontend never came to: {condition}")
+
+
+async def main(chromium: str, url: str, folder: Path, workflows: list[Path]) -> dict:
+    """Start the browser, look at every workflow, end it."""
+    with tempfile.TemporaryDirectory() as profile:
+        browser = subprocess.Popen(
+            [chromium, *FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
+        )
+        try:
+            address = next(line.split()[-1] for line in browser.stderr if line.startswith("DevTools listening"))
+            async with (
+                aiohttp.ClientSession() as client,
+                client.ws_connect(address, max_msg_size=0) as socket,
+            ):
+                page = await open_page(socket)
+                return {path.stem: await look(page, url, path, folder) for path in workflows}
+        finally:
+            browser.terminate()
+            browser.wait(timeout=20)
+
+
+async def open_page(socket: aiohttp.ClientWebSocketResponse) -> Page:
+    """A new tab that reports what its console says."""
+    browser = Page(socket, "")
+    await socket.send_json({"id": -1, "method": "Target.createTarget", "params": {"url": "about:blank"}})
+    target = (await answer_to(socket, -1))["targetId"]
+    attach = {"targetId": target, "flatten": True}
+    await socket.send_json({"id": -2, "method": "Target.attachToTarget", "params": attach})
+    browser.session = (await answer_to(socket, -2))["sessionId"]
+    for domain in ("Page", "Runtime", "Log"):
+        await browser.call(f"{domain}.enable")
+    await browser.call("Emulation.setDeviceMetricsOverride", width=1920, height=1240, deviceScaleFactor=1, mobile=False)
+    return browser
+
+
+async def answer_to(socket: aiohttp.ClientWebSocketResponse, number: int) -> dict:
+    """The result of a command sent without a tab."""
+    while True:
+        message = await socket.receive_json(timeout=60)
+        if message.get("id") == number:
+            return message["result"]
+
+
+if __name__ == "__main__":
+    result = asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), [Path(p) for p in sys.argv[4:]]))
+    sys.stdout.write(json.dumps(result))
