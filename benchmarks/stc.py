@@ -2,7 +2,7 @@
 
 full      time and peak memory of one window of 24 frames at 512x512, on the GPU where there is one, else on the CPU.
 explicit  peak memory of ours against the same network with its attention written out as in the reference (the whole
-          score matrix, scaled, then its softmax), at --frames frames: 12 need about 10 GB.
+          score matrix, scaled, then its softmax), at --frames frames: 16 need about 10 GB.
 
 Every measurement is a process of its own, so that one's peak memory is not another's. The CPU's peak is the largest
 resident size of that process, Python and torch included; a GPU's is what torch allocated.
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", choices=["full", "explicit", []], default=[])
     parser.add_argument("--task", default="bfr")
-    parser.add_argument("--frames", type=int, default=12, help="of the comparison with explicit attention")
+    parser.add_argument("--frames", type=int, default=16, help="of the comparison with explicit attention")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
