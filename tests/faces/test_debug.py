@@ -21,7 +21,7 @@ def test_box_landmarks_and_crop_are_drawn():
     track = plan_crop(make_track([(300, 180)] * 3, side=100, frame_size=(640, 360)), CropOptions())
     picture = draw(FRAME, [track], 1)
     assert picture.shape == FRAME.shape
-    assert near(picture, COLORS[0])[130, 260:340].all(), "upper side of the box"
+    assert near(picture, COLORS[0])[129:132, 260:340].any(axis=0).mean() > 0.9, "upper side of the box"
     for x, y in track.landmarks[1]:
         assert near(picture, COLORS[0])[round(y), round(x)]
     assert near(picture, (255, 255, 255))[180, 209:213].any(), "left side of the crop, 90 pixels from the centre"
