@@ -107,7 +107,7 @@ class SVFRModel(comfy.model_base.SVD_img2vid):
         """Bytes of activations for one call with rows windows of frames latents (height,width)."""
         config = self.model_config.unet_config
         held = frames * _HELD * config["model_channels"] + _TOKENS * config["context_dim"]  # temporal cross-attention
-        return ALLOWANCE * rows * height * width * held * self.get_dtype_inference().itemsize
+        return ALLOWANCE * rows * height * width * held * (self.manual_cast_dtype or self.get_dtype()).itemsize
 
     def memory_required(self, input_shape: Sequence[int], **_: Any) -> float:
         """The estimate that ComfyUI's samplers ask for, of a call with latents of input_shape."""

@@ -36,7 +36,7 @@ def tensors(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
 def cases(folders: tuple[Path, ...]) -> list:
     """Every case that has latents to begin with. Noise augmentation begins with others, which are not in the file."""
     return [
-        pytest.param(folder, case, id=f"{folder.name}-{case['name']}")
+        pytest.param(folder, case, id=f"{'own' if folder == OWN else 'all'}-{case['name']}")
         for folder in folders
         for case in manifest(folder)["cases"]
         if case.get("finite") and not case["call"].get("aug")
