@@ -36,7 +36,9 @@ DTYPES: dict[str, torch.dtype | None] = {
     "fp32": torch.float32,
     "fp8_e4m3fn": torch.float8_e4m3fn,
 }
-"""What the weights can be kept in; auto leaves it to ComfyUI. What the device cannot compute in is cast when used."""
+"""What the weights can be kept in; auto leaves it to ComfyUI. What the device cannot compute in is cast when used.
+
+fp8 is without scales, as in ComfyUI's own loader: it costs accuracy."""
 
 TASK_KEY = "svfr_task"
 """Under this name a conditioning carries its task vector, (3,) of 0 or 1."""
@@ -178,13 +180,14 @@ class ComfyBackend:
     @contextmanager
     def load(self, frames: int, height: int, width: int, rows: int = 2) -> Iterator[None]:
         """Within this the model is loaded, with room for calls of the size given as for `estimate_memory`."""
-        options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)
-        comfy.sampler_helpers.prepare_model_patcher(self.patcher, {}, options)
         comfy.model_management.load_models_gpu(
             [self.patcher, *self.patcher.get_nested_additional_models()],
             memory_required=self.estimate_memory(frames, height, width, rows),
             minimum_memory_required=self.estimate_memory(frames, height, width, 1),
         )
+        options = comfy.model_patcher.create_model_options_clone(self.patcher.model_options)
+        # puts the MODEL's wrappers, such as a compiled network, where the network looks for them
+        comfy.sampler_helpers.prepare_model_patcher(self.patcher, {}, options)
         self.patcher.pre_run()
         self._options = options
         try:
@@ -192,7 +195,6 @@ class ComfyBackend:
         finally:
             self._options = None
             self.patcher.cleanup()
-            self.patcher.restore_hook_patches()
 
     @torch.no_grad()
     def __call__(
