@@ -106,7 +106,7 @@ class ClipDenoiser:
             for job, estimate in zip(group, self._run(x, sigma, group), strict=True):
                 _accumulate(total, job.window, estimate * factor[job.guided])
             report(self.callback, "windows", done + 1, len(groups))
-        return total / x.new_tensor(weights).view(-1, 1, 1, 1)
+        return total.div_(x.new_tensor(weights).view(-1, 1, 1, 1))
 
     def _run(self, x: Tensor, sigma: float, jobs: Sequence[_Job]) -> Tensor:
         """One network call for windows of one length: (B,F,4,h,w)."""

@@ -23,6 +23,12 @@ class WeightsError(SVFRError):
     exit_code = 3
 
 
+class NotFiniteError(SVFRError):
+    """A network gave values that are no numbers, so there is no picture to show."""
+
+    exit_code = 6
+
+
 class FaceNotFoundError(SVFRError):
     """No face where one is needed."""
 

@@ -5,6 +5,7 @@ Everything here works on crops that are already cut out; finding faces and pasti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .conditioning import VAE, Conditioning, EncodedClip, decode_clip, encode_clip
 from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
-from .errors import InputError
+from .errors import InputError, NotFiniteError
 from .progress import Callback, report
 from .sampler import SCHEDULES, SOLVERS, Solver
 from .tasks import Tasks, task_vector
@@ -68,8 +69,12 @@ class RestoreOptions:
             raise InputError(f"A run has 1 or 2 passes, not {self.passes}.")
         if not 0 < self.strength <= 1:
             raise InputError(f"The strength must lie above 0 and not above 1, not at {self.strength}.")
-        if self.augmentation < 0:
-            raise InputError(f"The noise augmentation cannot be negative: {self.augmentation}.")
+        if not 0 <= self.augmentation < math.inf:
+            raise InputError(f"The noise augmentation must be 0 or more and finite, not {self.augmentation}.")
+        if not all(math.isfinite(scale) for scale in self.guidance):
+            raise InputError(f"The guidance scales must be finite, not {self.guidance}.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"The seed must lie between 0 and 2^63 - 1, not at {self.seed}.")
         if not 0 <= self.decode_overlap < self.decode_chunk:
             raise InputError(
                 f"A decode chunk of {self.decode_chunk} frames cannot overlap by {self.decode_overlap}: "
@@ -117,6 +122,11 @@ class Restored:
             for frames in decode_clip(
                 vae, self.latents[first:last], chunk=options.decode_chunk, overlap=options.decode_overlap
             ):
+                if not frames.isfinite().all():
+                    raise NotFiniteError(
+                        f"The result has values that are not finite from frame {position} on. Half precision may have "
+                        "overflowed: use fp32 or bf16, or a lower guidance scale."
+                    )
                 rows = [row for row in range(len(frames)) if position + row in kept]
                 position += len(frames)
                 report(callback, "decode", position, total)
@@ -129,7 +139,10 @@ def draw_noise(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
 
     Drawn frame by frame: a frame's noise does not depend on how many follow.
     """
-    return torch.stack(list(noise_frames(count, shape, seed)))
+    noise = torch.empty(count, *shape)
+    for row, frame in zip(noise, noise_frames(count, shape, seed), strict=True):
+        row.copy_(frame)
+    return noise
 
 
 def noise_frames(count: int, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
@@ -163,14 +176,13 @@ def sample_pass(
     sigmas = noise_levels(options) if sigmas is None else [float(sigma) for sigma in sigmas]
     if len(sigmas) < 2 or sigmas[0] <= 0:
         raise InputError(f"Sigmas must begin above 0 and make at least one step, not {sigmas}.")
-    start = clip.start.to(networks.backend.device) * networks.vae.scaling_factor
-    if noise is None:
-        noise = draw_noise(start.shape[0], tuple(start.shape[1:]), options.seed)
-    if noise.shape != start.shape:
-        raise InputError(f"The noise is {tuple(noise.shape)}, but the clip's latents are {tuple(start.shape)}.")
+    if noise is not None and noise.shape != clip.start.shape:
+        raise InputError(f"The noise is {tuple(noise.shape)}, but the clip's latents are {tuple(clip.start.shape)}.")
+    start = _start(clip.start, noise, sigmas[0], networks.vae.scaling_factor, options.seed)
+    degraded = clip.degraded.to(networks.backend.device)
     denoiser = ClipDenoiser(
         networks.backend,
-        Conditioning(clip.degraded.to(start.device), task, reference, tokens),
+        Conditioning(degraded, task, reference, tokens),
         options.plan,
         guidance_schedule(*options.guidance, len(sigmas) - 1),
         sigmas,
@@ -178,7 +190,19 @@ def sample_pass(
         callback,
     )
     solver = solver or SOLVERS[options.solver]
-    return solver(denoiser, start + sigmas[0] * noise.to(start), sigmas, callback)
+    return solver(denoiser, start.to(degraded.device), sigmas, callback)
+
+
+def _start(latents: Tensor, noise: Tensor | None, sigma: float, scale: float, seed: int) -> Tensor:
+    """scale * latents + sigma * noise on the CPU; the noise is drawn from the seed where it is not given.
+
+    Made frame by frame, so that noise and sum are never held side by side.
+    """
+    start = latents * scale
+    frames = noise if noise is not None else noise_frames(len(latents), tuple(latents.shape[1:]), seed)
+    for row, frame in zip(start, frames, strict=True):
+        row += sigma * frame.to(row)
+    return start
 
 
 def noise_levels(options: RestoreOptions) -> list[float]:

@@ -66,7 +66,8 @@ def euler(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], callback: Call
     """Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 1 without its second-order half)."""
     for k, (sigma, following) in enumerate(_pairs(sigmas)):
         denoised = denoiser(x, sigma)
-        x = x + (following - sigma) * (x - denoised) / sigma
+        # x + (following - sigma) * (x - denoised) / sigma without its temporaries: a long clip's latents are large.
+        x = torch.lerp(denoised, x, following / sigma)
         report(callback, "denoise", k + 1, len(sigmas) - 1, denoised)
     return x
 

@@ -9,7 +9,7 @@ import torch
 from support.stubs import StubBackend, StubVAE
 
 from svfr_model.conditioning import decode_clip, encode_clip
-from svfr_model.errors import InputError
+from svfr_model.errors import InputError, NotFiniteError
 from svfr_model.identity import Identity
 from svfr_model.pixels import from_network_range, to_network_range
 from svfr_model.restore import Networks, RestoreOptions, draw_noise, noise_frames, restore, sample_pass
@@ -130,7 +130,32 @@ def test_each_frame_is_encoded_once_though_two_passes_use_it():
 
     networks.vae.encode = counting
     restore(networks, clip(50), BFR, RestoreOptions(steps=2))
-    assert counted == [(20, True), (20, True), (10, True), (1, False)]
+    assert counted == [(50, True), (1, False)]
+
+
+def test_large_frames_are_encoded_fewer_at_a_time(monkeypatch):
+    networks = networks_of()
+    encode, counted = networks.vae.encode, []
+    networks.vae.encode = lambda pixels, **options: counted.append(len(pixels)) or encode(pixels, **options)
+    pixels = clip(7)
+    monkeypatch.setattr("svfr_model.conditioning.ENCODE_PIXELS", 3 * 8 * 8 + 1)
+    chunked = encode_clip(networks.vae, pixels, BFR)
+    assert counted == [3, 3, 1]
+    monkeypatch.setattr("svfr_model.conditioning.ENCODE_PIXELS", 1)
+    assert torch.equal(encode_clip(networks.vae, pixels, BFR).start, chunked.start)
+    assert counted[3:] == [1] * 7
+
+
+def test_a_result_that_is_not_finite_is_refused_by_frame():
+    def overflowing(x, sigma, degraded, *_):
+        estimate = degraded * StubVAE.scaling_factor
+        estimate[:, 2:] = float("nan")
+        return estimate
+
+    networks, options = networks_of(overflowing), RestoreOptions(steps=2, passes=1)
+    restored = restore(networks, clip(4), BFR, options)
+    with pytest.raises(NotFiniteError, match="fp32 or bf16"):
+        frames_of(restored, networks, options)
 
 
 def test_second_pass_is_told_what_the_first_found():
@@ -254,6 +279,10 @@ class _WeakCalls(list):
         ({"solver": "ddim"}, "ddim"),
         ({"schedule": "cosine"}, "cosine"),
         ({"augmentation": -0.1}, "augmentation"),
+        ({"augmentation": float("nan")}, "augmentation"),
+        ({"guidance": (1.0, float("inf"))}, "guidance"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 10**20}, "seed"),
         ({"decode_chunk": 4, "decode_overlap": 4}, "chunk"),
         ({"batch": 0}, "batch"),
         ({"steps": 0}, "steps"),

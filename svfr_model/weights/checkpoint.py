@@ -23,9 +23,6 @@ CONFIG_KEY = "svfr_config"
 
 Module = TypeVar("Module", bound=nn.Module)
 
-_ALIGNMENT = 64
-"""Bytes to whose multiples torch's own CPU allocations are aligned."""
-
 _BROKEN_PICKLE = (
     pickle.UnpicklingError,
     RuntimeError,
@@ -118,18 +115,9 @@ def load_network(
         raise _refusal(path, role, reason) from error
     _refuse_faults(module, state_dict, path, role)
     for key, value in state_dict.items():  # one by one and in place: the file's tensors are let go on the way
-        state_dict[key] = _aligned(value.to(device=device, dtype=dtype if value.is_floating_point() else None))
+        state_dict[key] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
     module.load_state_dict(state_dict, strict=True, assign=True)
     return module.eval()
-
-
-def _aligned(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor at an address that torch itself could have given it.
-
-    A tensor inside a file's buffer lies wherever its bytes do, from load to load elsewhere, and CPU kernels sum in
-    another order then: one seed would not always give the same result.
-    """
-    return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else tensor.clone()
 
 
 def save(model: nn.Module | Mapping[str, torch.Tensor], path: Path | str, role: str, config: Mapping[str, Any]) -> None:
