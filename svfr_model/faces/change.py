@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .color import ColorStatistics, as_picture
-from .paste import PasteOptions, Patch, _user_mask, _weights
+from .paste import PasteOptions, Patch, blend_weights, checked_mask
 from .region import bounds
 
 
@@ -21,7 +21,7 @@ def changed_region(
     """How far `paste` with the same arguments replaces each pixel of the frame: (H,W) float32 in [0,1]."""
     options = options or PasteOptions()
     kept = np.ones(frame.shape[:2], np.float32)
-    allowed = None if user_mask is None else _user_mask(user_mask, frame)
+    allowed = None if user_mask is None else checked_mask(user_mask, frame)
     for patch in patches:
         x1, y1, x2, y2 = window = bounds(patch.track, patch.index)
         if x1 >= x2 or y1 >= y2:
@@ -29,7 +29,7 @@ def changed_region(
         picture = as_picture(patch.picture)
         if patch.color is not None:
             picture = patch.color.apply(picture)
-        weight = _weights(frame, picture, patch, options, window)
+        weight = blend_weights(frame, picture, patch, options, window)
         if allowed is not None:
             weight = weight * allowed[y1:y2, x1:x2]
         kept[y1:y2, x1:x2] *= 1.0 - np.clip(weight, 0.0, 1.0)

@@ -217,7 +217,7 @@ def rescaled(matrix: np.ndarray, size: tuple[int, int], other: tuple[int, int]) 
 
 
 def crop_mask(mask: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
-    """A mask (H,W) of a frame, 1 or 255 or True where it is set, in the crop: (h,w) float32 in [0,1].
+    """A mask (H,W) of a frame, float in [0,1], uint8 up to 255 or bool, in the crop: (h,w) float32 in [0,1].
 
     A mask of another size than the frame's is stretched to it first.
     """

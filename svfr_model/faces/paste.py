@@ -104,7 +104,7 @@ def paste(
 ) -> np.ndarray:
     """The frame (H,W,3), uint8 or float32 in [0,1], with its restored crops; the same dtype, a new array.
 
-    Larger faces cover smaller ones. user_mask (H,W), 1 or 255 or True where pixels may change. Pixels no patch changes
+    Larger faces cover smaller ones. user_mask (H,W), float in [0,1], uint8 up to 255 or bool: where pixels may change. Pixels no patch changes
     keep their exact value, and a frame without patches comes back as it is. options must be decided for the tasks
     (`PasteOptions.for_tasks`); "auto" counts as "lab" here.
     """
@@ -117,16 +117,17 @@ def paste(
                 f"this one is {frame.shape[1]}x{frame.shape[0]}."
             )
     result = frame.copy()
-    allowed = None if user_mask is None else _user_mask(user_mask, frame)
+    allowed = None if user_mask is None else checked_mask(user_mask, frame)
     for patch in sorted(patches, key=lambda patch: float(patch.track.sizes[patch.index])):
         _paste_one(result, frame, patch, options, allowed)
     return result
 
 
-def _user_mask(mask: np.ndarray, frame: np.ndarray) -> np.ndarray:
+def checked_mask(mask: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """A user's mask (H,W) of its frame's size, float in [0,1], uint8 up to 255 or bool, as float32 in [0,1]."""
     if mask.shape != frame.shape[:2]:
         raise InputError(f"The user's mask must be {frame.shape[:2]}, as its frame, got {mask.shape}.")
-    return mask.astype(np.float32) / (255.0 if mask.dtype == np.uint8 else 1.0)
+    return np.clip(mask.astype(np.float32) / (255.0 if mask.dtype == np.uint8 else 1.0), 0.0, 1.0)
 
 
 def _paste_one(
@@ -145,7 +146,7 @@ def _paste_one(
         )
     if patch.color is not None:
         picture = patch.color.apply(picture)
-    weight = _weights(frame, picture, patch, options, window)
+    weight = blend_weights(frame, picture, patch, options, window)
     if allowed is not None:
         weight = weight * allowed[window[1] : window[3], window[0] : window[2]]
     rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
@@ -165,7 +166,7 @@ def _paste_one(
         target[...] = target + weight * (np.clip(restored, 0.0, 1.0) - target)
 
 
-def _weights(
+def blend_weights(
     frame: np.ndarray, picture: np.ndarray, patch: Patch, options: PasteOptions, window: tuple[int, int, int, int]
 ) -> np.ndarray:
     """How far each pixel of the window becomes the patch: region, holes, occlusions and doubt together."""
