@@ -104,9 +104,9 @@ def paste(
 ) -> np.ndarray:
     """The frame (H,W,3), uint8 or float32 in [0,1], with its restored crops; the same dtype, a new array.
 
-    Larger faces cover smaller ones. user_mask (H,W), float in [0,1], uint8 up to 255 or bool: where pixels may change. Pixels no patch changes
-    keep their exact value, and a frame without patches comes back as it is. options must be decided for the tasks
-    (`PasteOptions.for_tasks`); "auto" counts as "lab" here.
+    Larger faces cover smaller ones. user_mask (H,W), float in [0,1], uint8 up to 255 or bool: where pixels may change.
+    Pixels no patch changes keep their exact value, and a frame without patches comes back as it is. options must be
+    decided for the tasks (`PasteOptions.for_tasks`); the colours are those each patch brings.
     """
     options = options or PasteOptions()
     for patch in patches:
