@@ -143,9 +143,11 @@ class LoadFaceDetector(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, detector_name: str) -> bool | str:
+    def validate_inputs(cls, detector_name: str, kind: DetectorKind) -> bool | str:
         """A missing file is told before anything runs."""
-        return check(detector_name, "yunet", SMALL_FOLDERS)
+        if kind not in DETECTOR_ROLES:
+            return f"Unknown kind of detector {kind!r}: choose one of {', '.join(DETECTOR_ROLES)}."
+        return check(detector_name, DETECTOR_ROLES[kind], SMALL_FOLDERS)
 
     @classmethod
     def execute(cls, detector_name: str, kind: DetectorKind, threshold: float) -> io.NodeOutput:

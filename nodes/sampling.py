@@ -64,6 +64,8 @@ def make_ready(
 ) -> Given:
     """From IMAGE and MASK. detector: finds the face in a reference picture that is not framed like the crops."""
     height, width = crops.shape[1:3]
+    if mask is not None and mask.ndim == 3:
+        mask = mask[: len(crops)]  # a first pass over the first frames is given the whole clip's mask
     multiple = networks.size_multiple
     picture = None
     if reference is not None and detector is not None:
@@ -112,8 +114,8 @@ def mask_input() -> io.Input:
     return io.Mask.Input(
         "mask",
         optional=True,
-        tooltip="Where the crops are missing something, 1 for missing: one for all frames or one for each. Used by the "
-        "inpaint task only. Default: nothing is missing.",
+        tooltip="Where the crops are missing something, 1 for missing: one for all frames or one for each; the first "
+        "ones count where there are more. Used by the inpaint task only. Default: nothing is missing.",
     )
 
 

@@ -197,6 +197,8 @@ def test_what_the_network_is_shown(model, vae):
     assert frames.shape == crops.shape  # of no multiple of the network's 16
     assert latent["samples"].shape == (4, 4, 6, 10)
     assert torch.equal(sample(model, vae, crops, mask=mask)[2], (crops * 255).round() / 255)  # no inpainting
+    longer = torch.cat([mask.expand(4, -1, -1), torch.ones(2, 40, 72)])
+    assert torch.equal(sample(model, vae, crops, task=tasks, mask=longer)[2], shown)
 
 
 def test_cancel_ends_a_pass_within_one_network_call(model, vae):

