@@ -185,6 +185,7 @@ def _add_evaluate(commands: argparse._SubParsersAction) -> None:
 
 def _add_detector(group: argparse._ActionsContainer) -> None:
     group.add_argument("--detector", choices=("yunet", "yoloface", "scrfd"), default="yunet")
+    group.add_argument("--detect-size", type=int, default=640, help="longer side at which faces are looked for")
     group.add_argument("--threshold", type=float, help="detection threshold in (0,1); the detector's own if not given")
 
 
@@ -316,11 +317,17 @@ def _sampling(options: argparse.Namespace) -> RestoreOptions:
 
 def _faces(options: argparse.Namespace) -> FaceOptions:
     from .faces.crop import CropOptions
+    from .faces.find import TrackOptions
     from .faces.paste import PasteOptions
     from .job import FaceOptions
 
     choice = options.faces
     if not choice.isdecimal() and choice not in ("all", "largest", "left", "right"):
+        if not Path(choice).is_file():
+            raise InputError(
+                f"--faces takes all, largest, left, right, a number, or a picture of the person; {choice!r} is none of "
+                "these, and there is no such file."
+            )
         choice = Path(choice)
     crop = CropOptions(
         mode=options.crop,
@@ -336,7 +343,7 @@ def _faces(options: argparse.Namespace) -> FaceOptions:
         color_match=options.color_match,
         occlusion_safe=options.occlusion_safe,
     )
-    return FaceOptions(choice, crop=crop, paste=paste)
+    return FaceOptions(choice, TrackOptions(detect_size=options.detect_size), crop, paste)
 
 
 def _stc(options: argparse.Namespace) -> int:

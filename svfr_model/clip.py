@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -45,3 +45,11 @@ class ArrayClip:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self.frames)
+
+
+def expected_length(clip: Clip) -> int:
+    """How many frames a clip says it has, without decoding any; 0 where it does not say. For progress only."""
+    promised = getattr(clip, "promised", None)
+    if promised is not None:
+        return int(promised)
+    return len(clip) if isinstance(clip, Sized) else 0

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from .clip import Clip
+from .clip import Clip, expected_length
+from .errors import InputError
 from .faces.crop import CropOptions, plan_crop
 from .faces.debug import draw
 from .faces.find import TrackOptions, find_tracks
 from .faces.paste import PasteOptions
 from .faces.select import reference_embedding, select_similar, select_tracks
-from .faces.track import Detection
+from .faces.track import Detection, FaceTrack
 from .pictures import read_picture
 from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
 from .pixels import to_network_range
@@ -26,9 +28,10 @@ from .progress import Callback
 from .restore import RestoreOptions
 from .tasks import Task, Tasks
 from .video import ClipWriter, MaskClip, open_clip, read_mask
+from .video.writer import PICTURE_OUT_SUFFIXES
 
 if TYPE_CHECKING:
-    from .identity import Identity
+    from .identity import Identity, IdentityEncoder
     from .load import Loader
 
 log = logging.getLogger(__name__)
@@ -71,19 +74,60 @@ class Job:
 
 
 def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path]:
-    """Do the job and return the paths that were written. Raises the library's errors."""
+    """Do the job and return the paths that were written. Raises the library's errors.
+
+    What can be known to fail is refused before any work: unusable files, targets, missing weights.
+    """
     clip = open_clip(job.source)
-    writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
-    self_referred = job.options.passes == 2 and job.reference is None
-    pictures = job.identity or ((job.reference,) if job.reference and job.options.passes == 2 else ())
-    looks_for_faces = job.faces is not None or self_referred or bool(pictures)
-    by_picture = job.faces is not None and isinstance(job.faces.choice, Path)
-    loader.require(detector=looks_for_faces, encoder=self_referred or bool(pictures) or by_picture)
-    _check_mask(job)
-    identity = _identity(pictures, loader) if pictures else None
-    if job.faces is None:
-        return _restore_whole(job, loader, clip, writer, identity, callback)
-    return _restore_faces(job, loader, clip, writer, identity, callback)
+    with ExitStack() as targets:
+        writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
+        self_referred = job.options.passes == 2 and job.reference is None
+        pictures = job.identity or ((job.reference,) if job.reference and job.options.passes == 2 else ())
+        by_picture = job.faces is not None and isinstance(job.faces.choice, Path)
+        _check_files(job, clip)
+        _check_mask(job)
+        _check_reference_frame(job, loader, self_referred)
+        loader.require(
+            detector=job.faces is not None or self_referred or bool(pictures),
+            encoder=self_referred or bool(pictures) or by_picture,
+        )
+        identity = _identity(pictures, loader) if pictures else None
+        if job.faces is None:
+            frames, written = _whole_frames(job, loader, clip, identity, callback), []
+        else:
+            frames, written = _face_frames(job, loader, clip, identity, targets, callback)
+        targets.enter_context(writer)
+        for frame in frames:
+            writer.write(frame)
+    return [job.target, *written]
+
+
+def _check_files(job: Job, clip: Clip) -> None:
+    """Refuse, before any work, files that cannot be read and targets that cannot be written."""
+    if job.faces is None and (job.keep_crop or job.debug is not None):
+        raise InputError("Kept crops and the debug video show found faces: they do not go with whole frames.")
+    if job.debug is not None:
+        if job.debug.absolute() == job.target.absolute():
+            raise InputError(f"{job.debug}: output and debug video are the same file. Give them different names.")
+        ClipWriter(job.debug, clip.fps, (clip.width, clip.height), source=clip)
+    if job.target.suffix.lower() in PICTURE_OUT_SUFFIXES and expected_length(clip) > 1:
+        raise InputError(
+            f"{job.target}: a picture holds one frame, the clip has {expected_length(clip)}. "
+            "Give a video (.mp4, .mov, .mkv) or a folder as output."
+        )
+    if job.mask is not None:
+        open_clip(job.mask)
+    if job.faces is not None and isinstance(job.faces.choice, Path):
+        read_picture(job.faces.choice)
+
+
+def _check_reference_frame(job: Job, loader: Loader, self_referred: bool) -> None:
+    """Refuse a reference frame that no first pass can have."""
+    index = loader.reference_frame
+    if self_referred and isinstance(index, int) and index >= job.options.plan.length:
+        raise InputError(
+            f"Reference frame {index} was chosen, but the first pass has at most {job.options.plan.length} frames."
+        )
 
 
 def _check_mask(job: Job) -> None:
@@ -106,9 +150,10 @@ def _masks(job: Job, count: int, clip: Clip) -> MaskClip | None:
     return read_mask(job.mask, count, clip.width, clip.height)
 
 
-def _restore_whole(
-    job: Job, loader: Loader, clip: Clip, writer: ClipWriter, identity: Identity | None, callback: Callback | None
-) -> list[Path]:
+def _whole_frames(
+    job: Job, loader: Loader, clip: Clip, identity: Identity | None, callback: Callback | None
+) -> Iterator[np.ndarray]:
+    """The clip's restored whole frames."""
     spans = find_shots(clip, callback)
     networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
     reference = None
@@ -117,56 +162,64 @@ def _restore_whole(
         reference = cover(to_network_range(picture), clip.width, clip.height)
     request = Request(job.tasks, job.options, reference, identity)
     masks = _masks(job, spans[-1][1], clip)
-    with writer:
-        for frame in restore_whole(clip, networks, request, spans, masks=masks, callback=callback):
-            writer.write(frame)
-    return [job.target]
+    return restore_whole(clip, networks, request, spans, masks=masks, callback=callback)
 
 
-def _restore_faces(
-    job: Job, loader: Loader, clip: Clip, writer: ClipWriter, identity: Identity | None, callback: Callback | None
-) -> list[Path]:
+def _face_frames(
+    job: Job,
+    loader: Loader,
+    clip: Clip,
+    identity: Identity | None,
+    targets: ExitStack,
+    callback: Callback | None,
+) -> tuple[Iterator[np.ndarray], list[Path]]:
+    """The clip's frames with restored faces, and what else is written; that appears when targets end well."""
     faces = job.faces
-    by_picture = isinstance(faces.choice, Path)
-    encoder = loader.encoder if by_picture else None
-    found = find_tracks(clip, loader.face_detector, faces.track, encoder, callback)
-    written = [_write_debug(job.debug, clip, found)] if job.debug is not None else []
-    if by_picture:
-        wanted = reference_embedding(read_picture(faces.choice), loader.face_detector, encoder)
-        chosen = select_similar(found.tracks, wanted)
-    else:
-        chosen = select_tracks(found.tracks, faces.choice)
-    tracks = [plan_crop(track, faces.crop) for track in chosen]
+    found = find_tracks(clip, loader.face_detector, faces.track, _encoder(faces, loader), callback)
+    tracks = [plan_crop(track, faces.crop) for track in _chosen(faces, found, loader)]
+    written = [_write_debug(job.debug, clip, found, tracks, targets)] if job.debug is not None else []
     networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
     reference = None
     if job.reference is not None:
-        picture = read_picture(job.reference)
-        reference = crop_portrait(picture, loader.face_detector, faces.crop, name=str(job.reference))
+        # The picture is good already: it is not made soft like the clip's crops.
+        crop = replace(faces.crop, pre_downscale=1.0)
+        reference = crop_portrait(read_picture(job.reference), loader.face_detector, crop, name=str(job.reference))
     request = Request(job.tasks, job.options, reference, identity)
     color = faces.paste.for_tasks(job.tasks).color_match
     masks = _masks(job, found.frame_count, clip)
     restored = restore_tracks(clip, tracks, networks, [request] * len(tracks), color, masks=masks, callback=callback)
-    with ExitStack() as stack:
-        if job.keep_crop:
-            written += [_write_crop(job.target, entry, clip, stack) for entry in restored]
-        stack.enter_context(writer)
-        for frame in pasted_frames(clip, restored, faces.paste, job.tasks, callback):
-            writer.write(frame)
-    return [job.target, *written]
+    if job.keep_crop:
+        written += [_write_crop(job.target, entry, clip, targets) for entry in restored]
+    return pasted_frames(clip, restored, faces.paste, job.tasks, callback, found.frame_count), written
 
 
-def _write_debug(path: Path, clip: Clip, found: Detection) -> Path:
-    """Write the clip with boxes, landmarks, ids and cuts drawn over it."""
-    with ClipWriter(path, clip.fps, (clip.width, clip.height), source=clip) as writer:
-        for number, frame in enumerate(clip):
-            writer.write(draw(frame, found.tracks, number, found.cuts))
+def _encoder(faces: FaceOptions, loader: Loader) -> IdentityEncoder | None:
+    """The identity encoder where a person is looked for by a picture."""
+    return loader.encoder if isinstance(faces.choice, Path) else None
+
+
+def _chosen(faces: FaceOptions, found: Detection, loader: Loader) -> list[FaceTrack]:
+    """The tracks that are to be restored."""
+    if not isinstance(faces.choice, Path):
+        return select_tracks(found.tracks, faces.choice)
+    wanted = reference_embedding(read_picture(faces.choice), loader.face_detector, loader.encoder)
+    return select_similar(found.tracks, wanted)
+
+
+def _write_debug(path: Path, clip: Clip, found: Detection, tracks: Sequence[FaceTrack], targets: ExitStack) -> Path:
+    """Write the clip with boxes, landmarks, ids and cuts, and the crops of the chosen tracks, drawn over it."""
+    planned = {track.id: track for track in tracks}
+    shown = [planned.get(track.id, track) for track in found.tracks]
+    writer = targets.enter_context(ClipWriter(path, clip.fps, (clip.width, clip.height), source=clip))
+    for number, frame in enumerate(clip):
+        writer.write(draw(frame, shown, number, found.cuts))
     return path
 
 
-def _write_crop(target: Path, entry: RestoredTrack, clip: Clip, stack: ExitStack) -> Path:
-    """Write a track's crops as a clip beside the target; it appears when the stack ends well."""
-    path = target.with_name(f"{target.stem}.crop{entry.track.id}{target.suffix}")
-    writer = stack.enter_context(ClipWriter(path, clip.fps, entry.track.crop_size))
+def _write_crop(target: Path, entry: RestoredTrack, clip: Clip, targets: ExitStack) -> Path:
+    """Write a track's crops as a clip, or folder, beside the target."""
+    path = target.with_name(f"{target.stem}-crop{entry.track.id}{target.suffix}")
+    writer = targets.enter_context(ClipWriter(path, clip.fps, entry.track.crop_size))
     for crop in entry.crops:
         writer.write(crop.permute(1, 2, 0).numpy())  # CHW -> HWC
     return path

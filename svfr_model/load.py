@@ -86,7 +86,8 @@ class Loader:
         """The chosen face detector."""
         from .faces.detect import load_detector
 
-        return load_detector(self.detector, find(DETECTOR_ROLES[self.detector], self.folders), self.threshold)
+        path = find(DETECTOR_ROLES[self.detector], self.folders)
+        return load_detector(self.detector, path, self.threshold, str(choose_device(self.device)))
 
     @cached_property
     def encoder(self) -> IdentityEncoder:

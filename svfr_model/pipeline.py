@@ -6,6 +6,7 @@ The command line and the demonstration call this with networks that are ready; n
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .clip import Clip
-from .errors import InputError
+from .clip import Clip, expected_length
+from .errors import FaceNotFoundError, InputError
 from .faces.color import ColorMatch, ColorMode, ColorStatistics
 from .faces.crop import crop_clip, crop_mask
 from .faces.paste import PasteOptions, Patch, paste, warn_if_grey
@@ -30,6 +31,8 @@ from .windows import shots
 
 if TYPE_CHECKING:
     from .identity import Identity
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,11 @@ class Request:
 def find_shots(clip: Clip, callback: Callback | None = None) -> list[tuple[int, int]]:
     """The (first, last + 1) frames of every shot, in one walk; InputError for a clip without frames."""
     cutter = CutDetector()
-    count = 0
+    count, total = 0, expected_length(clip)
     for frame in clip:
         cutter.add(frame)
         count += 1
-        report(callback, "shots", count, count)
+        report(callback, "shots", count, max(count, total))
     if not count:
         raise InputError("The clip has no frames.")
     return shots(count, cutter.cuts)
@@ -138,10 +141,11 @@ def pasted_frames(
     options: PasteOptions,
     tasks: Tasks,
     callback: Callback | None = None,
+    count: int = 0,
 ) -> Iterator[np.ndarray]:
     """The clip's frames with the restored crops in them, one at a time; frames without a face come as they are."""
     options = options.for_tasks(tasks)
-    total = max(entry.track.stop for entry in restored)
+    total = count or expected_length(clip)
     for number, frame in enumerate(clip):
         patches = [_patch(entry, number - entry.track.start) for entry in restored if entry.track.covers(number)]
         if patches and number == min(entry.track.start for entry in restored):
@@ -213,7 +217,15 @@ def restore_whole(
     for first, last in spans:
         pictures = pad_to_multiple(_stack(frames, last - first), multiple)
         mask = pad_to_multiple(_stack(hidden, last - first), multiple) if hidden is not None else None
-        shot = restore_crops(networks, pictures, request, mask=mask, callback=callback)
+        try:
+            shot = restore_crops(networks, pictures, request, mask=mask, callback=callback)
+        except FaceNotFoundError:
+            if len(spans) == 1:
+                raise
+            # Other shots may well show a face: one that does not must not end the whole clip.
+            log.warning("Frames %d to %d: no face for the self-reference, so this shot gets one pass.", first, last - 1)
+            alone = replace(request, options=replace(request.options, passes=1))
+            shot = restore_crops(networks, pictures, alone, mask=mask, callback=callback)
         for picture in shot:
             yield picture[:, : clip.height, : clip.width].permute(1, 2, 0).numpy()  # CHW -> HWC
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import FaceNotFoundError, InputError
+from .errors import InputError
 from .pixels import to_network_range
 
 if TYPE_CHECKING:
     from .faces.crop import CropOptions
-    from .faces.detect import Face, FaceDetector
+    from .faces.detect import FaceDetector
     from .identity import Identity, IdentityEncoder
     from .self_reference import Alignment
 
@@ -30,6 +30,7 @@ def identity_of(
     pictures: by what a FaceNotFoundError calls each.
     """
     from .faces.geometry import align_face
+    from .faces.select import largest_face
 
     if not pictures:
         raise InputError("An identity needs at least one picture.")
@@ -38,19 +39,6 @@ def identity_of(
         for name, picture in pictures.items()
     ]
     return encoder.encode(torch.stack(aligned))
-
-
-def largest_face(picture: np.ndarray, detector: FaceDetector, name: str) -> Face:
-    """The largest face of a picture (H,W,3) uint8; name is what a FaceNotFoundError calls the picture."""
-    from .faces.geometry import largest_box
-
-    (faces,) = detector.detect([picture])
-    if not faces:
-        raise FaceNotFoundError(
-            f"No face was found in {name} ({picture.shape[1]}x{picture.shape[0]}). "
-            "Give one that shows the face clearly, or lower the detector's threshold."
-        )
-    return faces[largest_box(np.stack([face.box for face in faces]))]
 
 
 def crop_portrait(
@@ -62,6 +50,7 @@ def crop_portrait(
     """
     from .clip import ArrayClip
     from .faces.crop import crop_clip, plan_crop
+    from .faces.select import largest_face
     from .faces.track import FaceTrack
 
     face = largest_face(picture, detector, name)
@@ -88,8 +77,8 @@ def cover(picture: Tensor, width: int, height: int) -> Tensor:
         return picture
     factor = max(height / picture.shape[-2], width / picture.shape[-1])
     size = [max(height, round(picture.shape[-2] * factor)), max(width, round(picture.shape[-1] * factor))]
-    scaled = torch.nn.functional.interpolate(
-        picture[None], size, mode="bicubic", antialias=True, align_corners=False
-    )[0]
+    scaled = torch.nn.functional.interpolate(picture[None], size, mode="bicubic", antialias=True, align_corners=False)[
+        0
+    ]
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     return scaled[:, top : top + height, left : left + width]

@@ -15,6 +15,8 @@ from skimage.data import astronaut
 from support.video import encode
 
 from svfr_model.cli import main
+from svfr_model.faces.crop import CropOptions
+from svfr_model.faces.paste import PasteOptions
 from svfr_model.tiny import write_random_weights
 from svfr_model.video import ClipWriter, open_clip
 
@@ -107,6 +109,13 @@ def test_a_clip_without_a_face_says_so_and_writes_nothing(face_weights, tmp_path
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_same_seed_same_bytes_through_faces_and_two_passes(face_weights, tmp_path):
+    source = portrait_video(tmp_path / "in.mp4")
+    for name in "ab":
+        assert restore(source, tmp_path / f"{name}.mp4", face_weights) == 0
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
 def test_same_seed_same_bytes_another_seed_others(weights, short_clip, tmp_path):
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         assert whole(short_clip, tmp_path / f"{name}.mp4", weights, "--seed", seed) == 0
@@ -190,10 +199,70 @@ def test_faces_are_chosen_by_number_or_picture_and_drawn(face_weights, tmp_path,
     assert np.abs(drawn.astype(int) - plain).max() > 100
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--faces", "larges"), 2, "all, largest, left, right, a number, or a picture"),
+        (("--faces", "absent.png"), 2, "there is no such file"),
+        (("--reference-frame", "16"), 2, "at most 16 frames"),
+        (("--debug-video", "OUT"), 2, "the same file"),
+        (("--debug-video", "no/such/folder/d.mp4"), 2, "no/such/folder"),
+        (("--smooth", "1000"), 2, "smoothing between 0 and 300"),
+        (("--margin", "nan"), 2, "margin"),
+    ],
+)
+def test_what_is_known_to_fail_fails_before_detection(
+    face_weights, tmp_path, capsys, monkeypatch, options, code, message
+):
+    source = portrait_video(tmp_path / "in.mp4")
+    monkeypatch.setattr("svfr_model.job.find_tracks", lambda *_: pytest.fail("detection ran"))
+    options = [str(tmp_path / "out.mp4") if option == "OUT" else option for option in options]
+    assert restore(source, tmp_path / "out.mp4", face_weights, *options) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_picture_as_output_of_a_clip_is_refused_before_any_work(face_weights, tmp_path, capsys):
+    source = portrait_video(tmp_path / "in.mp4")
+    assert restore(source, tmp_path / "out.png", face_weights) == 2
+    assert "the clip has 6" in capsys.readouterr().err
+
+
+def test_every_face_option_reaches_what_it_is_for(face_weights, tmp_path, monkeypatch):
+    seen = {}
+
+    def stop(job, *_):
+        seen["faces"] = job.faces
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("svfr_model.job.run", stop)
+    options = "--crop static --smooth 7 --margin 0.2 --roll --pre-downscale 2 --size 96 --detect-size 320 --faces 3"
+    pasting = "--color-match wavelet --region crop --feather 0.3 --occlusion-safe"
+    assert restore("in.mp4", tmp_path / "out.mp4", face_weights, *options.split(), *pasting.split()) == 130
+    faces = seen["faces"]
+    assert faces.choice == "3"
+    assert faces.track.detect_size == 320
+    assert faces.crop == CropOptions("static", (96, 96), 0.2, 7.0, True, pre_downscale=2.0)
+    assert faces.paste == PasteOptions("crop", 0.3, "wavelet", True)
+
+
+def test_crops_go_to_folders_where_the_output_is_one(face_weights, tmp_path):
+    source = portrait_video(tmp_path / "in.mp4", count=2)
+    assert restore(source, tmp_path / "out", face_weights, "--keep-crop") == 0
+    assert len(list((tmp_path / "out-crop0").iterdir())) == 2
+
+
+def test_whole_frames_are_not_stretched(weights, tmp_path, monkeypatch):
+    """With networks that change nothing, what comes out is what went in, at every size."""
+    monkeypatch.setattr("svfr_model.pipeline.restore_crops", lambda networks, crops, request, **_: crops)
+    source = write(tmp_path / "in.mkv", gradient(5, 47, 33))
+    assert whole(source, tmp_path / "out", weights) == 0
+    assert np.array_equal(frames_of(tmp_path / "out"), frames_of(source))
+
+
 def test_keep_crop_writes_the_crop_beside_the_output(face_weights, tmp_path):
     source = portrait_video(tmp_path / "in.mp4")
     assert restore(source, tmp_path / "out.mp4", face_weights, "--keep-crop") == 0
-    crop = open_clip(tmp_path / "out.crop0.mp4")
+    crop = open_clip(tmp_path / "out-crop0.mp4")
     assert (len(crop), crop.width, crop.height) == (6, 64, 64)
 
 
@@ -282,6 +351,10 @@ def test_unusable_inputs_are_named(weights, tmp_path, capsys, make):
         (("--device", "cuda:99"), "cuda:99"),
         (("--batch", "0"), "batch"),
         (("--reference-frame", "first"), "reference-frame"),
+        (("--seed", "99999999999999999999"), "seed"),
+        (("--guidance", "nan"), "guidance"),
+        (("--keep-crop",), "do not go with whole frames"),
+        (("--mask", "absent.png"), "absent.png"),
     ],
 )
 def test_parameters_out_of_range_are_named(weights, short_clip, tmp_path, capsys, options, message):
@@ -302,6 +375,24 @@ def test_missing_weights_name_file_source_and_remedy(short_clip, tmp_path, capsy
     assert "unet.pth" in message
     assert "huggingface.co/fffiloni/SVFR" in message
     assert "weights download --accept-license" in message
+
+
+@pytest.mark.parametrize("stage", ["detect", "windows"])
+def test_cancelling_leaves_neither_debug_video_nor_crops(face_weights, tmp_path, monkeypatch, stage):
+    source = portrait_video(tmp_path / "in.mp4")
+    before = sorted(tmp_path.iterdir())
+
+    class Interrupt:
+        def __call__(self, name, done, total, preview=None):
+            if name == stage:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("svfr_model.cli.ProgressBar", Interrupt)
+    options = [option for option in FAST if option != "--quiet"]
+    options += ["--keep-crop", "--debug-video", str(tmp_path / "d.mp4")]
+    code = main(["restore", str(source), str(tmp_path / "out.mp4"), "--weights", str(face_weights), *options])
+    assert code == 130
+    assert sorted(tmp_path.iterdir()) == before
 
 
 STAGES = ["detect", "crop", "encode", "first windows", "first decode", "denoise", "decode", "paste"]

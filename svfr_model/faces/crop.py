@@ -20,6 +20,10 @@ from .track import FaceTrack
 from .warp import Border, warp
 
 CropMode: TypeAlias = Literal["tracked", "static"]
+MOST_MARGIN = 5.0
+MOST_SMOOTHING = 300.0
+"""Frames; the smoother's equations lose their digits from about 1,000 on."""
+MOST_REDUCTION = 16.0
 UNSEEN = 0.05
 """Weight of an interpolated frame when a track is smoothed."""
 LANDMARK_PERIOD = 5.0
@@ -59,8 +63,13 @@ class CropOptions:
             raise InputError(f'Unknown border "{self.border}": use "reflect" or "replicate".')
         if min(self.size) < 8:
             raise InputError(f"A crop needs at least 8x8 pixels, got {self.size[0]}x{self.size[1]}.")
-        if self.margin < 0 or self.smoothing < 0 or self.pre_downscale < 1:
-            raise InputError("margin and smoothing must not be negative, and pre_downscale not below 1.")
+        if not 0 <= self.margin <= MOST_MARGIN or not 0 <= self.smoothing <= MOST_SMOOTHING:
+            raise InputError(
+                f"margin must lie between 0 and {MOST_MARGIN:g} and smoothing between 0 and {MOST_SMOOTHING:g} frames, "
+                f"got {self.margin} and {self.smoothing}."
+            )
+        if not 1 <= self.pre_downscale <= MOST_REDUCTION:
+            raise InputError(f"pre_downscale must lie between 1 and {MOST_REDUCTION:g}, got {self.pre_downscale}.")
         if not 0 < self.scale_limits[0] <= self.scale_limits[1]:
             raise InputError(f"scale_limits must be two ascending numbers above 0, got {self.scale_limits}.")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from ..clip import Clip
+from ..clip import Clip, expected_length
 from ..errors import InputError
 from ..progress import Callback, report
 from .detect import Face, FaceDetector
@@ -81,7 +81,7 @@ def find_tracks(
     cutter = CutDetector(options.shots)
     factor = min(1.0, options.detect_size / max(clip.width, clip.height))
     size = (max(1, round(clip.width * factor)), max(1, round(clip.height * factor)))
-    total = len(clip) if hasattr(clip, "__len__") else 0
+    total = expected_length(clip)
     count = 0
     for batch in _batches(_reduced(clip, size), options.batch):
         breaks = {count + i for i, frame in enumerate(batch) if cutter.add(frame)}

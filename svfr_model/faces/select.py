@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 
 from ..errors import FaceNotFoundError, InputError
-from .detect import FaceDetector
+from .detect import Face, FaceDetector
 from .find import as_uint8
 from .follow import Encoder
 from .geometry import align_face, largest_box
@@ -16,6 +17,8 @@ from .track import FaceTrack, require_tracks
 
 log = logging.getLogger(__name__)
 
+DETECT_SIZE = 640
+"""Longer side, in pixels, at which a still picture is searched for a face."""
 SAME_PERSON = 0.3
 """Cosine from which a track is the person of the reference picture. Soft footage lowers it: below what verifies."""
 
@@ -23,8 +26,9 @@ SAME_PERSON = 0.3
 def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, float]) -> list[FaceTrack]:
     """The chosen tracks, in their order.
 
-    "all"; "largest", "left" or "right": at every moment the largest or outermost face, so that one track per shot and
-    stay remains; a number: the track of that id; (x, y) in pixels: the track nearest to that place when it starts.
+    "all"; "largest", "left" or "right": one person at any moment, the largest or outermost of those who are there
+    long enough (see _one_at_a_time); a number: the track of that id; (x, y) in pixels: the track nearest to that
+    place when it starts.
     Raises FaceNotFoundError where there are no tracks or none of that number, InputError for an unknown choice.
     """
     tracks = require_tracks(tracks)
@@ -54,12 +58,50 @@ def _by_number(tracks: Sequence[FaceTrack], number: int) -> FaceTrack:
 
 
 def _one_at_a_time(tracks: Sequence[FaceTrack], rank: Callable[[FaceTrack], float]) -> list[FaceTrack]:
-    """The first by rank, then the next that share no frame with those already taken."""
+    """The first by rank, then the next that share no frame with those already taken.
+
+    Somebody who is there for less than half as long as another at the same time comes last: a passer-by must not take
+    the place of who the shot is about.
+    """
+
+    def brief(track: FaceTrack) -> bool:
+        return any(len(track) < len(other) / 2 for other in tracks if _together(track, other))
+
     taken: list[FaceTrack] = []
-    for track in sorted(tracks, key=rank):
-        if all(track.stop <= other.start or other.stop <= track.start for other in taken):
+    for track in sorted(tracks, key=lambda track: (brief(track), rank(track))):
+        if not any(_together(track, other) for other in taken):
             taken.append(track)
+    left = [track.id for track in tracks if track not in taken]
+    if left:
+        log.info("Faces that are left as they are: %s", left)
     return sorted(taken, key=lambda track: track.id)
+
+
+def _together(track: FaceTrack, other: FaceTrack) -> bool:
+    """Whether two tracks share a frame."""
+    return track.start < other.stop and other.start < track.stop
+
+
+def largest_face(picture: np.ndarray, detector: FaceDetector, name: str) -> Face:
+    """The largest face of a still picture (H,W,3) uint8, looked for at DETECT_SIZE.
+
+    Detectors see several faces in one that fills thousands of pixels, so large pictures are reduced first. name is
+    what a FaceNotFoundError calls the picture.
+    """
+    height, width = picture.shape[:2]
+    factor = min(1.0, DETECT_SIZE / max(width, height))
+    small = picture
+    if factor < 1:
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    (faces,) = detector.detect([small])
+    if not faces:
+        raise FaceNotFoundError(
+            f"No face was found in {name} ({width}x{height}). "
+            "Give one that shows the face clearly, or lower the detector's threshold."
+        )
+    face = faces[largest_box(np.stack([face.box for face in faces]))]
+    return face.scaled(width / small.shape[1], height / small.shape[0])
 
 
 def reference_embedding(picture: np.ndarray, detector: FaceDetector, encoder: Encoder) -> np.ndarray:
@@ -68,13 +110,7 @@ def reference_embedding(picture: np.ndarray, detector: FaceDetector, encoder: En
     Raises FaceNotFoundError where the picture shows no face.
     """
     image = as_uint8(picture)
-    faces = detector.detect([image])[0]
-    if not faces:
-        raise FaceNotFoundError(
-            f"The reference picture ({image.shape[1]}x{image.shape[0]}) shows no face: choose one with a clear, "
-            "frontal face, or lower the detection threshold."
-        )
-    face = faces[largest_box(np.stack([face.box for face in faces]))]
+    face = largest_face(image, detector, "the reference picture")
     return encoder.embed(align_face(image, face.landmarks)[None])[0].float().cpu().numpy()
 
 
@@ -94,7 +130,7 @@ def select_similar(
     if likeness[best.id] < threshold:
         raise FaceNotFoundError(
             f"Nobody in the clip resembles the reference picture: the nearest is face {best.id} with a similarity of "
-            f"{likeness[best.id]:.2f}, needed is {threshold:.2f}. Lower the threshold or choose the face by number."
+            f"{likeness[best.id]:.2f}, needed is {threshold:.2f}. Choose the face by number, or give another picture."
         )
     chosen = [t for t in known if t.person == best.person or likeness[t.id] >= threshold]
     log.info("Similarity to the reference picture: %s", {track.id: round(likeness[track.id], 2) for track in known})

@@ -51,6 +51,7 @@ class VideoClip:
 
     Attributes: path; fps (the average rate); width, height (upright, in pixels); sample_aspect_ratio (pixel width
     over height, 1 if unknown); time_base (one tick of the stream in seconds); audio (whether the file has any);
+    promised (frames by the header, 0 if it does not say);
     origin (seconds at which the earliest of the file's video and audio streams begins).
     """
 
@@ -64,7 +65,7 @@ class VideoClip:
             self.time_base: Fraction = stream.time_base
             self.fps: Fraction = stream.average_rate or stream.guessed_rate or FOLDER_FPS
             self.origin = _origin([stream, *container.streams.audio])
-            self._promised = stream.frames
+            self.promised = stream.frames
             ratio = stream.sample_aspect_ratio or Fraction(1)
         frames = self._decoded()
         first = next(frames, None)
@@ -159,8 +160,8 @@ class VideoClip:
 
     def _warn_about_losses(self, count: int, damaged: list[int]) -> None:
         """Say what the decoder lost without giving up."""
-        if count < self._promised:
-            log.warning("%s: only %d of %d frames could be decoded; is it cut short?", self.path, count, self._promised)
+        if count < self.promised:
+            log.warning("%s: only %d of %d frames could be decoded; is it cut short?", self.path, count, self.promised)
         if damaged:
             log.warning("%s: damaged frames, patched by the decoder: %s", self.path, damaged)
 

@@ -8,7 +8,8 @@ from support import dots
 from support.tracks import make_track
 
 from svfr_model.errors import FaceNotFoundError, InputError
-from svfr_model.faces.select import reference_embedding, select_similar, select_tracks
+from svfr_model.faces.detect import Face
+from svfr_model.faces.select import largest_face, reference_embedding, select_similar, select_tracks
 
 
 def stay(x, start, stop, number, side=50.0, **changes):
@@ -36,6 +37,25 @@ def test_largest_and_outermost_are_chosen_moment_by_moment(tracks):
     assert ids(select_tracks(tracks, "largest")) == [0, 2]
     assert ids(select_tracks(tracks, "right")) == [0, 2]
     assert ids(select_tracks(tracks, "left")) == [1]
+
+
+def test_a_passer_by_does_not_take_the_place_of_the_main_person():
+    lead, passer = stay(60, 0, 60, 0, side=50), stay(220, 40, 50, 1, side=90)
+    for choice in ("largest", "right"):
+        assert ids(select_tracks([lead, passer], choice)) == [0]
+
+
+def test_large_pictures_are_searched_at_a_moderate_size():
+    class Recorder:
+        def detect(self, frames):
+            self.sizes = [frame.shape for frame in frames]
+            return [[Face(np.array([10.0, 20, 30, 50]), np.full((5, 2), 25.0), 0.9)]]
+
+    detector = Recorder()
+    face = largest_face(np.zeros((1600, 3200, 3), np.uint8), detector, "it")
+    assert detector.sizes == [(320, 640, 3)]
+    assert face.box.tolist() == [50, 100, 150, 250]
+    assert (face.landmarks == 125).all()
 
 
 def test_nobody_at_all():
@@ -100,5 +120,5 @@ def test_reference_picture():
 
 
 def test_reference_picture_without_a_face():
-    with pytest.raises(FaceNotFoundError, match=r"reference picture \(64x48\) shows no face"):
+    with pytest.raises(FaceNotFoundError, match=r"in the reference picture \(64x48\)"):
         reference_embedding(np.zeros((48, 64, 3), np.uint8), dots.DotDetector(), dots.HeadColorEncoder())
