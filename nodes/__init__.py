@@ -33,10 +33,7 @@ NODES: list[type[io.ComfyNode]] = [
 class SVFRExtension(ComfyExtension):
     """All nodes of the pack."""
 
-    async def on_load(self) -> None:
-        """Tell ComfyUI of the model folder; it is not created."""
-        register_folder()
-
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """Every node, one by one."""
+        """Every node, one by one; from here on ComfyUI knows the model folder, which is not created."""
+        register_folder()  # not in on_load, which older versions call too late for the lists of files
         return NODES

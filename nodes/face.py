@@ -145,7 +145,7 @@ class PasteBack(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("frames", tooltip="The clip with its restored faces."),
+                io.Image.Output("pasted", display_name="frames", tooltip="The clip with its restored faces."),
                 io.Mask.Output("mask", tooltip="How far each pixel was replaced, 0 to 1."),
             ],
         )

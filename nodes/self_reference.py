@@ -123,11 +123,13 @@ def reference_outputs() -> list[io.Output]:
     """What a first pass hands to the second."""
     return [
         io.Image.Output("reference", tooltip="The chosen frame, for the reference of a second SVFR Sampler."),
-        IdentityType.Output("identity", tooltip="Whose face it shows, for the second SVFR Sampler."),
+        IdentityType.Output(
+            "seen", display_name="identity", tooltip="Whose face it shows, for the second SVFR Sampler."
+        ),
         io.Float.Output(
             "score",
             tooltip="How fit the frame is, 0 to 1: confidence of the detector times frontality times sharpness "
             "against the sharpest. 0 where no face was found in it.",
         ),
-        io.Int.Output("index", tooltip="The number of the chosen frame."),
+        io.Int.Output("chosen", display_name="index", tooltip="The number of the chosen frame."),
     ]

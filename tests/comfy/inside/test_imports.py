@@ -50,7 +50,6 @@ nodes = {node.__name__: node for node in asyncio.run(extension.get_node_list())}
 before_running = [entry for entry in touched if not entry[0].startswith("socket.__new__")]
 open(os.devnull, "w").close()
 assert touched and touched[-1][0] == "open", "the watch does not see"
-asyncio.run(extension.on_load())
 
 model = sys.modules["pack.nodes.model"].load_model(weights + "/unet.safetensors")
 vae = sys.modules["pack.nodes.vae"].load_vae(weights + "/svd_vae.safetensors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from comfy_api.latest import io
+from svfr_pack.nodes import SVFRExtension
 from svfr_pack.nodes.conditioning import Conditioning
 from svfr_pack.nodes.face import FaceCrop, PasteBack
 from svfr_pack.nodes.identity import IdEmbedding
@@ -331,6 +333,13 @@ def test_a_reference_from_outside_is_framed_like_the_clip(model, vae):
         for detector in (None, FixedFaces((0.6, 0.5, 0.7, 0.65)))
     )
     assert (plain - framed).abs().max() > 1e-3
+
+
+def test_no_output_has_the_id_of_an_input():
+    """ComfyUI's early versions of this node schema refuse that; the names people see are free."""
+    for node in asyncio.run(SVFRExtension().get_node_list()):
+        schema = node.GET_SCHEMA()
+        assert not {entry.id for entry in schema.inputs} & {entry.id for entry in schema.outputs}, schema.node_id
 
 
 def test_presets_and_switches_give_tasks():
