@@ -77,7 +77,8 @@ def encode_clip(
 ) -> EncodedClip:
     """Bring a clip into the state of its tasks and encode it, chunk by chunk, in full precision.
 
-    pixels (N,3,H,W) uint8 with a mask as for degrade_for_tasks, or pixels already prepared, float in [-1,1].
+    pixels (N,3,H,W) uint8 with a mask as for degrade_for_tasks, or pixels already prepared, float in [-1,1]; they are
+    read once, slice after slice.
     augmentation is the reference's noise_aug_strength, in units of the [-1,1] range; noise yields one (3,H,W)
     Gaussian frame after the other for it. Without augmentation each frame is encoded once (spec/svfr.md, section 2.2
     to 2.5).
@@ -89,7 +90,7 @@ def encode_clip(
     chunk = max(1, ENCODE_PIXELS // (height * width))
     for first in range(0, count, chunk):
         rows = slice(first, min(first + chunk, count))
-        part = pixels[rows]
+        part = pixels[rows.start : rows.stop]
         if part.dtype == torch.uint8:
             part = to_network_range(degrade_for_tasks(part, tasks, _rows(mask, first, chunk)))
         start[rows] = vae.encode(part, full_precision=True).cpu()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,16 @@ from torch import Tensor
 from .clip import Clip, expected_length
 from .errors import FaceNotFoundError, InputError
 from .faces.color import ColorMatch, ColorMode, ColorStatistics
-from .faces.crop import crop_clip, crop_mask
+from .faces.crop import crop_frame, crop_mask
 from .faces.paste import PasteOptions, Patch, paste, warn_if_grey
 from .faces.shots import CutDetector
 from .faces.track import FaceTrack
 from .frames import pad_to_multiple
 from .pixels import MASK_THRESHOLD, from_network_range
 from .progress import Callback, report
-from .restore import Networks, RestoreOptions, restore
+from .restore import Networks, Restored, RestoreOptions, restore
 from .tasks import Tasks
-from .windows import shots
+from .windows import MIN_FRAMES, shots
 
 if TYPE_CHECKING:
     from .identity import Identity
@@ -76,6 +76,35 @@ class RestoredTrack:
     missing: Tensor | None = None
 
 
+class CropStream:
+    """The crops of one planned track, (n,3,h,w) uint8, cut while they are read, so that they are never all held.
+
+    It has the shape of their tensor and gives slices of it, which must follow each other. Reports stage "crop".
+    """
+
+    def __init__(self, clip: Clip, track: FaceTrack, callback: Callback | None = None) -> None:
+        """Start before the track's first frame."""
+        self.shape = (len(track), 3, *track.crop_size[::-1])
+        self._frames = itertools.islice(clip, track.start, track.stop)
+        self._track, self._callback, self._done = track, callback, 0
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """The next crops; InputError where the clip ends before its track."""
+        if rows.start != self._done:
+            raise IndexError(f"Crops {rows.start} to {rows.stop} were asked for after {self._done}: only in turn.")
+        pieces = []
+        for frame in itertools.islice(self._frames, rows.stop - rows.start):
+            pieces.append(torch.from_numpy(crop_frame(frame, self._track, self._done)).permute(2, 0, 1))  # HWC -> CHW
+            self._done += 1
+            report(self._callback, "crop", self._done, len(self._track))
+        if self._done < rows.stop:
+            raise InputError(
+                f"The track reaches to frame {self._track.stop - 1}, but the clip ended after "
+                f"{self._track.start + self._done} frames."
+            )
+        return torch.stack(pieces)
+
+
 def restore_tracks(
     clip: Clip,
     tracks: Sequence[FaceTrack],
@@ -88,39 +117,39 @@ def restore_tracks(
 ) -> list[RestoredTrack]:
     """Crop every planned track and restore it; one request per track.
 
-    masks: (H,W), True where the picture is missing, one per frame of the clip. Held are the crops, as uint8, and the
-    latents of one track: the result takes the memory of the crops.
+    masks: (H,W), True where the picture is missing, one per frame of the clip. Held are the latents of one track and
+    the restored crops, as uint8; the clip is walked once or twice per track.
     """
-    crops = crop_clip(clip, tracks, callback)
     missing = _crop_masks(masks, tracks) if masks is not None else [None] * len(tracks)
-    restored = []
-    for track, pictures, mask, request in zip(tracks, crops, missing, requests, strict=True):
-        statistics = ColorStatistics() if color_match != "none" else None
-        landmarks = torch.from_numpy(track.crop_landmarks)
-        restore_crops(
-            networks,
-            pictures,
-            request,
-            mask=mask,
-            landmarks=landmarks,
-            on_restored=_color_gatherer(statistics, track, mask) if statistics is not None else None,
-            callback=callback,
-        )
-        color = statistics.match(color_match) if statistics is not None else ColorMatch()
-        restored.append(RestoredTrack(track, pictures, color, mask))
-    return restored
+    return [
+        _restore_track(clip, track, networks, request, color_match, mask, callback)
+        for track, mask, request in zip(tracks, missing, requests, strict=True)
+    ]
 
 
-def _color_gatherer(
-    statistics: ColorStatistics, track: FaceTrack, mask: Tensor | None
-) -> Callable[[int, Tensor, Tensor], None]:
-    """Adds a frame's crops, before and after, to the colour statistics of their track."""
-
-    def add(index: int, before: Tensor, after: Tensor) -> None:
-        hole = None if mask is None else mask[index, 0].numpy()
-        statistics.add(before, after, track.crop_landmarks[index], hole)
-
-    return add
+def _restore_track(
+    clip: Clip,
+    track: FaceTrack,
+    networks: Networks,
+    request: Request,
+    color_match: ColorMode,
+    mask: Tensor | None,
+    callback: Callback | None,
+) -> RestoredTrack:
+    stream = CropStream(clip, track, callback)
+    # A track too short for the network is padded, which takes all of its few frames at once.
+    pixels = stream if len(track) >= MIN_FRAMES else stream[0 : len(track)]
+    landmarks = torch.from_numpy(track.crop_landmarks)
+    restored = _restored(networks, pixels, request, mask, landmarks, callback)
+    crops = torch.empty(stream.shape, dtype=torch.uint8)
+    statistics = ColorStatistics()
+    before = CropStream(clip, track)
+    for index, frame in enumerate(_decoded(networks, restored, request, callback)):
+        crops[index] = frame
+        if color_match != "none":
+            hole = None if mask is None else mask[index, 0].numpy()
+            statistics.add(before[index : index + 1][0], frame, track.crop_landmarks[index], hole)
+    return RestoredTrack(track, crops, statistics.match(color_match), mask)
 
 
 def _crop_masks(masks: Iterable[np.ndarray], tracks: Sequence[FaceTrack]) -> list[Tensor]:
@@ -166,16 +195,27 @@ def restore_crops(
     *,
     mask: Tensor | None = None,
     landmarks: Tensor | None = None,
-    on_restored: Callable[[int, Tensor, Tensor], None] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Restore crops (n,3,h,w) uint8 in place: the result takes the memory of the input.
+    """Restore crops (n,3,h,w) uint8 in place: the result takes the memory of the input."""
+    restored = _restored(networks, crops, request, mask, landmarks, callback)
+    for index, frame in enumerate(_decoded(networks, restored, request, callback)):
+        crops[index] = frame
+    return crops
 
-    on_restored is told the number of each frame with its crop before and after, (3,h,w) uint8.
-    """
-    restored = restore(
+
+def _restored(
+    networks: Networks,
+    pixels: Tensor | CropStream,
+    request: Request,
+    mask: Tensor | None,
+    landmarks: Tensor | None,
+    callback: Callback | None,
+) -> Restored:
+    """The request's restoration of crops (n,3,h,w) uint8, not decoded yet."""
+    return restore(
         networks,
-        crops,
+        pixels,
         request.tasks,
         request.options,
         mask=mask,
@@ -184,14 +224,12 @@ def restore_crops(
         landmarks=landmarks,
         callback=callback,
     )
-    index = 0
+
+
+def _decoded(networks: Networks, restored: Restored, request: Request, callback: Callback | None) -> Iterator[Tensor]:
+    """The restored frames, (3,h,w) uint8 on the CPU, one at a time."""
     for frames in restored.decode(networks.vae, request.options, callback):
-        for frame in from_network_range(frames).cpu():
-            if on_restored is not None:
-                on_restored(index, crops[index], frame)
-            crops[index] = frame
-            index += 1
-    return crops
+        yield from from_network_range(frames).cpu()
 
 
 def restore_whole(

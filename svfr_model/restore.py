@@ -231,12 +231,12 @@ def restore(
 ) -> Restored:
     """Restore one clip of crops.
 
-    pixels (N,3,H,W) uint8, H and W multiples of networks.size_multiple. mask (1 or N,1,H,W), 1 where the picture is
-    missing. reference: a picture (3,H,W) in [-1,1] to refer to; with it, or with one pass, there is no first pass.
-    identity: of the person; without it the first pass provides it. landmarks (N,5,2) in crop pixels: where the first
-    pass is looked at if the detector finds no face in it. noise: of the main pass, (M,4,h,w), M counting the padding
-    of shots below 4 frames. solver, sigmas: of the main pass, see sample_pass. Nothing longer than the latents is held
-    besides pixels.
+    pixels (N,3,H,W) uint8, H and W multiples of networks.size_multiple; anything with that shape that gives slices in
+    turn will do, where no shot needs padding. mask (1 or N,1,H,W), 1 where the picture is missing. reference: a
+    picture (3,H,W) in [-1,1] to refer to; with it, or with one pass, there is no first pass. identity: of the person;
+    without it the first pass provides it. landmarks (N,5,2) in crop pixels: where the first pass is looked at if the
+    detector finds no face in it. noise: of the main pass, (M,4,h,w), M counting the padding of shots below 4 frames.
+    solver, sigmas: of the main pass, see sample_pass. Nothing longer than the latents is held besides pixels.
 
     Clips shorter than a window run as one window of their own length under either plan. Raises InputError, and
     FaceNotFoundError from the self-reference.
@@ -336,7 +336,7 @@ def _padded(frames: Tensor | None, padding: Padding) -> Tensor | None:
 
 
 def _check_pixels(networks: Networks, pixels: Tensor) -> None:
-    if pixels.ndim != 4 or pixels.shape[0] < 1 or pixels.shape[1] != 3:
+    if len(pixels.shape) != 4 or pixels.shape[0] < 1 or pixels.shape[1] != 3:
         raise InputError(f"A clip of crops is (N,3,H,W) with N >= 1, not {tuple(pixels.shape)}.")
     multiple = networks.size_multiple
     height, width = pixels.shape[-2:]
