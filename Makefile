@@ -23,6 +23,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 
 test: $(VENV)/.installed
 	$(PY) -m ruff check .
+	-$(PYTHON) tests/support/make_comfyui.py .comfyui --torch "$(TORCH)"
 	$(VENV)/bin/pytest
 
 demo: $(VENV)/.installed

@@ -65,7 +65,7 @@ def build_unet(config: Mapping[str, Any] | None = None) -> UNetSpatioTemporalCon
     from diffusers.models.attention_processor import AttnProcessor2_0
 
     config = dict(PUBLISHED_CONFIG if config is None else config)
-    _check_config(config)
+    check_config(config)
     try:
         network = UNetSpatioTemporalConditionModel(**config)
     except (TypeError, ValueError) as error:
@@ -166,7 +166,7 @@ class DiffusersBackend:
         return v.to(x.device, torch.float32) * (-noise / spread) + x / (noise**2 + 1)
 
 
-def _check_config(config: Mapping[str, Any]) -> None:
+def check_config(config: Mapping[str, Any]) -> None:
     """Refuse what diffusers would accept and compute wrongly."""
     heads, channels = config.get("num_attention_heads"), config.get("block_out_channels")
     if heads is None or channels is None:
