@@ -211,7 +211,7 @@ def _crop_inputs() -> list[io.Input]:
             default=CROP.size[0],
             **size,
             tooltip="Width of the crops. Default 512, what SVFR was trained on. Larger takes more memory and time "
-            "and may look worse.",
+            "and is not what the network knows.",
         ),
         io.Int.Input("height", default=CROP.size[1], **size, tooltip="Height of the crops, as for width. Default 512."),
         io.Float.Input(

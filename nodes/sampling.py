@@ -162,7 +162,8 @@ def sampling_inputs() -> list[io.Input]:
             default=DEFAULTS.steps,
             min=1,
             max=1000,
-            tooltip="Denoising steps. Default 30. More is slower and slightly finer; below 15 detail suffers.",
+            tooltip="Denoising steps. Default 30, the reference's. More takes longer and follows the noise schedule "
+            "more finely.",
         ),
         *_guidance_inputs(),
         *_window_inputs(),
@@ -182,7 +183,7 @@ def sampling_inputs() -> list[io.Input]:
             min=1,
             max=64,
             tooltip="Windows per network call, the guided and the unguided half of a window counting as two. Default "
-            "2. More is a little faster and takes more memory; 1 takes the least. Halved by itself when memory runs "
+            "2. More may be faster and takes more memory; 1 takes the least. Halved by itself when memory runs "
             "out.",
         ),
     ]
@@ -214,8 +215,8 @@ def _window_inputs() -> list[io.Input]:
             default=DEFAULTS.plan.length,
             min=1,
             max=256,
-            tooltip="Frames the network sees together. Default 16, what it was trained on. Less takes less memory and "
-            "flickers more.",
+            tooltip="Frames the network sees together. Default 16, what it was trained on. Less takes less memory, "
+            "and the network sees less of the motion.",
         ),
         io.Int.Input(
             "overlap",
@@ -230,8 +231,8 @@ def _window_inputs() -> list[io.Input]:
             options=list(get_args(PlanName)),
             default=DEFAULTS.plan.name,
             tooltip='How windows are laid. "reference" (default) joins the clip\'s end to its start and overlaps in '
-            'the first three steps only; "linear" never wraps around and always overlaps: slower, and safer where the '
-            "clip changes much.",
+            'the first three steps only; "linear" never wraps around and always overlaps: slower, and for clips whose '
+            "end is unlike their beginning.",
         ),
     ]
 
