@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from svfr_model.restore import RestoreOptions
-from svfr_model.tasks import Task
 from svfr_model.training.evaluate import EVALUATED, HELD_OUT, evaluate_model, summary
 from svfr_model.training.tiny_model import TinyPlan, load_latents, save_unet
 from svfr_model.training.tiny_unet import train_unet
@@ -31,9 +30,7 @@ FIRST = HELD_OUT + 20_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument(
-        "--networks", type=Path, help="with VAE and recogniser; by default WORK/networks"
-    )
+    parser.add_argument("--networks", type=Path, help="with VAE and recogniser; by default WORK/networks")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--minutes", type=float, default=20.0, help="at most so many for each training")
     parser.add_argument("--clips", type=int, default=8)

@@ -112,13 +112,16 @@ def _pixels(frames: np.ndarray) -> Tensor:
 class DrawOptions:
     """How a training batch is drawn.
 
-    lengths: frames of a window, one drawn per step; clips: for each length, how many clips; every clip comes twice,
-    in two degradations. drop_both, drop_one: chances that a row sees neither the reference frame nor the identity,
+    lengths: frames of a window, one after the other by step; clips: for each length, how many clips; every clip comes
+    twice, in two degradations. noise_mean, noise_spread, noise_wide: see draw_sigmas. drop_both, drop_one: chances that a row sees neither the reference frame nor the identity,
     and that it sees only one of them. The rest of the rows see both.
     """
 
-    lengths: Sequence[int] = (4, 8, 16)
-    clips: Sequence[int] = (4, 2, 1)
+    lengths: Sequence[int] = (4, 8, 4, 16)
+    clips: Sequence[int] = (2, 1, 2, 1)
+    noise_mean: float = 1.5
+    noise_spread: float = 1.6
+    noise_wide: float = 0.3
     drop_both: float = 0.4
     drop_one: float = 0.2
 
@@ -131,7 +134,7 @@ def draw_uses(rows: int, drop_both: float, drop_one: float, generator: torch.Gen
     return kept & ~(alone & (which < 0.5)), kept & ~(alone & (which >= 0.5))
 
 
-def draw_batch(data: LatentClips, options: DrawOptions, seed: int) -> dict[str, Tensor]:
+def draw_batch(data: LatentClips, options: DrawOptions, seed: int, step: int = 0) -> dict[str, Tensor]:
     """One batch for SVFRObjective: 2B rows, B clips in one degradation and the same again in another.
 
     Both rows of a clip share window and reference frame. Noise levels are drawn for each row: were they shared, the
@@ -142,7 +145,7 @@ def draw_batch(data: LatentClips, options: DrawOptions, seed: int) -> dict[str, 
     def pick(high: int, count: int) -> Tensor:
         return torch.randint(high, (count,), generator=generator)
 
-    choice = int(pick(len(options.lengths), 1))
+    choice = step % len(options.lengths)
     length, count = options.lengths[choice], options.clips[choice]
     total, frames = data.clean.shape[:2]
     chosen = torch.randperm(total, generator=generator)[:count]
@@ -157,7 +160,9 @@ def draw_batch(data: LatentClips, options: DrawOptions, seed: int) -> dict[str, 
     reference = data.clean[rows, frame].float() / data.scaling
     return {
         "clean": clean,
-        "sigma": draw_sigmas(2 * count, generator),
+        "sigma": draw_sigmas(
+            2 * count, generator, mean=options.noise_mean, spread=options.noise_spread, wide=options.noise_wide
+        ),
         "noise": torch.randn(clean.shape, generator=generator),
         "degraded": data.degraded[rows[:, None], views[:, None], window].float(),
         "reference": reference * use_reference.view(-1, 1, 1, 1),

@@ -71,7 +71,7 @@ class TinyPlan:
     )
     unet: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            steps=1250, rate=1e-3, warmup=50, ema=0.995, mixed_precision="bf16", seed=3, save_every=50
+            steps=1350, rate=1e-3, warmup=50, ema=0.995, mixed_precision="bf16", seed=3, save_every=50
         )
     )
     draw: DrawOptions = field(default_factory=DrawOptions)

@@ -18,6 +18,7 @@ from svfr_model.training.losses import (
     velocity_loss,
     zero_start,
 )
+from svfr_model.training.tiny_unet import make_objective
 from svfr_model.unet import DiffusersBackend, build_unet
 
 
@@ -150,7 +151,7 @@ def gradient_of(module):
 def test_gradients_of_a_part_reach_its_head_and_the_encoder_only(data, part):
     """Both read the middle block: what comes after it gets no gradient from them."""
     made = objective(build_unet(tiny.TINY_UNET))
-    batch = draw_batch(data, DrawOptions((4,), (3,), 0.0, 0.0), 1)
+    batch = draw_batch(data, DrawOptions((4,), (3,), drop_both=0.0, drop_one=0.0), 1)
     tokens = made.projection(batch["grid"])
     velocity_loss(made.unet, *(batch[n] for n in ("clean", "sigma", "noise", "degraded", "reference")), tokens,
                   batch["task"])  # fmt: skip
@@ -212,7 +213,7 @@ def test_batches_pair_two_degradations_of_one_clip(data):
     batch = draw_batch(data, DrawOptions((4,), (3,)), 7)
     first, second = batch["clean"].chunk(2)
     assert torch.equal(first, second)
-    assert torch.equal(*batch["sigma"].chunk(2))
+    assert not torch.equal(*batch["sigma"].chunk(2))
     assert not torch.equal(*batch["noise"].chunk(2))
     assert not torch.equal(*batch["degraded"].chunk(2))
     again = draw_batch(data, DrawOptions((4,), (3,)), 7)
@@ -237,3 +238,19 @@ def test_withheld_references_are_zero(data):
 def test_there_are_seven_combinations():
     assert len(set(ALL_TASKS)) == 7
     assert all(ALL_TASKS)
+
+
+def test_the_tiny_network_starts_by_returning_the_degraded_clip():
+    """At high noise the estimate is -v; examples with means and sizes of their own are copied to a few percent."""
+    examples = torch.randn(200, 4, 16, 16) * torch.rand(200, 4, 1, 1) + torch.randn(200, 4, 1, 1) * 0.5
+    network = make_objective(examples, 0.18215, 0).unet
+    degraded = examples[:4].view(1, 4, 4, 16, 16)
+    sample = torch.cat([torch.randn(1, 4, 4, 16, 16), degraded / 0.18215, torch.zeros(1, 4, 4, 16, 16)], dim=2)
+    with torch.no_grad():
+        v = network(sample, torch.tensor([1.6]), torch.zeros(1, 49, 64), added_time_ids=torch.ones(1, 3)).sample
+    assert (v + degraded).pow(2).mean() < 0.06 * degraded.pow(2).mean()
+
+
+def test_windows_take_turns(data):
+    options = DrawOptions((4, 8), (3, 1))
+    assert [draw_batch(data, options, 5, step)["clean"].shape[:2] for step in range(3)] == [(6, 4), (2, 8), (6, 4)]

@@ -1,0 +1,56 @@
+"""svfr-tiny restores: a few held-out clips through the path that users take, with margins to the measured table."""
+
+import json
+
+import pytest
+from safetensors import safe_open
+
+from svfr_model.load import Loader
+from svfr_model.restore import RestoreOptions
+from svfr_model.tasks import Task
+from svfr_model.training.evaluate import HELD_OUT, evaluate_clip, summary
+from svfr_model.training.tiny_model import MODEL_FOLDER
+
+CLIPS = 3
+OPTIONS = RestoreOptions(steps=6, passes=1)
+
+
+@pytest.fixture(scope="module")
+def loader():
+    return Loader([str(MODEL_FOLDER)], device="cpu")
+
+
+def restored(loader, tasks):
+    networks = loader.networks(self_referred=False)
+    seeds = range(HELD_OUT, HELD_OUT + CLIPS)
+    samples = [evaluate_clip(networks, loader.encoder, seed, tasks, OPTIONS, frames=8) for seed in seeds]
+    table = next(iter(summary(samples).values()))
+    return table["degraded"], table["single"]
+
+
+def test_colors_come_back(loader):
+    before, after = restored(loader, frozenset({Task.COLORIZATION}))
+    assert after["chroma"] < 0.5 * before["chroma"]
+    assert after["psnr"] > before["psnr"] + 2
+
+
+def test_holes_are_filled(loader):
+    before, after = restored(loader, frozenset({Task.INPAINTING}))
+    assert after["hole"] > before["hole"] + 6
+
+
+def test_all_three_at_once(loader):
+    before, after = restored(loader, frozenset(Task))
+    assert after["psnr"] > before["psnr"] + 4
+    assert after["ssim"] > before["ssim"]
+    assert after["chroma"] < 0.5 * before["chroma"]
+
+
+def test_the_files_are_small_and_say_what_they_are():
+    files = sorted(MODEL_FOLDER.glob("*.safetensors"))
+    assert len(files) == 4
+    assert sum(path.stat().st_size for path in files) < 24e6
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            assert {"role", "config"} == set(json.loads(file.metadata()["svfr_config"]))
+            assert all(file.get_tensor(key).dtype.itemsize in (2, 8) for key in file.keys())  # noqa: SIM118
