@@ -113,8 +113,9 @@ class DrawOptions:
     """How a training batch is drawn.
 
     lengths: frames of a window, one after the other by step; clips: for each length, how many clips; every clip comes
-    twice, in two degradations. noise_mean, noise_spread, noise_wide: see draw_sigmas. drop_both, drop_one: chances that a row sees neither the reference frame nor the identity,
-    and that it sees only one of them. The rest of the rows see both.
+    twice, in two degradations. noise_mean, noise_spread, noise_wide: see draw_sigmas. drop_both, drop_one: chances
+    that a row sees neither the reference frame nor the identity, and that it sees only one of them. The rest of the
+    rows see both.
     """
 
     lengths: Sequence[int] = (4, 8, 4, 16)
