@@ -11,7 +11,7 @@ The papers' figures are typed from their tables. Nothing of theirs was run here,
 measured by this run on these files, and on nothing else.
 """
 
-# ruff: noqa: E402  (the library is imported once its folder is known)
+
 from __future__ import annotations
 
 import argparse
