@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .enhance import FACE_MARGIN, EnhanceOptions, enhance_crops, enhance_whole
+from .enhance import FACE_MARGIN, EnhanceOptions, enhance_crops, enhance_whole, motion_meter
 from .load import ROLES, load_stc
 from .motion import MotionMeter
 from .network import TASKS, TaskName, build_network, build_stage1
@@ -19,4 +19,5 @@ __all__ = [
     "enhance_crops",
     "enhance_whole",
     "load_stc",
+    "motion_meter",
 ]

@@ -186,6 +186,11 @@ def _run(network: Network, pictures: Iterable[Tensor], length: int) -> Tensor:
     return result[0, :, :count].permute(1, 0, 2, 3).float().cpu()  # 1CTHW -> TCHW
 
 
+def motion_meter(network: Network) -> MotionMeter:
+    """A new meter of what the network is given; brightness flicker, where it is to be removed, is no motion."""
+    return MotionMeter(level=network.task == "deflicker")
+
+
 def enhance_crops(
     network: Network,
     crops: Tensor,
@@ -209,7 +214,7 @@ def enhance_crops(
             f"not {tuple(crops.shape)} {crops.dtype}: crop the faces at that size."
         )
     spans = [(0, len(crops))]
-    meter = motion or _meter(network)
+    meter = motion or motion_meter(network)
     bounds = None
     if options.stretch:
         passed = run_windows(network, iter(crops), spans, options, stage="measure", callback=callback)
@@ -240,7 +245,7 @@ def enhance_whole(
     frames that can be walked through only once.
     """
     options = options or EnhanceOptions()
-    meter = motion or _meter(network)
+    meter = motion or motion_meter(network)
     bounds = None
     if options.stretch:
         if iter(frames) is frames:
@@ -292,10 +297,6 @@ def _walk(
 
     for values in run_windows(network, pictures(), spans, options, stage=stage, callback=callback):
         yield *waiting.popleft(), values.permute(1, 2, 0).numpy()  # CHW -> HWC
-
-
-def _meter(network: Network) -> MotionMeter:
-    return MotionMeter(level=network.task == "deflicker")
 
 
 def _bounds(results: Iterable[Tensor]) -> tuple[Tensor, Tensor] | None:

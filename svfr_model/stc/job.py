@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..clip import Clip
 from ..errors import InputError
-from ..faces.color import ColorMatch, ColorMode, ColorStatistics
-from ..faces.crop import CropOptions, crop_clip, crop_frame, plan_crop
 from ..faces.find import find_tracks
 from ..faces.paste import PasteOptions
 from ..faces.select import select_tracks
-from ..faces.track import FaceTrack
 from ..load import Loader, choose_device
-from ..pipeline import RestoredTrack, find_shots, pasted_frames
+from ..pipeline import find_shots
 from ..progress import Callback
-from ..tasks import Task
 from ..video import ClipWriter, open_clip
 from ..weights import find
-from .enhance import FACE_MARGIN, EnhanceOptions, enhance_crops, enhance_whole
+from .enhance import EnhanceOptions, enhance_crops, enhance_whole
+from .faces import cut_faces, paste_faces
 from .load import ROLES, load_stc
 from .network import TASKS, CodeFormer3D, TaskName
-
-RESTORATION = frozenset({Task.BFR})
-"""What paste-back needs to know: this is a restoration, not a colorization."""
 
 
 @dataclass(frozen=True)
@@ -86,30 +78,9 @@ def _crops(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | Non
     found = find_tracks(clip, loader.face_detector, callback=callback)
     chosen = select_tracks(found.tracks, job.faces)
     network = _load(job.tasks[0], loader)
-    options = CropOptions(mode="static", size=(network.img_size, network.img_size), margin=FACE_MARGIN)
-    tracks = [plan_crop(track, options) for track in chosen]
-    crops = crop_clip(clip, tracks, callback)
+    tracks, crops = cut_faces(clip, chosen, network.img_size, callback)
     for number, task in enumerate(job.tasks):
         network = network if number == 0 else _load(task, loader)
         for pictures in crops:
             enhance_crops(network, pictures, job.options, callback=callback)
-    # The colours of a flickering clip are what de-flickering is to change, so they are no target.
-    paste = job.paste if set(job.tasks) == {"bfr"} else replace(job.paste, color_match="none")
-    paste = paste.for_tasks(RESTORATION)
-    colors = _fit_colors(clip, tracks, crops, paste.color_match)
-    restored = [RestoredTrack(*entry) for entry in zip(tracks, crops, colors, strict=True)]
-    return pasted_frames(clip, restored, paste, RESTORATION, callback)
-
-
-def _fit_colors(clip: Clip, tracks: Sequence[FaceTrack], crops: Sequence[Tensor], mode: ColorMode) -> list[ColorMatch]:
-    """Each track's colour correction, from the crops as they were (cut again in one walk) and as they are."""
-    if mode == "none":
-        return [ColorMatch()] * len(tracks)
-    statistics = [ColorStatistics() for _ in tracks]
-    for number, frame in enumerate(clip):
-        for track, pictures, gathered in zip(tracks, crops, statistics, strict=True):
-            if track.covers(number):
-                index = number - track.start
-                before = torch.from_numpy(crop_frame(frame, track, index)).permute(2, 0, 1)  # HWC -> CHW
-                gathered.add(before, pictures[index], track.crop_landmarks[index], None)
-    return [gathered.match(mode) for gathered in statistics]
+    return paste_faces(clip, tracks, crops, job.tasks, job.paste, callback)
