@@ -1,7 +1,8 @@
-"""The command line: `python -m svfr_model restore | stc | evaluate | weights | doctor | demo`.
+"""The command line: `python -m svfr_model restore | stc | evaluate | degrade | train | weights | doctor | demo`.
 
-Only this module prints. Exit codes: 0 done, 2 unusable input or arguments, 3 weights, 4 no face, 5 a package that is
-missing or cannot do what is asked, 1 any other error of ours, 130 interrupted.
+Only this module and cli_training print. Exit codes: 0 done, 2 unusable input or arguments, 3 weights, 4 no face, 5 a
+package that is missing or cannot do what is asked, 6 a result that is not finite, 1 any other error of ours, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .cli_training import add_degrade, add_train
 from .errors import InputError, SVFRError
 from .tasks import parse_tasks
 
@@ -49,6 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     for add in (_add_restore, _add_stc, _add_evaluate, _add_weights, _add_doctor, _add_demo):
         add(commands)
+    add_degrade(commands)
+    add_train(commands, ProgressBar)
     return parser
 
 

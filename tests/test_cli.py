@@ -434,6 +434,26 @@ def test_evaluate_prints_a_table_and_writes_only_what_is_asked_for(tmp_path, cap
     assert Image.open(tmp_path / "p.png").size == (6, 48)
 
 
+def test_degrade_makes_a_repeatable_damaged_clip_and_its_mask(tmp_path, capsys):
+    source = write(tmp_path / "in.mkv", gradient(5, 64, 64))
+    for name in "ab":
+        command = ["degrade", str(source), str(tmp_path / f"{name}.mkv"), "--tasks", "bfr,colorization,inpainting"]
+        assert main([*command, "--mask-out", str(tmp_path / f"{name}-mask.mkv"), "--quiet", "--seed", "3"]) == 0
+    first, second = frames_of(tmp_path / "a.mkv"), frames_of(tmp_path / "b.mkv")
+    assert np.array_equal(first, second)
+    mask = frames_of(tmp_path / "a-mask.mkv") > 200
+    assert 0 < mask.mean() < 1
+    assert first[mask].mean() > 230
+    assert np.ptp(first.astype(int), axis=3).mean() < 3
+    assert main(["degrade", str(source), str(tmp_path / "c.mkv"), "--mask-out", str(tmp_path / "m.mkv")]) == 2
+    assert "needs inpainting" in capsys.readouterr().err
+
+
+def test_train_refuses_what_it_cannot_read(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "absent.json")]) == 2
+    assert "absent.json" in capsys.readouterr().err
+
+
 def test_weights_list_convert_and_refused_download(weights, tmp_path, capsys):
     assert main(["weights", "list", "--weights", str(weights)]) == 0
     listed = capsys.readouterr().out

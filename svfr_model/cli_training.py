@@ -1,0 +1,100 @@
+"""The command line's training side: `train` and `degrade`. Prints, as `cli` does."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .progress import Callback
+
+TINY_WEIGHTS = Path(__file__).parent / "models" / "svfr-tiny"
+
+
+def add_train(commands: argparse._SubParsersAction, progress: Callable[[], Callback]) -> None:
+    """The command `train`; progress makes its callback."""
+    command = commands.add_parser("train", help="train or fine-tune; see docs/training.md")
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("config", metavar="CONFIG", nargs="?", help="what to train, a .json or .toml file")
+    what.add_argument("--tiny", metavar="DIR", help="make svfr-tiny anew: work in DIR, networks to DIR/model")
+    what.add_argument("--evaluate-tiny", action="store_true", help="measure svfr-tiny on clips it has not seen")
+    command.add_argument("--clips", type=int, default=32, help="held-out clips to measure on")
+    command.add_argument("--quiet", action="store_true", help="no progress, errors only")
+    command.set_defaults(run=lambda options: _train(options, None if options.quiet else progress()))
+
+
+def _train(options: argparse.Namespace, callback: Callback | None) -> int:
+    from .restore import RestoreOptions
+
+    if options.tiny:
+        from .training.tiny_model import train_tiny
+
+        train_tiny(Path(options.tiny), Path(options.tiny) / "model", callback=callback)
+        print(f"wrote {Path(options.tiny) / 'model'}")
+    elif options.evaluate_tiny:
+        from .training.evaluate import evaluate_model, summary
+
+        steps = RestoreOptions(steps=6)
+        samples = evaluate_model(TINY_WEIGHTS, steps, clips=options.clips, two_passes=(), callback=callback)
+        for task, rows in summary(samples).items():
+            for name, values in rows.items():
+                print(f"{task:32} {name:9} " + "  ".join(f"{key} {value:.3f}" for key, value in values.items()))
+    else:
+        from .training.train import train_from_file
+
+        print(f"wrote {train_from_file(options.config, callback)}")
+    return 0
+
+
+def add_degrade(commands: argparse._SubParsersAction) -> None:
+    """The command `degrade`."""
+    command = commands.add_parser("degrade", help="make a degraded clip for tests, as the papers do")
+    command.add_argument("input", metavar="IN", help="video, picture or folder of pictures")
+    command.add_argument("output", metavar="OUT", help="video (.mp4, .mov, .mkv), picture, or folder of PNGs")
+    command.add_argument("--tasks", default="bfr", help="any of bfr,colorization,inpainting: what is to be undone")
+    command.add_argument("--brightness-flicker", type=float, default=0.0, help="chance of each frame; BFVR-STC: 0.3")
+    command.add_argument("--pixel-flicker", type=float, default=0.0, help="strength in grey levels")
+    command.add_argument("--mask-out", metavar="FILE", help="also write the mask of what was painted white")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--quiet", action="store_true")
+    command.set_defaults(run=_degrade)
+
+
+def _degrade(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from .tasks import parse_tasks
+    from .training.degrade import DegradeOptions, degrade_clip, options_for
+    from .video import ClipWriter, open_clip
+
+    flickers = options.brightness_flicker or options.pixel_flicker
+    chosen = options_for(parse_tasks(options.tasks)) if options.tasks or not flickers else DegradeOptions()
+    clip = open_clip(options.input)
+    size = clip.width, clip.height
+    writers = [ClipWriter(options.output, clip.fps, size, source=clip)]
+    if options.mask_out:
+        if chosen.mask is None:
+            raise InputError("--mask-out needs inpainting among the tasks: nothing else paints a mask.")
+        writers.append(ClipWriter(options.mask_out, clip.fps, size))
+    chosen = DegradeOptions(
+        low_quality=chosen.low_quality,
+        brightness_flicker=options.brightness_flicker,
+        pixel_flicker=options.pixel_flicker,
+        grey=chosen.grey,
+        mask=chosen.mask,
+    )
+    # The codec works on the whole clip, so a test clip is held in memory; it is short.
+    frames, masks = degrade_clip(np.stack(list(clip)), chosen, options.seed)
+    pictures = [frames, np.repeat(masks[..., None] * 255, 3, axis=3)]
+    for writer, shown in zip(writers, pictures, strict=False):
+        with writer:
+            for frame in shown:
+                writer.write(frame)
+    if not options.quiet:
+        print(f"wrote {options.output}")
+    return 0
