@@ -116,7 +116,7 @@ def _add_faces(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--crop", choices=("tracked", "static"), default="tracked", help="static: the reference's one square per track"
     )
-    group.add_argument("--smooth", type=float, default=20.0, help="crop motions quicker than so many frames go")
+    group.add_argument("--smooth", type=float, default=15.0, help="crop motions quicker than so many frames go")
     group.add_argument("--margin", type=float, default=0.4, help="added to the face box on each side, in its sides")
     group.add_argument("--roll", action="store_true", help="turn the crop with the head")
     group.add_argument(

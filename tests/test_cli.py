@@ -17,6 +17,8 @@ from support.video import encode
 from svfr_model.cli import main
 from svfr_model.faces.crop import CropOptions
 from svfr_model.faces.paste import PasteOptions
+from svfr_model.job import FaceOptions
+from svfr_model.restore import RestoreOptions
 from svfr_model.tiny import write_random_weights
 from svfr_model.video import ClipWriter, open_clip
 
@@ -243,6 +245,15 @@ def test_every_face_option_reaches_what_it_is_for(face_weights, tmp_path, monkey
     assert faces.track.detect_size == 320
     assert faces.crop == CropOptions("static", (96, 96), 0.2, 7.0, True, pre_downscale=2.0)
     assert faces.paste == PasteOptions("crop", 0.3, "wavelet", True)
+
+
+def test_the_command_lines_defaults_are_the_engines(monkeypatch):
+    seen = []
+    monkeypatch.setattr("svfr_model.job.run", lambda job, *_: seen.append(job) or [])
+    assert main(["restore", "in.mp4", "out.mp4", "--quiet"]) == 0
+    (job,) = seen
+    assert job.options == RestoreOptions()
+    assert job.faces == FaceOptions()
 
 
 def test_crops_go_to_folders_where_the_output_is_one(face_weights, tmp_path):
