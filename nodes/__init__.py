@@ -12,6 +12,7 @@ from .load import LoadFaceDetector, LoadIdentityEncoder, LoadModel, LoadVAE
 from .restore import Restore
 from .sample import Sampler
 from .self_reference import SelfReference
+from .stc import EnhanceSTC, LoadSTCModel
 from .task import TaskVector
 
 NODES: list[type[io.ComfyNode]] = [
@@ -27,6 +28,8 @@ NODES: list[type[io.ComfyNode]] = [
     SelfReference,
     Restore,
     Conditioning,
+    LoadSTCModel,
+    EnhanceSTC,
 ]
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from . import identity, unet, vae
+from .stc import ROLES, build_network
 from .weights import save, weight_file
 
 TINY_UNET: dict[str, Any] = {
@@ -33,6 +34,14 @@ TINY_VAE: dict[str, Any] = {
 """Two layers per level like the published one: with one, the decoder's middle has no counterpart in ComfyUI."""
 TINY_RECOGNIZER: dict[str, Any] = {"layers": [1, 1, 1, 1], "widths": [8, 16, 16, 16], "embedding_width": 512}
 TINY_PROJECTION: dict[str, Any] = {"in_channels": 16, "out_channels": 32}
+TINY_STC: dict[str, Any] = {
+    "img_size": 64,
+    "nf": 32,
+    "ch_mult": [1, 1, 1, 2],
+    "emb_dim": 32,
+    "codebook_size": 32,
+    "n_layers": 1,
+}
 
 _NETWORKS: tuple[tuple[str, Callable[[Mapping[str, Any] | None], nn.Module], dict[str, Any]], ...] = (
     (unet.ROLE, unet.build_unet, TINY_UNET),
@@ -52,3 +61,12 @@ def write_random_weights(folder: Path | str, seed: int = 0) -> None:
         for role, build, config in _NETWORKS:
             path = Path(folder) / Path(weight_file(role).name).with_suffix(".safetensors")
             save(build(config), path, role, config)
+
+
+def write_random_stc_weights(folder: Path | str, seed: int = 0) -> None:
+    """The same for the three tasks of BFVR-STC, about 3 MB."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for task, role in ROLES.items():
+            path = Path(folder) / Path(weight_file(role).name).with_suffix(".safetensors")
+            save(build_network(task, **TINY_STC), path, role, TINY_STC)

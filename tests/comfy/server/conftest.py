@@ -12,12 +12,13 @@ import pytest
 from support.comfy import running_server
 from support.video import encode
 
-from svfr_model.tiny import write_random_weights
+from svfr_model.tiny import write_random_stc_weights, write_random_weights
 from svfr_model.video import open_clip
 
 FRAMES = 12
 FPS = 12
-PLACEHOLDERS = ("unet.pth", "id_linear.pth", "insightface_glint360k.pth")
+STC_FILES = ("ckpt-bfvr.pth", "ckpt-defilcker.pth", "ckpt-deflickersd.pth")
+PLACEHOLDERS = ("unet.pth", "id_linear.pth", "insightface_glint360k.pth", *STC_FILES)
 """Published names for which the tiny networks lie under another ending; the frontend looks for these."""
 
 
@@ -28,6 +29,7 @@ def server(comfyui, tmp_path_factory):
     models = base / "models" / "svfr"
     models.mkdir(parents=True)
     write_random_weights(models)
+    write_random_stc_weights(models)
     for name in PLACEHOLDERS:
         (models / name).touch()
     (base / "extra").mkdir()

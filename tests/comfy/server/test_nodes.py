@@ -17,6 +17,8 @@ from svfr_model.faces.crop import CropOptions
 from svfr_model.faces.find import TrackOptions
 from svfr_model.faces.paste import PasteOptions
 from svfr_model.restore import RestoreOptions
+from svfr_model.stc import TASKS, EnhanceOptions
+from svfr_model.weights import weight_file
 
 IDS = {
     "SVFRLoadModel",
@@ -31,6 +33,8 @@ IDS = {
     "SVFRSelfReference",
     "SVFRRestore",
     "SVFRConditioning",
+    "STCLoadModel",
+    "STCEnhance",
 }
 """Permanent: saved workflows know nodes by them."""
 
@@ -93,6 +97,9 @@ def test_defaults_are_the_engines(ours):
     found = {name: options["default"] for name, options in widgets(ours["SVFRPasteBack"])}
     for name in ("region", "feather", "color_match", "occlusion_safe"):
         assert found[name] == getattr(PasteOptions(), name), name
+    found = {name: options["default"] for name, options in widgets(ours["STCEnhance"])}
+    for name in ("window", "overlap", "low_frequency", "stretch"):
+        assert found[name] == getattr(EnhanceOptions(), name), name
 
 
 def test_every_node_has_a_help_page_that_names_all_it_has(server, ours):
@@ -137,6 +144,22 @@ def test_a_missing_file_is_told_before_anything_runs(server):
         server.run(graph)
     text = refused.value.read().decode()
     for part in ("nowhere.safetensors", "models/svfr", "fffiloni/SVFR", "licence"):
+        assert part in text
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_missing_stc_file_is_told_with_its_source_and_folder(task, server):
+    graph = {
+        "1": {"class_type": "STCLoadModel", "inputs": {"stc_name": "nowhere.pth", "task": task}},
+        "2": {"class_type": "STCEnhance", "inputs": {"stc_model": ["1", 0], "frames": ["3", 0], "mode": "whole frame"}},
+        "3": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+        "4": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+    }
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        server.run(graph)
+    text = refused.value.read().decode()
+    entry = weight_file(f"stc_{task}")
+    for part in ("nowhere.pth", entry.purpose, entry.address, "models/svfr"):
         assert part in text
 
 

@@ -1,0 +1,213 @@
+"""BFVR-STC: restoring or de-flickering in one forward pass per window."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..svfr_model.clip import ArrayClip
+from ..svfr_model.errors import InputError
+from ..svfr_model.faces.find import find_tracks
+from ..svfr_model.faces.paste import PasteOptions
+from ..svfr_model.faces.select import select_tracks
+from ..svfr_model.pipeline import find_shots
+from ..svfr_model.stc import (
+    ROLES,
+    TASKS,
+    EnhanceOptions,
+    TaskName,
+    enhance_crops,
+    enhance_whole,
+    load_stc,
+    motion_meter,
+)
+from ..svfr_model.stc.faces import cut_faces, paste_faces
+from .files import FOLDER, STATE_DICTS, check, file_input, resolve
+from .images import from_pictures, to_clip, to_pictures
+from .progress import Progress
+from .types import DetectorType, ResidentSTC, STCType
+
+if TYPE_CHECKING:
+    from ..svfr_model.faces.detect import FaceDetector
+
+FOLDERS = (FOLDER,)
+CATEGORY = "SVFR/STC"
+OPTIONS = EnhanceOptions()
+CROPS, WHOLE = "face crops", "whole frame"
+
+
+class LoadSTCModel(io.ComfyNode):
+    """One of BFVR-STC's networks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """A file and what it does."""
+        return io.Schema(
+            node_id="STCLoadModel",
+            display_name="Load STC Model",
+            category=CATEGORY,
+            description="Loads one of BFVR-STC's three networks. It is on the GPU only while it is used.",
+            inputs=[
+                file_input(
+                    "stc_name",
+                    ROLES["bfr"],
+                    FOLDERS,
+                    STATE_DICTS,
+                    "The task's file from models/svfr; published as ckpt-bfvr.pth, ckpt-defilcker.pth (spelt so) and "
+                    "ckpt-deflickersd.pth.",
+                ),
+                io.Combo.Input(
+                    "task",
+                    options=list(TASKS),
+                    default="bfr",
+                    tooltip="What the file does. bfr (default): restores faces. deflicker: removes jumps of "
+                    "brightness. deflicker_sd: removes the pixel flicker of diffusion upscalers. A file of another "
+                    "task is refused.",
+                ),
+            ],
+            outputs=[STCType.Output("stc_model", tooltip="The network, for STC Enhance.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, stc_name: str, task: TaskName) -> bool | str:
+        """A missing file is told before anything runs."""
+        if task not in TASKS:
+            return f"Unknown BFVR-STC task {task!r}: choose one of {', '.join(TASKS)}."
+        return check(stc_name, ROLES[task], FOLDERS)
+
+    @classmethod
+    def execute(cls, stc_name: str, task: TaskName) -> io.NodeOutput:
+        """Load it, in float32: it is small."""
+        return io.NodeOutput(ResidentSTC(load_stc(resolve(stc_name, ROLES[task], FOLDERS), task)))
+
+
+class EnhanceSTC(io.ComfyNode):
+    """One network over a clip."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """A clip in, a clip out; two in a row chain two tasks."""
+        return io.Schema(
+            node_id="STCEnhance",
+            display_name="STC Enhance",
+            category=CATEGORY,
+            description="Restores or de-flickers a clip of any length with BFVR-STC, in one pass. Two in a row chain "
+            "two tasks: de-flicker first, then restore.",
+            inputs=[
+                STCType.Input("stc_model", tooltip="From Load STC Model."),
+                io.Image.Input("frames", tooltip="The clip's frames, whole, of at least 64 pixels on a side."),
+                io.Combo.Input(
+                    "mode",
+                    options=[CROPS, WHOLE],
+                    default=CROPS,
+                    tooltip=f'"{CROPS}" (default, to restore) finds the faces, enhances each in a steady square and '
+                    f'puts it back; needs the detector. "{WHOLE}" (to de-flicker, or for crops that are cut '
+                    "already) sends each frame through the network's 512 pixels: finer detail of larger frames is "
+                    "lost, unless low_frequency keeps it.",
+                ),
+                *_window_inputs(),
+                io.Boolean.Input(
+                    "low_frequency",
+                    default=OPTIONS.low_frequency,
+                    tooltip="When whole frames are de-flickered, add only the smooth part of the change to the "
+                    "original frame, which keeps its detail. Default on. Fine pixel flicker is removed only with it "
+                    "off; then the loss through 512 pixels is taken.",
+                ),
+                io.Boolean.Input(
+                    "stretch",
+                    default=OPTIONS.stretch,
+                    tooltip="Bring the whole clip's darkest and brightest value to black and white, as the reference "
+                    "does for viewing. Default off: it shifts brightness and contrast, and takes twice the time.",
+                ),
+                io.Combo.Input(
+                    "choice",
+                    options=["largest", "all", "left", "right"],
+                    default="largest",
+                    tooltip=f'Whose face under "{CROPS}": at every moment the largest (default) or outermost one, or '
+                    "everyone's.",
+                ),
+                DetectorType.Input(
+                    "detector", optional=True, tooltip=f'From Load Face Detector; needed for "{CROPS}" only.'
+                ),
+            ],
+            outputs=[
+                io.Image.Output("enhanced", display_name="frames", tooltip="The enhanced frames, of the same size."),
+                io.Float.Output(
+                    "motion",
+                    is_output_list=True,
+                    tooltip="Motion intensity, one number per face track, or one for the clip: the mean share of "
+                    "pixels that change from frame to frame, 0 to 1. Above 0.15 this method blurs, and the log warns.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        stc_model: ResidentSTC,
+        frames: Tensor,
+        mode: str,
+        choice: str,
+        detector: FaceDetector | None = None,
+        **widgets: Any,
+    ) -> io.NodeOutput:
+        """Enhance faces or frames."""
+        options = EnhanceOptions(**widgets)
+        if mode == WHOLE:
+            return io.NodeOutput(*_whole(stc_model, frames, options))
+        if detector is None:
+            raise InputError(f'"{CROPS}" needs a detector: wire Load Face Detector, or choose "{WHOLE}".')
+        return io.NodeOutput(*_faces(stc_model, frames, options, detector, choice))
+
+
+def _window_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "window",
+            default=OPTIONS.window,
+            min=2,
+            max=240,
+            step=2,
+            tooltip="Frames the network sees together, an even number. Default 24, what it was trained on: another "
+            "number changes the result. Less takes less memory, about 2.6 GiB for 24.",
+        ),
+        io.Int.Input(
+            "overlap",
+            default=OPTIONS.overlap,
+            min=0,
+            max=238,
+            step=2,
+            tooltip="Frames neighbouring windows share and are faded over, an even number below the window. Default "
+            "8. More joins them better and takes longer.",
+        ),
+    ]
+
+
+def _whole(stc: ResidentSTC, frames: Tensor, options: EnhanceOptions) -> tuple[Tensor, list[float]]:
+    """Whole frames, shot by shot."""
+    clip, meter = ArrayClip(to_pictures(frames)), motion_meter(stc.network)
+    progress = Progress({"shots": len(clip), "enhance": len(clip)})
+    spans = find_shots(clip, progress)
+    with stc.loaded(options.window) as network:
+        enhanced = list(enhance_whole(clip, network, spans, options, motion=meter, callback=progress))
+    return from_pictures(enhanced), [meter.intensity]
+
+
+def _faces(
+    stc: ResidentSTC, frames: Tensor, options: EnhanceOptions, detector: FaceDetector, choice: str
+) -> tuple[Tensor, list[float]]:
+    """The chosen faces in their frames; pixels outside them keep their float values."""
+    clip, meters = to_clip(frames), []
+    finding = Progress({"detect": len(clip), "crop": len(clip)})
+    chosen = select_tracks(find_tracks(clip, detector, callback=finding).tracks, choice)
+    tracks, crops = cut_faces(clip, chosen, stc.network.img_size, finding)
+    with stc.loaded(options.window) as network:
+        for pictures in crops:
+            meters.append(motion_meter(network))
+            bar = Progress({"enhance": len(pictures)})
+            enhance_crops(network, pictures, options, motion=meters[-1], callback=bar)
+    pasting = Progress({"paste": len(clip)})
+    pasted = paste_faces(clip, tracks, crops, [stc.network.task], PasteOptions(), pasting)
+    return from_pictures(pasted), [meter.intensity for meter in meters]
