@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import ROOT
+from support.comfy import ROOT
 
 
 def test_the_registry_finds_no_fault(tmp_path):

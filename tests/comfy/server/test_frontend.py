@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import ROOT
+from support.comfy import ROOT
 from support.workflows import read_workflow, to_api
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))

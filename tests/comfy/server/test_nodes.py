@@ -8,8 +8,7 @@ import urllib.error
 from urllib.parse import quote
 
 import pytest
-from conftest import ROOT
-from support.comfy import PACK
+from support.comfy import PACK, ROOT
 from support.events import listen
 from support.workflows import widgets
 

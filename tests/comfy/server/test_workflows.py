@@ -8,7 +8,7 @@ import urllib.error
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from support.comfy import ROOT
 from support.events import listen
 from support.workflows import node_of, read_workflow, to_api
 
