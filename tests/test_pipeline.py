@@ -1,0 +1,87 @@
+"""Whole clips with networks whose answers are known."""
+
+import numpy as np
+import pytest
+import torch
+from support.stubs import StubBackend, StubVAE
+
+from svfr_model.clip import ArrayClip
+from svfr_model.errors import FaceNotFoundError, InputError
+from svfr_model.faces.crop import CropOptions, crop_clip, plan_crop
+from svfr_model.faces.track import FaceTrack
+from svfr_model.identity import Identity
+from svfr_model.pipeline import CropStream, Request, restore_whole
+from svfr_model.restore import Networks, RestoreOptions
+from svfr_model.self_reference import SelfReference
+from svfr_model.tasks import Task
+
+BFR = frozenset({Task.BFR})
+
+
+def block_clip(count, height, width):
+    small = np.random.default_rng(0).integers(0, 256, (count, height // 2, width // 2, 3), dtype=np.uint8)
+    return ArrayClip(small.repeat(2, 1).repeat(2, 2))
+
+
+class FaceInDarkShotsOnly:
+    """Finds nobody in a shot that begins bright."""
+
+    def __call__(self, frames, landmarks=None):
+        if frames[0, 0, 0, 0] > 0:
+            raise FaceNotFoundError("nobody")
+        return SelfReference(frames[0], 0, Identity(torch.zeros(5, 6), torch.ones(512)), 1.0)
+
+
+def networks(referrer=None):
+    backend = StubBackend(lambda x, sigma, degraded, *_: degraded * StubVAE.scaling_factor)
+    return Networks(backend, StubVAE(), referrer)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (10, 14), (6, 4)])
+def test_whole_frames_of_any_size_come_back_unstretched(height, width):
+    clip = block_clip(9, height, width)
+    request = Request(BFR, RestoreOptions(steps=2, passes=1))
+    frames = list(restore_whole(clip, networks(), request, [(0, 5), (5, 9)]))
+    assert np.array_equal(np.stack(frames), clip.frames)
+
+
+def test_a_shot_without_a_face_gets_one_pass_and_does_not_end_the_clip(caplog):
+    clip = block_clip(10, 8, 8)
+    clip.frames[0, 0, 0], clip.frames[5, 0, 0] = 0, 255
+    clip.frames[0, :2, :2], clip.frames[5, :2, :2] = 0, 255
+    request = Request(BFR, RestoreOptions(steps=2))
+    frames = list(restore_whole(clip, networks(FaceInDarkShotsOnly()), request, [(0, 5), (5, 10)]))
+    assert np.array_equal(np.stack(frames), clip.frames)
+    assert "Frames 5 to 9: no face" in caplog.text
+
+
+def test_a_clip_of_one_shot_without_a_face_is_an_error():
+    clip = block_clip(5, 8, 8)
+    clip.frames[:] = 255
+    request = Request(BFR, RestoreOptions(steps=2))
+    with pytest.raises(FaceNotFoundError):
+        list(restore_whole(clip, networks(FaceInDarkShotsOnly()), request, [(0, 5)]))
+
+
+@pytest.fixture
+def track():
+    """A face that moves through frames 3 to 12 of a 64x48 clip."""
+    boxes = np.array([[20.0 + k, 10, 40 + k, 34] for k in range(10)])
+    points = np.array([[6, 8], [14, 8], [10, 13], [7, 18], [13, 18]]) + boxes[:, None, :2]
+    found = FaceTrack(0, 0, 0, 3, boxes, points.astype(float), np.ones(10), np.ones(10, bool), (64, 48))
+    return plan_crop(found, CropOptions(size=(32, 32)))
+
+
+def test_streamed_crops_are_the_crops(track):
+    clip = block_clip(20, 48, 64)
+    stream = CropStream(clip, track)
+    assert stream.shape == (10, 3, 32, 32)
+    streamed = torch.cat([stream[0:4], stream[4:5], stream[5:10]])
+    assert torch.equal(streamed, crop_clip(clip, [track])[0])
+
+
+def test_streamed_crops_come_only_in_turn_and_while_the_clip_lasts(track):
+    with pytest.raises(IndexError, match="only in turn"):
+        CropStream(block_clip(20, 48, 64), track)[2:4]
+    with pytest.raises(InputError, match="the clip ended after 9 frames"):
+        CropStream(block_clip(9, 48, 64), track)[0:10]
