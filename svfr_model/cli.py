@@ -402,7 +402,8 @@ def _list_weights(options: argparse.Namespace) -> int:
             place = str(find(role, options.weights))
         except WeightsError:
             place = "not found"
-        print(f"{role}: {place}\n  {entry.purpose}\n  {entry.url}\n  licence: {entry.licence}")
+        note = f"\n  note: {entry.note}" if entry.note else ""
+        print(f"{role}: {place}\n  {entry.purpose}\n  {entry.url}\n  licence: {entry.licence}{note}")
     return 0
 
 

@@ -134,19 +134,11 @@ class Restored:
                     yield frames[rows] if len(rows) < len(frames) else frames
 
 
-def draw_noise(count: int, shape: tuple[int, ...], seed: int) -> Tensor:
-    """Gaussian noise (count, *shape) float32 from a CPU generator, so that a seed means the same on every device.
-
-    Drawn frame by frame: a frame's noise does not depend on how many follow.
-    """
-    noise = torch.empty(count, *shape)
-    for row, frame in zip(noise, noise_frames(count, shape, seed), strict=True):
-        row.copy_(frame)
-    return noise
-
-
 def noise_frames(count: int, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
-    """The frames of draw_noise, one at a time."""
+    """Gaussian noise (*shape) float32, frame by frame, from a CPU generator: a seed means the same on every device.
+
+    A frame's noise does not depend on how many follow.
+    """
     generator = torch.Generator("cpu").manual_seed(seed)
     for _ in range(count):
         yield torch.randn(shape, generator=generator)

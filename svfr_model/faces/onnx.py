@@ -55,6 +55,8 @@ def open_session(path: str | Path, what: str, device: str = "cpu") -> onnxruntim
             wanted,
             ", ".join(available),
         )
+    else:
+        log.info("%s runs on %s.", what, active)
     return session
 
 

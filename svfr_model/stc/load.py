@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError, WeightsError
 from ..weights import CONFIG_KEY, load_strict, model_config, read_state_dict, weight_file
-from ..weights.checkpoint import _BROKEN_PICKLE
+from ..weights.checkpoint import BROKEN_PICKLE
 from .network import PUBLISHED, TASKS, CodeFormer3D, TaskName, build_network
 
 ROLES: Mapping[TaskName, str] = {task: f"stc_{task}" for task in TASKS}
@@ -54,7 +54,7 @@ def _read(path: Path, role: str) -> tuple[dict[str, Tensor], dict[str, str]]:
         return read_state_dict(path, role)
     try:
         stored = torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
-    except _BROKEN_PICKLE as error:
+    except BROKEN_PICKLE as error:
         # torch's own message is not quoted: it advises to load such files with fewer checks
         reason = "it is cut short or damaged, or holds objects other than tensors, which are never unpickled"
         raise _refusal(path, role, reason) from error

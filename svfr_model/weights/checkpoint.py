@@ -23,7 +23,7 @@ CONFIG_KEY = "svfr_config"
 
 Module = TypeVar("Module", bound=nn.Module)
 
-_BROKEN_PICKLE = (
+BROKEN_PICKLE = (
     pickle.UnpicklingError,
     RuntimeError,
     EOFError,
@@ -166,7 +166,7 @@ def _read_pickle(path: Path, role: str) -> dict[str, torch.Tensor]:
         raise _refusal(path, role, "it is not a PyTorch checkpoint")
     try:
         stored = torch.load(path, weights_only=True, map_location="cpu", mmap=zipped)
-    except _BROKEN_PICKLE as error:
+    except BROKEN_PICKLE as error:
         # torch's own message is not quoted: it advises to load such files with fewer checks
         reason = "it is damaged, or holds objects other than tensors, which are never unpickled"
         raise _refusal(path, role, reason) from error
