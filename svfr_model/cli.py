@@ -126,6 +126,7 @@ def _add_faces(command: argparse.ArgumentParser) -> None:
         "--color-match", choices=("auto", "none", "lab", "wavelet"), default="auto", help="auto: lab, none to colorize"
     )
     group.add_argument("--region", choices=("face", "crop"), default="face", help="what is pasted back")
+    group.add_argument("--outline", action="store_true", help="paste along 68 landmarks (1k3d68.onnx), not an oval")
     group.add_argument("--feather", type=float, default=0.12, help="soft edge of what is pasted, in sides of the face")
     group.add_argument("--occlusion-safe", action="store_true", help="keep the original where it disagrees strongly")
     group.add_argument("--debug-video", metavar="FILE", help="also write the clip with boxes, landmarks, ids and cuts")
@@ -347,7 +348,7 @@ def _faces(options: argparse.Namespace) -> FaceOptions:
         color_match=options.color_match,
         occlusion_safe=options.occlusion_safe,
     )
-    return FaceOptions(choice, TrackOptions(detect_size=options.detect_size), crop, paste)
+    return FaceOptions(choice, TrackOptions(detect_size=options.detect_size), crop, paste, options.outline)
 
 
 def _stc(options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from .errors import InputError
 from .faces.crop import CropOptions, plan_crop
 from .faces.debug import draw
 from .faces.find import TrackOptions, find_tracks
+from .faces.landmarks import add_outlines
 from .faces.paste import PasteOptions
 from .faces.select import reference_embedding, select_similar, select_tracks
 from .faces.track import Detection, FaceTrack
@@ -41,13 +42,15 @@ log = logging.getLogger(__name__)
 class FaceOptions:
     """Which faces are restored, how they are found and cut out, and how they go back.
 
-    choice: see select_tracks, or the path of a picture of the person.
+    choice: see select_tracks, or the path of a picture of the person. outline: find 68 landmarks, so that paste-back
+    follows the real outline of the face and not an oval.
     """
 
     choice: str | Path = "largest"
     track: TrackOptions = field(default_factory=TrackOptions)
     crop: CropOptions = field(default_factory=CropOptions)
     paste: PasteOptions = field(default_factory=PasteOptions)
+    outline: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         loader.require(
             detector=job.faces is not None or self_referred or bool(pictures),
             encoder=self_referred or bool(pictures) or by_picture,
+            landmarks=job.faces is not None and job.faces.outline,
         )
         identity = _identity(pictures, loader) if pictures else None
         if job.faces is None:
@@ -176,7 +180,10 @@ def _face_frames(
     """The clip's frames with restored faces, and what else is written; that appears when targets end well."""
     faces = job.faces
     found = find_tracks(clip, loader.face_detector, faces.track, _encoder(faces, loader), callback)
-    tracks = [plan_crop(track, faces.crop) for track in _chosen(faces, found, loader)]
+    chosen = _chosen(faces, found, loader)
+    if faces.outline:
+        chosen = add_outlines(clip, chosen, loader.landmark_model, callback)
+    tracks = [plan_crop(track, faces.crop) for track in chosen]
     written = [_write_debug(job.debug, clip, found, tracks, targets)] if job.debug is not None else []
     networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
     reference = None

@@ -20,8 +20,10 @@ from .weights import find
 
 if TYPE_CHECKING:
     from .faces.detect import DetectorKind, FaceDetector
+    from .faces.landmarks import LandmarkModel
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LANDMARK_ROLE = "landmarks_68"
 DETECTOR_ROLES: dict[DetectorKind, str] = {"yunet": "yunet", "yoloface": "yoloface_v5m", "scrfd": "scrfd"}
 
 Folders: TypeAlias = "Sequence[Path | str] | None"
@@ -73,11 +75,12 @@ class Loader:
     reference_frame: Literal["best", "last"] | int = "best"
     alignment: Alignment = "arcface"
 
-    def require(self, *, detector: bool, encoder: bool) -> None:
+    def require(self, *, detector: bool, encoder: bool, landmarks: bool = False) -> None:
         """Find every file that a run needs, so that a missing one is known before any work. Raises WeightsError."""
         roles = ["unet", "vae"]
         roles += [DETECTOR_ROLES[self.detector]] if detector else []
         roles += [RECOGNIZER_ROLE, PROJECTION_ROLE] if encoder else []
+        roles += [LANDMARK_ROLE] if landmarks else []
         for role in roles:
             find(role, self.folders)
 
@@ -88,6 +91,13 @@ class Loader:
 
         path = find(DETECTOR_ROLES[self.detector], self.folders)
         return load_detector(self.detector, path, self.threshold, str(choose_device(self.device)))
+
+    @cached_property
+    def landmark_model(self) -> LandmarkModel:
+        """The model of 68 landmarks."""
+        from .faces.landmarks import LandmarkModel
+
+        return LandmarkModel(find(LANDMARK_ROLE, self.folders), str(choose_device(self.device)))
 
     @cached_property
     def encoder(self) -> IdentityEncoder:

@@ -256,6 +256,24 @@ def test_the_command_lines_defaults_are_the_engines(monkeypatch):
     assert job.faces == FaceOptions()
 
 
+def test_outline_adds_68_landmarks_before_the_crop_is_planned(face_weights, tmp_path, monkeypatch, capsys):
+    source = portrait_video(tmp_path / "in.mp4", count=2)
+    assert restore(source, tmp_path / "out.mp4", face_weights, "--outline") == 3
+    assert "1k3d68.onnx" in capsys.readouterr().err
+    (face_weights / "1k3d68.onnx").write_bytes(b"a stand-in")
+    monkeypatch.setattr("svfr_model.faces.landmarks.LandmarkModel", lambda path, device: "model")
+    seen = []
+
+    def add(clip, tracks, model, callback):
+        seen.append((model, [track.matrices for track in tracks]))
+        return tracks
+
+    monkeypatch.setattr("svfr_model.job.add_outlines", add)
+    assert restore(source, tmp_path / "out.mp4", face_weights, "--outline") == 0
+    (face_weights / "1k3d68.onnx").unlink()
+    assert seen == [("model", [None])]
+
+
 def test_crops_go_to_folders_where_the_output_is_one(face_weights, tmp_path):
     source = portrait_video(tmp_path / "in.mp4", count=2)
     assert restore(source, tmp_path / "out", face_weights, "--keep-crop") == 0
