@@ -7,6 +7,7 @@ ComfyUI's nodes.py. So the library and the pack are registered here by path, the
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import random
 import sys
@@ -42,6 +43,16 @@ def seeded():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def root_logger_kept():
+    """The command line sets up the root logger of its process; here that process goes on with the next test."""
+    logger = logging.getLogger()
+    level, handlers = logger.level, logger.handlers[:]
+    yield
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
