@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .progress import Callback
-
-TINY_WEIGHTS = Path(__file__).parent / "models" / "svfr-tiny"
 
 
 def add_train(commands: argparse._SubParsersAction, progress: Callable[[], Callback]) -> None:
@@ -25,30 +24,31 @@ def add_train(commands: argparse._SubParsersAction, progress: Callable[[], Callb
     what.add_argument("--evaluate-tiny", action="store_true", help="measure svfr-tiny on clips it has not seen")
     command.add_argument("--clips", type=int, default=32, help="held-out clips to measure on")
     command.add_argument("--quiet", action="store_true", help="no progress, errors only")
-    command.set_defaults(run=lambda options: _train(options, None if options.quiet else progress()))
+    command.set_defaults(run=lambda options: _train(options, progress))
 
 
-def _train(options: argparse.Namespace, callback: Callback | None) -> int:
-    from .restore import RestoreOptions
+def _train(options: argparse.Namespace, progress: Callable[[], Callback]) -> int:
+    speaks = os.environ.get("RANK", "0") == "0"  # of torchrun's processes the first speaks for all
+    result = _trained(options, progress() if speaks and not options.quiet else None)
+    if speaks:
+        print(result)
+    return 0
 
+
+def _trained(options: argparse.Namespace, callback: Callback | None) -> str:
     if options.tiny:
         from .training.tiny_model import train_tiny
 
         train_tiny(Path(options.tiny), Path(options.tiny) / "model", callback=callback)
-        print(f"wrote {Path(options.tiny) / 'model'}")
-    elif options.evaluate_tiny:
-        from .training.evaluate import evaluate_model, summary
+        return f"wrote {Path(options.tiny) / 'model'}"
+    if options.evaluate_tiny:
+        from .training.evaluate import evaluate_model, markdown, summary
+        from .training.tiny_model import EVALUATION, MODEL_FOLDER
 
-        steps = RestoreOptions(steps=6)
-        samples = evaluate_model(TINY_WEIGHTS, steps, clips=options.clips, two_passes=(), callback=callback)
-        for task, rows in summary(samples).items():
-            for name, values in rows.items():
-                print(f"{task:32} {name:9} " + "  ".join(f"{key} {value:.3f}" for key, value in values.items()))
-    else:
-        from .training.train import train_from_file
+        return markdown(summary(evaluate_model(MODEL_FOLDER, EVALUATION, clips=options.clips, callback=callback)))
+    from .training.train import train_from_file
 
-        print(f"wrote {train_from_file(options.config, callback)}")
-    return 0
+    return f"wrote {train_from_file(options.config, callback)}"
 
 
 def add_degrade(commands: argparse._SubParsersAction) -> None:

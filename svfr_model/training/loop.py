@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -94,11 +95,17 @@ def make_accelerator(options: LoopOptions) -> Accelerator:
     """Hugging Face accelerate's engine; DependencyError where it is not installed."""
     try:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
     except ImportError as error:
         raise DependencyError(
             "Training needs the package accelerate: pip install -r requirements-train.txt."
         ) from error
-    return Accelerator(mixed_precision=options.mixed_precision)
+    # one process trains several networks in turn, each in its precision; accelerate keeps the first one's for all
+    AcceleratorState._reset_state()
+    # accelerate would let the processes of torchrun train apart, each alone, unless it is told that they use the CPU
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    on_cpu = several and not (torch.cuda.is_available() or torch.xpu.is_available())
+    return Accelerator(mixed_precision=options.mixed_precision, cpu=on_cpu)
 
 
 class Loop:

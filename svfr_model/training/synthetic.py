@@ -98,10 +98,13 @@ def draw_person(seed: int) -> Person:
     )  # fmt: skip
 
 
-def make_clip(seed: int, frames: int = 16, size: int = 64, *, person: int | None = None) -> SyntheticClip:
+def make_clip(
+    seed: int, frames: int = 16, size: int = 64, *, person: int | None = None, view: float = 1.0
+) -> SyntheticClip:
     """One clip. The seed decides everything; person shows a chosen one instead of the seed's own.
 
-    Raises InputError for a size outside 64 to 512 or no frames.
+    view: how many times wider than a face crop the camera sees. Raises InputError for a size outside 64 to 512 or no
+    frames.
     """
     if not MIN_SIZE <= size <= MAX_SIZE or frames < 1:
         raise InputError(
@@ -111,7 +114,7 @@ def make_clip(seed: int, frames: int = 16, size: int = 64, *, person: int | None
     who = draw_person(seed if person is None else person)
     motion = _Motion(np.random.default_rng([seed, 2]), frames)
     scale = 4 if size <= 96 else 3 if size <= 192 else 2
-    drawn = [_Painter(who, motion.at(index), size, scale).paint() for index in range(frames)]
+    drawn = [_Painter(who, motion.at(index), size, scale, view).paint() for index in range(frames)]
     pictures, points, faces = zip(*drawn, strict=True)
     return SyntheticClip(np.stack(pictures), np.stack(points), np.stack(faces), who)
 
@@ -167,10 +170,10 @@ class _Motion:
 class _Painter:
     """Draws one frame: a map of materials and one of luminance, then the colours of both, then smaller."""
 
-    def __init__(self, person: Person, moment: _Moment, size: int, scale: int) -> None:
+    def __init__(self, person: Person, moment: _Moment, size: int, scale: int, view: float) -> None:
         self.p, self.m, self.size, self.scale = person, moment, size, scale
         self.side = size * scale
-        self.unit = 0.3 * self.side * moment.zoom
+        self.unit = 0.3 * self.side * moment.zoom / view
         self.center = np.array([0.5 + moment.x, 0.52 + moment.y]) * self.side
         c, s = np.cos(moment.roll), np.sin(moment.roll)
         self.roll = np.array([[c, -s], [s, c]])

@@ -19,6 +19,7 @@ from torch import nn
 from ..errors import InputError
 from ..identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_recognizer
 from ..progress import Callback, report
+from ..restore import RestoreOptions
 from ..unet import ROLE as UNET_ROLE
 from ..vae import ROLE as VAE_ROLE
 from ..vae import DiffusersVAE, build_vae
@@ -35,21 +36,21 @@ log = logging.getLogger(__name__)
 STAGES = ("clips", "vae", "identity", "latents", "unet")
 MODEL_FOLDER = Path(__file__).resolve().parent.parent / "models" / "svfr-tiny"
 """Where the trained networks lie in this package."""
+EVALUATION = RestoreOptions(steps=6, guidance=(1.0, 1.0))
+"""How they are measured."""
 
 
 @dataclass(frozen=True)
 class TinyPlan:
     """The recipe of the networks in MODEL_FOLDER.
 
-    persons: each in two clips of `frames` frames of `size` px; clip k shows person k // 2. encoded: how many persons
-    the UNet sees (the first clip of each), in `views` degradations. parts: processes that encode; the result depends
-    on it, since each part has its own seed.
+    persons: each in two clips of `frames` frames of `size` px; clip k shows person k // 2. The UNet sees every clip in
+    `views` degradations. parts: processes that encode; the result depends on it, since each part has its own seed.
     """
 
     persons: int = 800
     frames: int = 16
     size: int = 64
-    encoded: int = 540
     views: int = 3
     parts: int = 3
     vae: LoopOptions = field(
@@ -71,7 +72,7 @@ class TinyPlan:
     )
     unet: LoopOptions = field(
         default_factory=lambda: LoopOptions(
-            steps=1350, rate=1e-3, warmup=50, ema=0.995, mixed_precision="bf16", seed=3, save_every=50
+            steps=7500, rate=1e-3, warmup=100, ema=0.998, mixed_precision="bf16", seed=3, save_every=100
         )
     )
     draw: DrawOptions = field(default_factory=DrawOptions)
@@ -148,9 +149,9 @@ def _latents(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Cal
 
 
 def _encode_part(work: Path, target: Path, plan: TinyPlan, part: int) -> None:
-    """One process's share of the encoding: every `parts`-th of the persons' first clips."""
+    """One process's share of the encoding: every `parts`-th clip."""
     torch.set_num_threads(1)
-    chosen = np.arange(0, 2 * plan.persons, 2)[: plan.encoded][part :: plan.parts]
+    chosen = np.arange(2 * plan.persons)[part :: plan.parts]
     frames, landmarks = _frames(work), np.load(_there(work / "landmarks.npy", "clips"))
     faces = torch.load(_there(work / "faces.pt", "clips"), weights_only=True)
     vae = DiffusersVAE(load_network(_there(target / _name(VAE_ROLE), "vae"), VAE_ROLE, build_vae))

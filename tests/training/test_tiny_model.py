@@ -1,0 +1,51 @@
+"""svfr-tiny's recipe, every stage in two processes as torchrun starts them, at a size that says nothing of quality."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from svfr_model.errors import InputError
+from svfr_model.load import Loader
+from svfr_model.training.loop import read_losses
+from svfr_model.training.tiny_model import TinyPlan, train_tiny
+
+pytest.importorskip("accelerate", reason="training needs accelerate: pip install -r requirements-train.txt")
+
+PROGRAM = """
+import sys
+from dataclasses import replace
+from svfr_model.training.latents import DrawOptions
+from svfr_model.training.tiny_model import TinyPlan, train_tiny
+
+if __name__ == "__main__":
+    plan = TinyPlan(persons=2, parts=1, views=2, vae_batch=1, draw=DrawOptions(lengths=(4,), clips=(1,)))
+    short = {name: replace(getattr(plan, name), steps=2) for name in ("vae", "identity", "unet")}
+    train_tiny(sys.argv[1], sys.argv[2], plan=replace(plan, **short))
+"""
+
+
+def test_every_stage_in_two_processes_that_train_one_model(root, tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    work, target = tmp_path / "work", tmp_path / "model"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    ran = subprocess.run(
+        [*command, str(tmp_path / "program.py"), str(work), str(target)],
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    for stage in ("vae", "identity", "unet"):  # two trainings apart would each write every step
+        assert [row["step"] for row in read_losses(work / stage)] == [0, 1]
+    loader = Loader([str(target)], device="cpu")
+    assert loader.networks(self_referred=False).backend.token_width == loader.encoder.token_width
+
+
+def test_a_stage_names_the_one_that_it_needs(tmp_path):
+    with pytest.raises(InputError, match="stage 'latents' first"):
+        train_tiny(tmp_path, tmp_path / "model", ["unet"], TinyPlan())
+    with pytest.raises(InputError, match="Unknown stage dreams"):
+        train_tiny(tmp_path, tmp_path / "model", ["dreams"])
