@@ -9,6 +9,7 @@ draws are independent, noise is fresh in each frame, and the codec does what it 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, TypeAlias, get_args
@@ -19,6 +20,7 @@ import torch
 
 from ..errors import InputError
 from ..pixels import degrade_for_tasks
+from ..progress import Callback, report
 from ..tasks import Task, Tasks
 from .masks import MaskKind, paint_white, random_mask
 
@@ -92,46 +94,72 @@ def options_for(tasks: Tasks, low_quality: LowQuality | None = None) -> DegradeO
     )
 
 
-def degrade_clip(frames: np.ndarray, options: DegradeOptions, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def degrade_clip(
+    frames: np.ndarray, options: DegradeOptions, seed: int, callback: Callback | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A degraded clip and the masks of what is missing.
 
     frames (N,H,W,3) uint8 RGB. Returns the clip, same shape, and masks (N,H,W) uint8, 1 where white was painted; all
-    zero without a mask. Each part draws from its own generator, so leaving one out does not change another. Raises
-    InputError for frames of another form.
+    zero without a mask. Each part draws from its own generator, so leaving one out does not change another. Frames are
+    made one after the other: besides frames and results only the codec's bytes grow with the clip. Reports the stages
+    "compress", where quality is lowered, and "degrade". Raises InputError for frames of another form.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise InputError(f"Frames must be (N,H,W,3) uint8 with N >= 1, not {frames.shape} {frames.dtype}.")
     quality, light, texture, missing = (np.random.default_rng([seed, part]) for part in range(4))
-    if options.low_quality is not None:
-        frames = lower_quality(frames, options.low_quality, quality)
-    if options.pixel_flicker:
-        frames = flicker_pixels(frames, texture, options.pixel_flicker)
+    gains = np.ones(len(frames))
     if options.brightness_flicker:
-        frames = flicker_brightness(frames, light, options.brightness_flicker, options.gain)
-    if options.grey:
-        frames = to_grey(frames)
+        gains = _gains(len(frames), light, options.brightness_flicker, options.gain)
     masks = np.zeros(frames.shape[:3], np.uint8)
     if options.mask is not None:
         masks = random_mask(missing, len(frames), frames.shape[1:3], options.mask, options.moving)
-        frames = paint_white(frames, masks)
-    return frames, masks
+    pictures: Iterable[np.ndarray] = frames
+    if options.low_quality is not None:
+        pictures = lower_quality(frames, options.low_quality, quality, callback)
+    degraded = np.empty_like(frames)
+    for index, picture in enumerate(pictures):
+        if options.pixel_flicker:
+            picture = _retexture(picture, texture, options.pixel_flicker)
+        picture = _brighten(picture, gains[index])[None]
+        if options.grey:
+            picture = to_grey(picture)
+        degraded[index] = paint_white(picture, masks[index : index + 1])[0]
+        report(callback, "degrade", index + 1, len(frames))
+    return degraded, masks
 
 
-def lower_quality(frames: np.ndarray, options: LowQuality, rng: np.random.Generator) -> np.ndarray:
-    """Blur, shrink, add noise, compress and enlarge frames (N,H,W,3) uint8; the same shape comes back."""
+def lower_quality(
+    frames: np.ndarray, options: LowQuality, rng: np.random.Generator, callback: Callback | None = None
+) -> Iterator[np.ndarray]:
+    """Blur, shrink, add noise, compress and enlarge frames (N,H,W,3) uint8; they come back one by one, as large.
+
+    Unless the codec is none, all have been compressed before the first comes back. Reports stage "compress".
+    """
     height, width = frames.shape[1:3]
     scale = max(height, width) / DESIGN_SIZE
     draws = [_draw(options, rng, scale) for _ in range(len(frames) if options.per_frame else 1)]
     crf = int(rng.integers(options.crf[0], options.crf[1] + 1))
-    small = []
+    small = _shrunk(frames, draws, rng, callback)
+    if options.per_frame or options.order == "code":  # a codec needs frames of one size
+        yield from recode((_enlarge(picture, width, height) for picture in small), options.codec, crf)
+        return
+    for picture in recode(small, options.codec, crf):
+        yield _enlarge(picture, width, height)
+
+
+def _shrunk(
+    frames: np.ndarray,
+    draws: list[tuple[float, float, float]],
+    rng: np.random.Generator,
+    callback: Callback | None,
+) -> Iterator[np.ndarray]:
+    """Each frame blurred, made smaller and noisy, by the draw of the clip or by its own."""
+    height, width = frames.shape[1:3]
     for index, frame in enumerate(frames):
         sigma, shrink, noise = draws[index % len(draws)]
         picture = cv2.resize(blur(frame, sigma), _small(width, height, shrink), interpolation=cv2.INTER_LINEAR)
-        small.append(add_noise(picture, noise, rng))
-    if options.per_frame or options.order == "code":  # a codec needs frames of one size
-        return compress(np.stack([_enlarge(picture, width, height) for picture in small]), options.codec, crf)
-    packed = compress(np.stack(small), options.codec, crf)
-    return np.stack([_enlarge(picture, width, height) for picture in packed])
+        yield add_noise(picture, noise, rng)
+        report(callback, "compress", index + 1, len(frames))
 
 
 def blur(frame: np.ndarray, sigma: float) -> np.ndarray:
@@ -147,34 +175,53 @@ def add_noise(frame: np.ndarray, delta: float, rng: np.random.Generator) -> np.n
 
 
 def compress(frames: np.ndarray, codec: Codec, crf: int) -> np.ndarray:
-    """frames (N,H,W,3) uint8 through a real encoder and decoder, in memory; sides are padded to even ones on the way.
+    """frames (N,H,W,3) uint8 through a real encoder and decoder, see `recode`."""
+    return frames if codec == "none" else np.stack(list(recode(frames, codec, crf)))
+
+
+def recode(pictures: Iterable[np.ndarray], codec: Codec, crf: int) -> Iterator[np.ndarray]:
+    """Pictures (H,W,3) uint8 of one size through a real encoder and decoder, in memory; sides are padded to even ones.
 
     h264 (libx264) takes crf as it is. mpeg4 has no crf: it gets the fixed quantiser that `mpeg4_quantiser` names.
+    All are encoded before the first comes back, and only the encoder's bytes are held.
     """
     if codec == "none":
-        return frames
+        yield from pictures
+        return
     import av
 
-    count, height, width = frames.shape[:3]
-    padded = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    name, options = _encoder(codec, crf)
     buffer = io.BytesIO()
+    count, height, width = _encode(pictures, codec, crf, buffer)
+    buffer.seek(0)
+    decoded = 0
+    with av.open(buffer) as source:
+        for decoded, frame in enumerate(source.decode(video=0), 1):
+            if decoded <= count:
+                yield frame.to_ndarray(format="rgb24")[:height, :width]
+    if decoded != count:
+        raise InputError(f"The {codec} encoder returned {decoded} of {count} frames: try codec none.")
+
+
+def _encode(pictures: Iterable[np.ndarray], codec: Codec, crf: int, buffer: io.BytesIO) -> tuple[int, int, int]:
+    """Encode into the buffer; how many pictures there were, and their height and width."""
+    import av
+
+    name, options = _encoder(codec, crf)
+    count = height = width = 0
     with av.open(buffer, "w", format="matroska") as output:
         stream = output.add_stream(name, rate=Fraction(25), options=options)
-        stream.height, stream.width = padded.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1  # the result must not depend on the machine
         if codec == "mpeg4":
             stream.codec_context.qmin = stream.codec_context.qmax = mpeg4_quantiser(crf)
-        for picture in padded:
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        for count, picture in enumerate(pictures, 1):
+            height, width = picture.shape[:2]
+            padded = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            if count == 1:
+                stream.height, stream.width = padded.shape[:2]
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")))
         output.mux(stream.encode())
-    buffer.seek(0)
-    with av.open(buffer) as source:
-        decoded = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
-    if len(decoded) != count:
-        raise InputError(f"The {codec} encoder returned {len(decoded)} of {count} frames: try codec none.")
-    return np.stack(decoded)[:, :height, :width]
+    return count, height, width
 
 
 def mpeg4_quantiser(crf: int) -> int:
@@ -186,9 +233,18 @@ def flicker_brightness(
     frames: np.ndarray, rng: np.random.Generator, chance: float = 0.3, gain: tuple[float, float] = (0.5, 1.5)
 ) -> np.ndarray:
     """Multiply each frame (N,H,W,3) uint8, with the given chance, by a random gain; rounds and saturates."""
-    hit, gains = rng.random(len(frames)) < chance, rng.uniform(*gain, len(frames))
-    bright = np.rint(frames * gains[:, None, None, None])
-    return np.where(hit[:, None, None, None], np.clip(bright, 0, 255).astype(np.uint8), frames)
+    gains = _gains(len(frames), rng, chance, gain)
+    return np.stack([_brighten(frame, factor) for frame, factor in zip(frames, gains, strict=True)])
+
+
+def _gains(count: int, rng: np.random.Generator, chance: float, gain: tuple[float, float]) -> np.ndarray:
+    """The gain of each frame, 1 for those that are spared."""
+    hit, gains = rng.random(count) < chance, rng.uniform(*gain, count)
+    return np.where(hit, gains, 1.0)
+
+
+def _brighten(frame: np.ndarray, gain: float) -> np.ndarray:
+    return frame if gain == 1 else np.clip(np.rint(frame * gain), 0, 255).astype(np.uint8)
 
 
 def flicker_pixels(frames: np.ndarray, rng: np.random.Generator, strength: float = 12.0) -> np.ndarray:
@@ -197,15 +253,16 @@ def flicker_pixels(frames: np.ndarray, rng: np.random.Generator, strength: float
     strength: standard deviation of the change in grey levels where the detail is strongest. Ours: BFVR-STC renders
     each frame anew with a diffusion upscaler, which likewise keeps shapes and invents textures.
     """
-    changed = []
-    for frame in frames:
-        fine = cv2.GaussianBlur(rng.normal(0.0, 1.0, frame.shape[:2]).astype(np.float32), (0, 0), 0.8)
-        grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        detail = cv2.GaussianBlur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (0, 0), 1.5)
-        weight = 0.3 + 0.7 * detail / max(float(detail.max()), 1e-6)
-        change = strength * weight * fine / max(float(fine.std()), 1e-6)
-        changed.append(np.rint(np.clip(frame + change[..., None], 0, 255)).astype(np.uint8))
-    return np.stack(changed)
+    return np.stack([_retexture(frame, rng, strength) for frame in frames])
+
+
+def _retexture(frame: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    fine = cv2.GaussianBlur(rng.normal(0.0, 1.0, frame.shape[:2]).astype(np.float32), (0, 0), 0.8)
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    detail = cv2.GaussianBlur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (0, 0), 1.5)
+    weight = 0.3 + 0.7 * detail / max(float(detail.max()), 1e-6)
+    change = strength * weight * fine / max(float(fine.std()), 1e-6)
+    return np.rint(np.clip(frame + change[..., None], 0, 255)).astype(np.uint8)
 
 
 def to_grey(frames: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Degradations do what their names say, in the amount that was asked for, and the same for the same seed."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -54,6 +55,39 @@ def test_input_is_left_alone(clip):
     before = clip.copy()
     degrade_clip(clip, DegradeOptions(LowQuality(), 0.5, pixel_flicker=5, grey=True, mask="box"), 1)
     assert np.array_equal(before, clip)
+
+
+def test_progress_and_cancel(clip):
+    told = []
+    degrade_clip(clip, DegradeOptions(LowQuality()), 0, lambda *step: told.append(step[:3]))
+    assert told == [(stage, done, 8) for stage in ("compress", "degrade") for done in range(1, 9)]
+    told.clear()
+    degrade_clip(clip, DegradeOptions(grey=True), 0, lambda *step: told.append(step[:3]))
+    assert told == [("degrade", done, 8) for done in range(1, 9)]
+
+    def cancel(stage, done, *_):
+        if done == 3:
+            raise KeyboardInterrupt(stage)
+
+    with pytest.raises(KeyboardInterrupt, match="compress"):
+        degrade_clip(clip, DegradeOptions(LowQuality()), 0, cancel)
+
+
+@pytest.mark.parametrize("order", ["paper", "code"])
+def test_only_results_and_the_codecs_bytes_grow_with_the_clip(clip, order):
+    every = DegradeOptions(LowQuality(order=order), 0.3, pixel_flicker=8, grey=True, mask="box", moving=False)
+
+    def beyond(count):
+        frames = np.repeat(clip[:1], count, axis=0)
+        tracemalloc.start()
+        results = degrade_clip(frames, every, 0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak - sum(result.nbytes for result in results)
+
+    frame = clip[0].nbytes
+    beyond(2)  # what is imported at first use
+    assert beyond(80) - beyond(10) < 70 * frame / 4
 
 
 @pytest.mark.parametrize("codec", ["h264", "mpeg4"])
