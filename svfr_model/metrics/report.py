@@ -101,13 +101,15 @@ class Report:
         return {measure.key: measure.absent for measure in self.measures if measure.value is None}
 
     def table(self) -> str:
-        """The report for people: a line per metric, then what was not computed and why."""
+        """The report for people, in Markdown: a row per metric, then what was not computed and why."""
         against = "against the truth, frame by frame" if self.against_truth else "without a truth"
         rows = [_TITLES, *(_row(measure) for measure in self.measures if measure.value is not None)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(_TITLES))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        rows.insert(1, tuple("-" * width for width in widths))
+        lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
         head = f"{self.frames} frames of {self.width}x{self.height}, {against}"
-        return "\n".join([head, *lines, *self._faceless(), *self._left_out()])
+        notes = [f"- {note}" for note in (*self._faceless(), *self._left_out())]
+        return "\n".join([head, "", *lines, "", *notes])
 
     def _faceless(self) -> list[str]:
         """A line on frames without a face, which the face metrics leave out."""

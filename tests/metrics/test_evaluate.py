@@ -186,6 +186,21 @@ def test_table_names_every_metric():
     assert "2 frames of 32x24" in table
 
 
+def test_table_is_markdown():
+    """A row per metric, all of as many cells; then a list of the reasons."""
+    report = evaluate(ArrayClip(clip(2)), ArrayClip(clip(2, seed=1)))
+    head, rows, notes = (part.splitlines() for part in report.table().split("\n\n"))
+    assert len(head) == 1
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    assert cells[0][:2] == ["metric", "value"]
+    assert all(set(cell) == {"-"} for cell in cells[1])
+    assert [row[0] for row in cells[2:]] == [METRICS[key].label for key in report.values]
+    assert cells[2][1] == f"{report.values['psnr']:.4f} dB"
+    assert notes
+    assert all(note.startswith("- Not computed: ") for note in notes)
+
+
 def folder_of(frames, path):
     path.mkdir()
     for index, frame in enumerate(frames):
