@@ -9,6 +9,7 @@ from .face import FaceCrop, PasteBack
 from .files import register_folder
 from .identity import IdEmbedding
 from .load import LoadFaceDetector, LoadIdentityEncoder, LoadModel, LoadVAE
+from .quality import Degrade, Metrics, TemporalProfile
 from .restore import Restore
 from .sample import Sampler
 from .self_reference import SelfReference
@@ -30,6 +31,9 @@ NODES: list[type[io.ComfyNode]] = [
     Conditioning,
     LoadSTCModel,
     EnhanceSTC,
+    Degrade,
+    Metrics,
+    TemporalProfile,
 ]
 
 

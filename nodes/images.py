@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import comfy.model_management
 import numpy as np
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..svfr_model.clip import ArrayClip
 from ..svfr_model.errors import InputError
+from ..svfr_model.faces.find import as_uint8
+from ..svfr_model.pixels import MASK_THRESHOLD
 
 
 def to_pixels(image: Tensor) -> Tensor:
@@ -23,9 +25,17 @@ def to_planar(image: Tensor) -> Tensor:
     return image[..., :3].cpu().float().permute(0, 3, 1, 2)  # NHWC -> NCHW
 
 
+def to_frames(image: Tensor) -> np.ndarray:
+    """IMAGE (N,H,W,C) to frames (N,H,W,3) uint8, rounded, one after the other: only this copy grows with the clip."""
+    frames = np.empty((*image.shape[:3], 3), np.uint8)
+    for target, frame in zip(frames, to_clip(image), strict=True):
+        target[:] = as_uint8(frame)
+    return frames
+
+
 def to_pictures(image: Tensor) -> list[np.ndarray]:
     """IMAGE (N,H,W,C) to pictures (H,W,3) uint8."""
-    return list(to_pixels(image).permute(0, 2, 3, 1).contiguous().numpy())  # NCHW -> NHWC
+    return list(to_frames(image))
 
 
 def to_network(image: Tensor) -> Tensor:
@@ -45,8 +55,8 @@ def from_pixels(pixels: Tensor) -> Tensor:
 
 def from_pictures(pictures: Iterable[np.ndarray]) -> Tensor:
     """Pictures (H,W,3) of one size, uint8 or float32 in [0,1], to IMAGE."""
-    stacked = torch.from_numpy(np.stack(list(pictures)))
-    return _placed(stacked.float() / 255 if stacked.dtype == torch.uint8 else stacked)
+    stacked = torch.from_numpy(pictures if isinstance(pictures, np.ndarray) else np.stack(list(pictures)))
+    return _placed(stacked.float().div_(255) if stacked.dtype == torch.uint8 else stacked)
 
 
 def to_clip(image: Tensor) -> ArrayClip:
@@ -63,6 +73,16 @@ def to_mask(mask: Tensor, count: int, size: tuple[int, int]) -> Tensor:
     if tuple(mask.shape[-2:]) != tuple(size):
         mask = torch.nn.functional.interpolate(mask, size, mode="bilinear", antialias=True)
     return mask.clamp(0, 1)
+
+
+def to_holes(mask: Tensor, count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """MASK (B,H,W) or (H,W) to count masks (h,w) bool, True where the picture is missing; see `to_mask`."""
+    return (hole[0].numpy() >= MASK_THRESHOLD for hole in to_mask(mask, count, size).expand(count, -1, -1, -1))
+
+
+def from_masks(masks: np.ndarray) -> Tensor:
+    """Masks (N,H,W), 0 or 1, to MASK."""
+    return _placed(torch.from_numpy(masks).float())
 
 
 def _placed(image: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from svfr_model.faces.find import TrackOptions
 from svfr_model.faces.paste import PasteOptions
 from svfr_model.restore import RestoreOptions
 from svfr_model.stc import TASKS, EnhanceOptions
+from svfr_model.training.degrade import DegradeOptions
 from svfr_model.weights import weight_file
 
 IDS = {
@@ -34,6 +35,9 @@ IDS = {
     "SVFRConditioning",
     "STCLoadModel",
     "STCEnhance",
+    "SVFRDegrade",
+    "SVFRMetrics",
+    "SVFRTemporalProfile",
 }
 """Permanent: saved workflows know nodes by them."""
 
@@ -99,6 +103,9 @@ def test_defaults_are_the_engines(ours):
     found = {name: options["default"] for name, options in widgets(ours["STCEnhance"])}
     for name in ("window", "overlap", "low_frequency", "stretch"):
         assert found[name] == getattr(EnhanceOptions(), name), name
+    found = {name: options["default"] for name, options in widgets(ours["SVFRDegrade"])}
+    for name in ("brightness_flicker", "pixel_flicker"):
+        assert found[name] == getattr(DegradeOptions(), name), name
 
 
 def test_every_node_has_a_help_page_that_names_all_it_has(server, ours):

@@ -1,0 +1,210 @@
+"""How good a restoration is: clips to test with, the papers' figures, and flicker as a picture."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..svfr_model.errors import InputError
+from ..svfr_model.metrics import Instruments, evaluate, temporal_profile
+from ..svfr_model.training.degrade import DegradeOptions, degrade_clip, options_for
+from .images import from_masks, from_pictures, to_clip, to_frames, to_holes
+from .progress import Progress
+from .types import DetectorType, EncoderType, ResidentEncoder, TaskType
+
+if TYPE_CHECKING:
+    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.tasks import Tasks
+
+CATEGORY = "SVFR/quality"
+OPTIONS = DegradeOptions()
+COMMAND_LINE = "no node loads its network; `python -m svfr_model evaluate` does"
+
+
+class Degrade(io.ComfyNode):
+    """Makes a good clip a bad one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """A task, which says what is to be undone, and flicker."""
+        return io.Schema(
+            node_id="SVFRDegrade",
+            display_name="SVFR Degrade",
+            category=CATEGORY,
+            description="Damages a good clip as the papers do, to test a restoration against the truth: low quality, "
+            "no colours, missing parts, flicker. The same seed gives the same damage.",
+            inputs=[
+                io.Image.Input("frames", tooltip="The good frames; what SVFR Metrics calls the truth."),
+                io.Float.Input(
+                    "brightness_flicker",
+                    default=OPTIONS.brightness_flicker,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Chance of each frame to be made darker or brighter, by a factor of 0.5 to 1.5. Default 0, "
+                    "none; BFVR-STC takes 0.3. More is more restless.",
+                ),
+                io.Float.Input(
+                    "pixel_flicker",
+                    default=OPTIONS.pixel_flicker,
+                    min=0.0,
+                    max=255.0,
+                    step=1.0,
+                    tooltip="Strength, in grey levels of 255, of a fine texture that differs from frame to frame, as "
+                    "of diffusion upscalers. Default 0, none; 12 is plain to see.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**63 - 1,
+                    tooltip="Which damage is drawn; stays as it is from run to run, so that results compare. Default "
+                    "0. Leaving one kind of damage out does not change another.",
+                ),
+                TaskType.Input(
+                    "task",
+                    optional=True,
+                    tooltip="What is to be undone, from SVFR Task Vector, which can be wired to the sampler too. "
+                    "restore: blur, low resolution, noise, compression; colorize: grey; inpaint: white strokes or "
+                    "boxes. Without it only the flicker is made.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("degraded", tooltip="The damaged frames, of the same size; with 8 bits."),
+                io.Mask.Output(
+                    "mask", tooltip="What was painted white, 1 for missing, one for each frame; 0 without inpaint."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, frames: Tensor, brightness_flicker: float, pixel_flicker: float, seed: int, task: Tasks | None = None
+    ) -> io.NodeOutput:
+        """Damage the clip."""
+        if not (task or brightness_flicker or pixel_flicker):
+            raise InputError(
+                "Nothing was chosen to damage: wire SVFR Task Vector to task, or raise brightness_flicker or "
+                "pixel_flicker."
+            )
+        options = replace(
+            options_for(task or frozenset()), brightness_flicker=brightness_flicker, pixel_flicker=pixel_flicker
+        )
+        stages = ("degrade",) if options.low_quality is None else ("compress", "degrade")
+        progress = Progress(dict.fromkeys(stages, len(frames)))
+        degraded, masks = degrade_clip(to_frames(frames), options, seed, progress)
+        return io.NodeOutput(from_pictures(degraded), from_masks(masks))
+
+
+class Metrics(io.ComfyNode):
+    """Measures a restored clip."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The clips, and the networks that some metrics look through."""
+        return io.Schema(
+            node_id="SVFRMetrics",
+            display_name="SVFR Metrics",
+            category=CATEGORY,
+            description="Measures a restored clip by the papers' metrics, against the true one where there is one, "
+            "and shows the table. What cannot be measured is listed with the reason. Nothing is saved.",
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("restored", tooltip="The clip to measure."),
+                io.Image.Input(
+                    "truth",
+                    optional=True,
+                    tooltip="The same clip undamaged, with as many frames of the same size. Without it only what needs "
+                    "no truth is measured: motion and, with the networks below, how steady the identity is.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="What had been missing, 1 for missing: one for all frames or one for each. PSNR is then "
+                    "also taken inside it alone.",
+                ),
+                DetectorType.Input(
+                    "detector",
+                    optional=True,
+                    tooltip="From Load Face Detector; for the distance of landmarks (AKD), and with the encoder for "
+                    "the identity metrics. Takes longer.",
+                ),
+                EncoderType.Input(
+                    "encoder",
+                    optional=True,
+                    tooltip="From Load SVFR Identity Encoder; with the detector for the identity metrics (IDS, VIDD, "
+                    "Face-Cons).",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    "table", tooltip="A Markdown table, a row per metric, and what was not measured and why."
+                ),
+                io.String.Output("json", tooltip='The same figures for programs; the PSNR of equal frames is "inf".'),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        restored: Tensor,
+        truth: Tensor | None = None,
+        mask: Tensor | None = None,
+        detector: FaceDetector | None = None,
+        encoder: ResidentEncoder | None = None,
+    ) -> io.NodeOutput:
+        """Measure all that can be measured."""
+        reasons = dict.fromkeys(("lpips", "i3d"), COMMAND_LINE)
+        with nullcontext() if encoder is None else encoder.loaded() as networks:
+            report = evaluate(
+                to_clip(restored),
+                None if truth is None else to_clip(truth),
+                Instruments(detector=detector, encoder=networks, reasons=reasons),
+                masks=None if mask is None else to_holes(mask, len(restored), tuple(restored.shape[1:3])),
+                callback=Progress({"evaluate": len(restored)}),
+            )
+        table = report.table()
+        return io.NodeOutput(table, report.to_json(), ui=ui.PreviewText(table))
+
+
+class TemporalProfile(io.ComfyNode):
+    """One column of a clip over time."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """A clip and a place in it."""
+        return io.Schema(
+            node_id="SVFRTemporalProfile",
+            display_name="SVFR Temporal Profile",
+            category=CATEGORY,
+            description="Shows flicker in one picture: one column of pixels, frame after frame from left to right. "
+            "Smooth streaks are steady video, ragged ones flicker.",
+            inputs=[
+                io.Image.Input("frames", tooltip="The clip to look at."),
+                io.Float.Input(
+                    "position",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where the column is, as a part of the width: 0 the left edge, 1 the right one. Default "
+                    "0.5, the middle. Choose a place with detail that moves little.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "profile", tooltip="One picture, as high as the frames and as wide as there are frames."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(cls, frames: Tensor, position: float) -> io.NodeOutput:
+        """Put the columns side by side."""
+        clip = to_clip(frames)
+        column = min(int(position * clip.width), clip.width - 1)
+        return io.NodeOutput(from_pictures([temporal_profile(clip, column)]))
