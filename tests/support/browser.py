@@ -1,10 +1,11 @@
 """Opens workflows in ComfyUI's own frontend, in headless Chromium, and says what a person would see.
 
-    python browser.py CHROMIUM SERVER-URL FOLDER workflow.json ...
+    python browser.py CHROMIUM SERVER-URL FOLDER [--run] workflow.json ...
 
 Runs in ComfyUI's Python, for its websocket client. Leaves FOLDER/<name>.png for each workflow and prints one JSON
 object: by name, the dialogs that stood open, what the console complained of, the types of nodes that were missing, the
-graph as the frontend would queue it, and where nodes and groups lie.
+graph as the frontend would queue it, and where nodes and groups lie. With --run each is also queued, until one of its
+nodes shows text: "texts" is what they show, "saved" the nodes as the frontend would then save them.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ FIT = """
   return [x, y, w, h];
 })()
 """
+TEXTS = "app.graph.nodes.flatMap(n => n.widgets ?? []).map(w => w.element?.innerText).filter(t => t)"
 BARE = """
 (() => {
   const style = document.createElement('style');
@@ -97,8 +99,8 @@ class Page:
             self.complaints.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
 
 
-async def look(page: Page, url: str, workflow: Path, folder: Path) -> dict:
-    """Open one workflow as from a file."""
+async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) -> dict:
+    """Open one workflow as from a file, and run it if asked to."""
     await page.call("Page.navigate", url=url)
     await wait_for(page, READY)
     await asyncio.sleep(2)
@@ -111,6 +113,11 @@ async def look(page: Page, url: str, workflow: Path, folder: Path) -> dict:
         "api": json.loads(await page.ask("app.graphToPrompt().then(p => JSON.stringify(p.output))")),
         "boxes": await page.ask("app.graph.nodes.map(n => [n.id, n.type, ...n.pos, ...n.size])"),
     }
+    if run:
+        await page.ask("app.queuePrompt(0)")
+        await wait_for(page, f"{TEXTS}.length > 0")
+        seen["texts"] = await page.ask(TEXTS)
+        seen["saved"] = await page.ask("app.graph.serialize().nodes")
     await page.ask(BARE)
     seen["extent"] = await page.ask(FIT)
     await asyncio.sleep(1)
@@ -129,7 +136,7 @@ async def wait_for(page: Page, condition: str, seconds: float = 60) -> None:
     raise TimeoutError(f"the frontend never came to: {condition}")
 
 
-async def main(chromium: str, url: str, folder: Path, workflows: list[Path]) -> dict:
+async def main(chromium: str, url: str, folder: Path, workflows: list[Path], run: bool) -> dict:
     """Start the browser, look at every workflow, end it."""
     with tempfile.TemporaryDirectory() as profile:
         browser = subprocess.Popen(
@@ -142,7 +149,7 @@ async def main(chromium: str, url: str, folder: Path, workflows: list[Path]) -> 
                 client.ws_connect(address, max_msg_size=0) as socket,
             ):
                 page = await open_page(socket)
-                return {path.stem: await look(page, url, path, folder) for path in workflows}
+                return {path.stem: await look(page, url, path, folder, run) for path in workflows}
         finally:
             browser.terminate()
             browser.wait(timeout=20)
@@ -171,5 +178,6 @@ async def answer_to(socket: aiohttp.ClientWebSocketResponse, number: int) -> dic
 
 
 if __name__ == "__main__":
-    result = asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), [Path(p) for p in sys.argv[4:]]))
+    paths = [Path(argument) for argument in sys.argv[4:] if argument != "--run"]
+    result = asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), paths, "--run" in sys.argv))
     sys.stdout.write(json.dumps(result))

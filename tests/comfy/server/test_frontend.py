@@ -18,18 +18,28 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="session")
-def opened(comfyui, footage, tmp_path_factory):
-    """What the frontend showed of every workflow, by name; screenshots lie in the folder "shots"."""
+def browse(comfyui):
+    """A function that opens workflows of a server, see browser.py, and returns what it tells."""
     chromium = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if chromium is None:
         pytest.skip(f"no Chromium to open the frontend in: none of {', '.join(BROWSERS)} is on the PATH")
+
+    def look(server, folder, *arguments):
+        server.post("/settings", {"Comfy.TutorialCompleted": True})  # otherwise a tour of ComfyUI opens
+        script = ROOT / "tests" / "support" / "browser.py"
+        command = [comfyui.python, script, chromium, server.url, folder, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+    return look
+
+
+@pytest.fixture(scope="session")
+def opened(browse, footage, tmp_path_factory):
+    """What the frontend showed of every workflow, by name; screenshots lie in the folder "shots"."""
     folder = tmp_path_factory.mktemp("shots")
-    footage.post("/settings", {"Comfy.TutorialCompleted": True})  # otherwise a tour of ComfyUI opens
-    script = ROOT / "tests" / "support" / "browser.py"
-    command = [comfyui.python, script, chromium, footage.url, folder, *FILES, BLUEPRINT]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout), folder
+    return browse(footage, folder, *FILES, BLUEPRINT), folder
 
 
 @pytest.mark.parametrize("path", [*FILES, BLUEPRINT], ids=lambda path: path.stem)
@@ -77,3 +87,39 @@ def test_no_node_lies_on_another(path, opened):
     for (a, kind, x, y, width, height), (b, other, u, v, breadth, depth) in itertools.combinations(boxes, 2):
         apart = x + width <= u or u + breadth <= x or y + height <= v - 30 or v + depth <= y - 30  # 30 for the title
         assert apart, f"{kind} {a} and {other} {b}"
+
+
+def test_the_metrics_stand_in_their_node_after_a_run(browse, server, tmp_path):
+    """And a workflow saved then holds no figures."""
+    size = [64, 64, 3]
+    nodes = [
+        node(1, "EmptyImage", [*size, 0x6E6E6E], outputs={"IMAGE": ("IMAGE", [1])}),
+        node(2, "EmptyImage", [*size, 0x646464], outputs={"IMAGE": ("IMAGE", [2])}),
+        node(3, "SVFRMetrics", [], inputs={"restored": ("IMAGE", 1), "truth": ("IMAGE", 2)}),
+    ]
+    links = [[1, 1, 0, 3, 0, "IMAGE"], [2, 2, 0, 3, 1, "IMAGE"]]
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps({"last_node_id": 3, "last_link_id": 2, "nodes": nodes, "links": links, "version": 0.4}))
+    shown = browse(server, tmp_path, "--run", path)["metrics"]
+    assert shown["missing"] == shown["dialogs"] == []
+    assert [line for line in shown["console"] if is_about(line, path.read_text())] == []
+    (table,) = shown["texts"]
+    assert "3 frames of 64x64" in table
+    assert "| PSNR         | 28.1308 dB |" in table
+    assert shown["api"]["3"]["inputs"] == {"restored": ["1", 0], "truth": ["2", 0]}
+    (saved,) = [entry for entry in shown["saved"] if entry["id"] == 3]
+    assert not saved.get("widgets_values")
+
+
+def node(number, kind, values, inputs=None, outputs=None):
+    """A node as the frontend saves it: inputs with their link, outputs with their links."""
+    return {
+        "id": number,
+        "type": kind,
+        "pos": [400 * (number - 1), 100],
+        "size": [350, 400],
+        "mode": 0,
+        "widgets_values": values,
+        "inputs": [{"name": name, "type": type_, "link": link} for name, (type_, link) in (inputs or {}).items()],
+        "outputs": [{"name": name, "type": type_, "links": links} for name, (type_, links) in (outputs or {}).items()],
+    }
