@@ -1,7 +1,6 @@
 """The command line from file to file, with tiny random weights of the real architecture."""
 
 import gc
-import json
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage.data import astronaut
+from support.files import frames_of, gradient, write
 from support.video import encode
 
 from svfr_model.cli import main
@@ -20,7 +20,7 @@ from svfr_model.faces.paste import PasteOptions
 from svfr_model.job import FaceOptions
 from svfr_model.restore import RestoreOptions
 from svfr_model.tiny import write_random_weights
-from svfr_model.video import ClipWriter, open_clip
+from svfr_model.video import open_clip
 
 FAST = ("--steps", "2", "--size", "64", "--device", "cpu", "--quiet")
 
@@ -47,26 +47,10 @@ def whole(source, target, folder, *options):
     return restore(source, target, folder, "--no-crop", "--passes", "1", *options)
 
 
-def frames_of(path):
-    return np.stack(list(open_clip(path)))
-
-
 @pytest.fixture
 def short_clip(tmp_path):
     """Five frames of 64x48 with a moving gradient, 10 fps."""
     return write(tmp_path / "short.mp4", gradient(5, 48, 64), Fraction(10))
-
-
-def gradient(count, height, width):
-    columns = np.linspace(0, 200, width)[None, :, None]
-    return [np.broadcast_to(columns + 5 * k, (height, width, 3)).astype(np.uint8) for k in range(count)]
-
-
-def write(path, frames, fps=Fraction(25)):
-    with ClipWriter(path, fps, (frames[0].shape[1], frames[0].shape[0])) as writer:
-        for frame in frames:
-            writer.write(frame)
-    return path
 
 
 def portrait_video(path, count=6, audio=None, size=256):
@@ -448,39 +432,6 @@ def test_cancelling_at_any_stage_leaves_no_file(face_weights, tmp_path, monkeypa
 def test_detection_runs_before_the_large_networks_are_loaded(face_weights, short_clip, tmp_path, monkeypatch):
     monkeypatch.setattr("svfr_model.load.load_unet", lambda *_, **__: pytest.fail("the UNet was loaded"))
     assert restore(short_clip, tmp_path / "out.mp4", face_weights) == 4
-
-
-def test_evaluate_prints_a_table_and_writes_only_what_is_asked_for(tmp_path, capsys):
-    truth = write(tmp_path / "truth.mkv", gradient(6, 48, 64))
-    darker = write(tmp_path / "darker.mkv", [(frame * 0.9).astype(np.uint8) for frame in gradient(6, 48, 64)])
-    before = sorted(tmp_path.iterdir())
-    command = ["evaluate", str(darker), str(truth), "--weights", str(tmp_path / "none"), "--quiet"]
-    assert main(command) == 0
-    assert "PSNR" in capsys.readouterr().out
-    assert sorted(tmp_path.iterdir()) == before
-    assert main([*command, "--json", str(tmp_path / "r.json"), "--profile", str(tmp_path / "p.png")]) == 0
-    assert 20 < json.loads((tmp_path / "r.json").read_text())["metrics"]["psnr"]["value"] < 40
-    assert Image.open(tmp_path / "p.png").size == (6, 48)
-
-
-def test_degrade_makes_a_repeatable_damaged_clip_and_its_mask(tmp_path, capsys):
-    source = write(tmp_path / "in.mkv", gradient(5, 64, 64))
-    for name in "ab":
-        command = ["degrade", str(source), str(tmp_path / f"{name}.mkv"), "--tasks", "bfr,colorization,inpainting"]
-        assert main([*command, "--mask-out", str(tmp_path / f"{name}-mask.mkv"), "--quiet", "--seed", "3"]) == 0
-    first, second = frames_of(tmp_path / "a.mkv"), frames_of(tmp_path / "b.mkv")
-    assert np.array_equal(first, second)
-    mask = frames_of(tmp_path / "a-mask.mkv") > 200
-    assert 0 < mask.mean() < 1
-    assert first[mask].mean() > 230
-    assert np.ptp(first.astype(int), axis=3).mean() < 3
-    assert main(["degrade", str(source), str(tmp_path / "c.mkv"), "--mask-out", str(tmp_path / "m.mkv")]) == 2
-    assert "needs inpainting" in capsys.readouterr().err
-
-
-def test_train_refuses_what_it_cannot_read(tmp_path, capsys):
-    assert main(["train", str(tmp_path / "absent.json")]) == 2
-    assert "absent.json" in capsys.readouterr().err
 
 
 def test_weights_list_convert_and_refused_download(weights, tmp_path, capsys):

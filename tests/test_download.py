@@ -1,0 +1,233 @@
+"""Downloads: on consent only, whole, continued where they broke, and with the login going to the hub alone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+from svfr_model.errors import InputError, WeightsError
+from svfr_model.weights import REGISTRY, download
+
+CONTENT = bytes(torch.randint(256, (5000,), generator=torch.Generator().manual_seed(0)).tolist())
+
+
+class Hub(ThreadingHTTPServer):
+    """A local stand-in for the hub: answers with metadata and a redirect to another host that holds the bytes."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), HubHandler)
+        self.content = CONTENT
+        self.etag = hashlib.sha256(CONTENT).hexdigest()
+        self.status = 200
+        self.knows_ranges = True
+        self.break_after = []
+        self.names_storage = True
+        self.requests = []
+
+    def page(self, repository, path):
+        return f"http://127.0.0.1:{self.server_port}/{repository}/resolve/main/{path}"
+
+    @property
+    def ranges(self):
+        return [headers.get("Range") for method, _, headers in self.requests if method == "GET"]
+
+
+class HubHandler(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_HEAD(self):
+        hub = self.server
+        hub.requests.append(("HEAD", self.path, dict(self.headers)))
+        if self.path.startswith("/release/"):
+            self.send_response(hub.status)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.send_header("ETag", '"some-version"')
+            self.end_headers()
+            return
+        redirects = hub.status == 200 and hub.names_storage
+        self.send_response(302 if redirects else hub.status)
+        self.send_header("Content-Length", "0")
+        if redirects:
+            self.send_header("Location", f"http://localhost:{hub.server_port}/bytes{self.path}")
+        if hub.status == 200:
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("X-Linked-Etag", f'"{hub.etag}"')
+            self.send_header("X-Linked-Size", str(len(CONTENT)))
+        self.end_headers()
+
+    def do_GET(self):
+        hub = self.server
+        hub.requests.append(("GET", self.path, dict(self.headers)))
+        if self.headers["Host"].startswith("127.0.0.1"):
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{hub.server_port}{self.path}")
+            self.end_headers()
+            return
+        start = 0
+        if hub.knows_ranges and self.headers.get("Range"):
+            start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(hub.content) - start))
+        self.end_headers()
+        sent = hub.break_after.pop(0) if hub.break_after else len(hub.content)
+        self.wfile.write(hub.content[start : start + sent])
+        self.close_connection = True
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    import huggingface_hub
+
+    server = Hub()
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", server.page)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("svfr_model.weights.hub._CHUNK", 700)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+fetch = partial(download, ["id_linear"], accept_license=True)
+
+
+def test_nothing_is_fetched_without_consent(hub, tmp_path):
+    with pytest.raises(InputError) as caught:
+        download(["unet", "vae"], tmp_path / "weights", accept_license=False)
+    for role in ("unet", "vae"):
+        assert REGISTRY[role].licence in str(caught.value)
+    assert "--accept-license" in str(caught.value)
+    assert not hub.requests
+    assert not (tmp_path / "weights").exists()
+
+
+def test_a_download_arrives_whole_with_progress_and_the_login_goes_to_the_hub_only(hub, tmp_path):
+    seen = []
+    paths = fetch(tmp_path / "weights", callback=lambda *event: seen.append(event))
+    assert paths == [tmp_path / "weights/id_linear.pth"]
+    assert paths[0].read_bytes() == CONTENT
+    assert list(paths[0].parent.iterdir()) == paths
+    assert seen[-1] == ("download id_linear", 5000, 5000, None)
+    assert [event[1] for event in seen] == [700, 1400, 2100, 2800, 3500, 4200, 4900, 5000]
+    (method, page, asked), (_, _, fetched) = hub.requests
+    assert (method, page) == ("HEAD", "/fffiloni/SVFR/resolve/main/face_restoration/id_linear.pth")
+    assert {key.lower(): value for key, value in asked.items()}["authorization"] == "Bearer hf_secret"
+    assert "Authorization" not in fetched
+
+
+@pytest.fixture
+def released(hub, monkeypatch):
+    """A registered file that lies elsewhere than on Hugging Face."""
+    entry = replace(REGISTRY["stc_bfr"], address=f"http://127.0.0.1:{hub.server_port}/release/ckpt-bfvr.pth")
+    monkeypatch.setitem(REGISTRY, "stc_bfr", entry)
+    return entry
+
+
+def test_a_file_with_an_address_of_its_own_is_fetched_there_without_login_and_continued(hub, released, tmp_path):
+    hub.break_after = [1234]
+    (path,) = download(["stc_bfr"], tmp_path, accept_license=True)
+    assert path.read_bytes() == CONTENT
+    assert list(tmp_path.iterdir()) == [tmp_path / "ckpt-bfvr.pth"]
+    assert not any("Authorization" in headers for _, _, headers in hub.requests)
+    assert hub.ranges[-1] is not None
+
+
+def test_an_address_that_does_not_answer_is_named(hub, released, tmp_path):
+    hub.status = 404
+    with pytest.raises(WeightsError, match=re.escape(released.address)):
+        download(["stc_bfr"], tmp_path, accept_license=True)
+
+
+def test_the_login_is_not_carried_along_to_where_the_hub_redirects(hub, tmp_path):
+    hub.names_storage = False
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    sent = [(headers["Host"].split(":")[0], headers.get("Authorization")) for _, _, headers in hub.requests[1:]]
+    assert sent == [("127.0.0.1", "Bearer hf_secret"), ("localhost", None)]
+
+
+def test_a_file_that_is_there_is_left_alone(hub, tmp_path):
+    (tmp_path / "id_linear.pth").write_bytes(b"mine")
+    assert fetch(tmp_path) == [tmp_path / "id_linear.pth"]
+    assert (tmp_path / "id_linear.pth").read_bytes() == b"mine"
+    assert not hub.requests
+
+
+def test_a_broken_connection_is_continued_where_it_broke(hub, tmp_path):
+    hub.break_after = [2100, 1000]
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    assert hub.ranges == [None, "bytes=2100-", "bytes=3100-"]
+
+
+def test_an_interrupted_download_goes_on_the_next_time(hub, tmp_path):
+    hub.break_after = [2100, 0]
+    with pytest.raises(WeightsError, match="2100 of 5000 bytes"):
+        fetch(tmp_path)
+    assert not (tmp_path / "id_linear.pth").exists()
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    assert hub.ranges == [None, "bytes=2100-", "bytes=2100-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["id_linear.pth"]
+
+
+def test_cancelling_leaves_no_file_under_the_final_name(hub, tmp_path):
+    class Cancelled(Exception):
+        pass
+
+    def cancel(stage, done, total, preview):
+        if done >= 2000:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fetch(tmp_path, callback=cancel)
+    assert not (tmp_path / "id_linear.pth").exists()
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    assert hub.ranges == [None, "bytes=2100-"]
+
+
+def test_a_server_without_ranges_makes_it_start_again(hub, tmp_path):
+    hub.break_after, hub.knows_ranges = [2100], False
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+
+
+def test_a_newer_version_does_not_continue_an_older_beginning(hub, tmp_path):
+    hub.break_after = [2100, 0]
+    with pytest.raises(WeightsError):
+        fetch(tmp_path)
+    hub.content = CONTENT[::-1]
+    hub.etag = hashlib.sha256(hub.content).hexdigest()
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT[::-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["id_linear.pth"]
+
+
+def test_damaged_bytes_are_refused_and_removed(hub, tmp_path):
+    hub.content = CONTENT[:-1] + b"?"
+    with pytest.raises(WeightsError, match="SHA-256"):
+        fetch(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_a_refusal_names_the_address(hub, tmp_path, status):
+    hub.status = status
+    with pytest.raises(WeightsError, match=re.escape(REGISTRY["id_linear"].url)):
+        fetch(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_connection_names_the_address(hub, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_url", lambda repository, path: f"http://127.0.0.1:9/{path}")
+    with pytest.raises(WeightsError, match=re.escape(REGISTRY["id_linear"].url)):
+        fetch(tmp_path)
