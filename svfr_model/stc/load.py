@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,20 @@ from torch import Tensor
 
 from ..errors import InputError, WeightsError
 from ..weights import CONFIG_KEY, load_strict, model_config, read_state_dict, weight_file
-from ..weights.checkpoint import BROKEN_PICKLE
 from .network import PUBLISHED, TASKS, CodeFormer3D, TaskName, build_network
 
 ROLES: Mapping[TaskName, str] = {task: f"stc_{task}" for task in TASKS}
 """The role of each task's checkpoint in the registry of weights."""
 
-WRAPPER = "params_ema"
-"""Key of the published files under which the averaged weights lie; the others are the training's last ones."""
-
 
 def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "cpu") -> CodeFormer3D:
     """The network of a task in float32, from its published checkpoint or from a file that describes itself.
 
-    A .pth file must hold the published dictionary, with its weights under `params_ema`. A .safetensors file holds the
-    same tensors flat; with `svfr_config` metadata (keywords of `build_network`) it may be of another size, and must
-    then be of this task. Restoration and de-flickering differ in their number of layers, so the wrong one is refused.
-    The two de-flickering checkpoints have the same keys and shapes: between them only the file's name can tell, so a
-    renamed file of the other one loads and computes its own task.
+    A .pth file must hold the published dictionary, with the averaged weights under `params_ema`. A .safetensors file
+    holds the same tensors flat; with `svfr_config` metadata (keywords of `build_network`) it may be of another size,
+    and must then be of this task. Restoration and de-flickering differ in their number of layers, so the wrong one is
+    refused. The two de-flickering checkpoints have the same keys and shapes: between them only the file's name can
+    tell, so a renamed file of the other one loads and computes its own task.
 
     Raises InputError for an unknown task, WeightsError for a file that is missing, damaged, of another task or of
     another architecture.
@@ -38,7 +33,7 @@ def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "
     if task not in TASKS:
         raise InputError(f"Unknown BFVR-STC task {task!r}: use one of {', '.join(TASKS)}.")
     path, role = Path(path), ROLES[task]
-    state_dict, metadata = _read(path, role)
+    state_dict, metadata = read_state_dict(path, role)
     config = model_config(metadata, role, path)
     if config is None:
         _check_task(state_dict, path, task)
@@ -46,26 +41,6 @@ def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "
         network = _build(task, config or {}, path)
     load_strict(network, state_dict, path, role)
     return network.to(device=device, dtype=torch.float32).eval()
-
-
-def _read(path: Path, role: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The flat tensors of a checkpoint and its metadata."""
-    if not path.is_file() or path.suffix not in (".pth", ".pt"):
-        return read_state_dict(path, role)
-    try:
-        stored = torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
-    except BROKEN_PICKLE as error:
-        # torch's own message is not quoted: it advises to load such files with fewer checks
-        reason = "it is cut short or damaged, or holds objects other than tensors, which are never unpickled"
-        raise _refusal(path, role, reason) from error
-    wrapped = stored.get(WRAPPER) if isinstance(stored, dict) else None
-    if not isinstance(wrapped, dict):
-        found = f"a dictionary with {_some(stored)}" if isinstance(stored, dict) else f"a {type(stored).__name__}"
-        raise _refusal(path, role, f"it holds {found}, and no weights under {WRAPPER!r}")
-    for key, value in wrapped.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise _refusal(path, role, f"its entry {key!r} is a {type(value).__name__}, where only tensors belong")
-    return {key.removeprefix("module."): value for key, value in wrapped.items()}, {}
 
 
 def _check_task(state_dict: Mapping[str, Tensor], path: Path, task: TaskName) -> None:
@@ -97,8 +72,3 @@ def _build(task: TaskName, config: Mapping[str, Any], path: Path) -> CodeFormer3
 def _refusal(path: Path, role: str, reason: str) -> WeightsError:
     entry = weight_file(role)
     return WeightsError(f"{path} cannot be used as {entry.purpose}: {reason}. {entry.source}")
-
-
-def _some(stored: Mapping[Any, Any], shown: int = 4) -> str:
-    names = ", ".join(repr(key) for key in list(stored)[:shown])
-    return names + (f" and {len(stored) - shown} more entries" if len(stored) > shown else "") if names else "nothing"

@@ -42,8 +42,9 @@ def read_state_dict(path: Path | str, role: str) -> tuple[dict[str, torch.Tensor
     """The tensors of a checkpoint, on the CPU in their stored dtypes, and its metadata (none in a .pth file).
 
     Files ending in .safetensors are read as such, .pth and .pt as restricted pickles (tensors only, mapped
-    from the disk where their format allows it). Only a flat dictionary of tensors is accepted: a wrapped one
-    is refused, not unwrapped, because which part is meant would be a guess.
+    from the disk where their format allows it). Only a flat dictionary of tensors is accepted, in a pickle under the
+    key that the registry names for the role: any other wrapping is refused, because which part is meant would be a
+    guess.
 
     Raises WeightsError, naming the file, what was expected of it and where to get it.
     """
@@ -170,13 +171,27 @@ def _read_pickle(path: Path, role: str) -> dict[str, torch.Tensor]:
         # torch's own message is not quoted: it advises to load such files with fewer checks
         reason = "it is damaged, or holds objects other than tensors, which are never unpickled"
         raise _refusal(path, role, reason) from error
-    if not isinstance(stored, dict):
-        raise _refusal(path, role, f"it holds a {type(stored).__name__}, not a dictionary of tensors")
-    for key, value in stored.items():
+    tensors = _unwrapped(stored, path, role)
+    for key, value in tensors.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             reason = f"its entry {key!r} is a {type(value).__name__}, where only tensors belong"
             raise _refusal(path, role, reason)
-    return dict(stored)
+    return dict(tensors)
+
+
+def _unwrapped(stored: Any, path: Path, role: str) -> dict[Any, Any]:
+    """The dictionary that should hold the tensors."""
+    if not isinstance(stored, dict):
+        raise _refusal(path, role, f"it holds a {type(stored).__name__}, not a dictionary of tensors")
+    inside = weight_file(role).inside
+    if not inside:
+        return stored
+    if not isinstance(stored.get(inside), dict):
+        names = ", ".join(repr(key) for key in list(stored)[:4])
+        more = f" and {len(stored) - 4} more entries" if len(stored) > 4 else ""
+        raise _refusal(path, role, f"it holds {f'{names}{more}' if names else 'nothing'}, no weights under {inside!r}")
+    # training in several processes leaves the prefix
+    return {k.removeprefix("module.") if isinstance(k, str) else k: value for k, value in stored[inside].items()}
 
 
 def _write_safetensors(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:

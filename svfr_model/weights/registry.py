@@ -50,6 +50,8 @@ class WeightFile:
     """Whether the default two-pass restoration works without it."""
     address: str = ""
     """Where the bytes are, for a file that is not on Hugging Face."""
+    inside: str = ""
+    """Key under which the published pickle keeps these weights, among others; "" where it holds nothing else."""
 
     @property
     def url(self) -> str:
@@ -169,6 +171,7 @@ _FILES = (
             purpose=purpose,
             optional=True,
             address=f"https://github.com/Dixin-Lab/BFVR-STC/releases/download/init/{name}",
+            inside="params_ema",
         )
         for task, name, purpose in (
             ("bfr", "ckpt-bfvr.pth", "BFVR-STC's fast face restorer"),

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from svfr_model.errors import InputError, WeightsError
 from svfr_model.stc import ROLES, TASKS, build_network, build_stage1, load_stc
-from svfr_model.weights import REGISTRY, save
+from svfr_model.weights import REGISTRY, convert, save
 
 REDUCED = {
     "img_size": 64,
@@ -118,14 +118,23 @@ def test_files_without_the_averaged_weights_are_refused(tmp_path):
     refuses(write(tmp_path / "number.pth", {"params_ema": {"a": 1}}), "bfr", "'a' is a int")
 
 
+def test_a_published_file_converts_to_a_flat_one(tmp_path):
+    stored = published(lambda: build_network("bfr"))
+    stored["params_ema"] = {f"module.{key}": value for key, value in stored["params_ema"].items()}
+    convert(write(tmp_path / "in.pth", stored), tmp_path / "out.safetensors", ROLES["bfr"])
+    network = load_stc(tmp_path / "out.safetensors", "bfr")
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, stored["params_ema"][f"module.{key}"].float())
+
+
 def test_damaged_files_are_refused(tmp_path):
     whole = write(tmp_path / "whole.pth", published(lambda: build_network("bfr"))).read_bytes()
     for size in (0, 1, 1000, len(whole) // 2, len(whole) - 1):
         path = tmp_path / f"{size}.pth"
         path.write_bytes(whole[:size])
-        refuses(path, "bfr", "cut short or damaged")
+        refuses(path, "bfr", "truncated download" if size > 1 else "not a PyTorch checkpoint")
     (tmp_path / "page.pth").write_text("<html>Not found</html>")
-    refuses(tmp_path / "page.pth", "bfr", "cut short or damaged")
+    refuses(tmp_path / "page.pth", "bfr", "not a PyTorch checkpoint")
     (tmp_path / "short.safetensors").write_bytes(b"\x10" * 20)
     refuses(tmp_path / "short.safetensors", "bfr", "safetensors")
     refuses(tmp_path / "absent.pth", "bfr", "does not exist")
