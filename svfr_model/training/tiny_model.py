@@ -29,11 +29,11 @@ from .loop import LoopOptions, make_accelerator
 from .synthetic import make_clip
 from .tiny_identity import TINY_RECOGNIZER, aligned_faces, train_recognizer
 from .tiny_unet import TINY_PROJECTION, TINY_UNET, train_unet
-from .tiny_vae import TINY_VAE, take_out, train_vae
+from .tiny_vae import TINY_VAE, take_out, train_steadiness, train_vae
 
 log = logging.getLogger(__name__)
 
-STAGES = ("clips", "vae", "identity", "latents", "unet")
+STAGES = ("clips", "vae", "decoder", "identity", "latents", "unet")
 MODEL_FOLDER = Path(__file__).resolve().parent.parent / "models" / "svfr-tiny"
 """Where the trained networks lie in this package."""
 EVALUATION = RestoreOptions(steps=6, guidance=(1.0, 1.0))
@@ -65,6 +65,11 @@ class TinyPlan:
             save_every=100,
         )
     )
+    decoder: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            steps=900, rate=1e-3, warmup=30, ema=0.99, weight_decay=0.0, mixed_precision="bf16", seed=4, save_every=50
+        )
+    )
     identity: LoopOptions = field(
         default_factory=lambda: LoopOptions(
             steps=700, rate=2e-3, warmup=30, ema=0.99, weight_decay=1e-3, seed=2, save_every=100
@@ -88,8 +93,8 @@ def train_tiny(
 ) -> None:
     """Run the stages in order; each reads what those before it left in `work` and writes its networks to `target`.
 
-    Under torchrun, "vae", "identity" and "unet" train in all processes, and the rest runs in the first. A stage that
-    was stopped goes on from its checkpoint. Raises InputError for an unknown stage or one whose input is missing.
+    Under torchrun, "clips" and "latents" run in the first process, and the rest trains in all of them. A stage that was
+    stopped goes on from its checkpoint. Raises InputError for an unknown stage or one whose input is missing.
     """
     plan = plan or TinyPlan()
     unknown = [stage for stage in stages if stage not in STAGES]
@@ -97,7 +102,7 @@ def train_tiny(
         raise InputError(f"Unknown stage {', '.join(unknown)}. Stages, in order: {', '.join(STAGES)}.")
     work, target = Path(work), Path(target)
     work.mkdir(parents=True, exist_ok=True)
-    run = {"clips": _clips, "vae": _vae, "identity": _identity, "latents": _latents, "unet": _unet}
+    run = {"clips": _clips, "vae": _vae, "decoder": _decoder, "identity": _identity, "latents": _latents, "unet": _unet}
     accelerator = make_accelerator(LoopOptions())
     for stage in stages:
         log.info("svfr-tiny: %s", stage)
@@ -129,6 +134,13 @@ def _one_clip(frames: int, size: int, number: int) -> tuple[np.ndarray, np.ndarr
 
 def _vae(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:
     network = train_vae(_frames(work), plan.vae, work / "vae", callback, batch=plan.vae_batch)
+    if main:
+        _save(network, target, VAE_ROLE, TINY_VAE)
+
+
+def _decoder(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:
+    network = load_network(_there(target / _name(VAE_ROLE), "vae"), VAE_ROLE, build_vae)
+    train_steadiness(network, _frames(work), plan.decoder, work / "decoder", callback)
     if main:
         _save(network, target, VAE_ROLE, TINY_VAE)
 

@@ -27,6 +27,8 @@ diffusers normalises in 32 groups whatever the width: a group of one channel wou
 
 KL_WEIGHT = 1e-6
 EDGE_WEIGHT = 0.5
+CHANGE_WEIGHT = 1.0
+UNSTEADY = 0.25
 NARROW = -6.0
 """First log variance of the posterior."""
 
@@ -96,8 +98,7 @@ def train_vae(
     loop = Loop({"vae": thin}, step, options, folder)
     loop.run(callback)
     loop.averaged()
-    for parent, name, block in removed:
-        setattr(parent, name, block)
+    put_back(removed)
     network.eval()
     fit_scale(network, to_network_range(torch.from_numpy(np.ascontiguousarray(frames[:64, 0])).permute(0, 3, 1, 2)))
     return network
@@ -118,9 +119,19 @@ def start_at_identity(network: nn.Module) -> None:
     network.quant_conv.bias[network.config.latent_channels :] = NARROW
 
 
-def take_out(network: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
-    """Replace what stays the identity by nothing. Returns (parent, name, block) to put back."""
-    removed = []
+Removed = list[tuple[nn.Module, str, nn.Module]]
+"""Parent, name and block of what take_out took out."""
+
+
+def put_back(removed: Removed) -> None:
+    """Undo take_out."""
+    for parent, name, block in removed:
+        setattr(parent, name, block)
+
+
+def take_out(network: nn.Module, *, temporal: bool = True) -> Removed:
+    """Replace what stays the identity by nothing; temporal: the decoder's halves over time too."""
+    removed: Removed = []
 
     def replace(parent: nn.Module, name: str, stand_in: nn.Module) -> None:
         removed.append((parent, name, getattr(parent, name)))
@@ -130,10 +141,77 @@ def take_out(network: nn.Module) -> list[tuple[nn.Module, str, nn.Module]]:
     for blocks in full:
         for name in list(blocks._modules):
             replace(blocks, name, _Pass())
+    if not temporal:
+        return removed
     for blocks in (network.decoder.mid_block.resnets, *(up.resnets for up in network.decoder.up_blocks[:-1])):
         for name, block in list(blocks._modules.items()):
             replace(blocks, name, _Spatial(block))
     return removed
+
+
+class _Steady(nn.Module):
+    """Latents of clips to the losses of their decoding, as one forward call."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, latents: Tensor, pixels: Tensor) -> Losses:
+        """latents (B,F,4,h,w) unscaled, pixels (B,F,3,H,W) in [-1,1]: absolute error of pixels and of differences."""
+        clips, count = pixels.shape[:2]
+        told = torch.zeros(clips, count)
+        made = self.decoder(latents.flatten(0, 1), num_frames=count, image_only_indicator=told).float()
+        made = made.view_as(pixels)
+        error = F.l1_loss(made, pixels)
+        edges = sum(F.l1_loss(made.diff(dim=d), pixels.diff(dim=d)) for d in (-1, -2))
+        change = F.l1_loss(made.diff(dim=1), pixels.diff(dim=1))
+        return {"loss": error + EDGE_WEIGHT * edges + CHANGE_WEIGHT * change, "change": change.detach()}
+
+
+def train_steadiness(
+    vae: nn.Module,
+    frames: np.ndarray,
+    options: LoopOptions,
+    folder: Path | str,
+    callback: Callback | None = None,
+    *,
+    clips: int = 2,
+    length: int = 8,
+) -> nn.Module:
+    """Train the temporal halves of a VAE's decoder, so that what flickers in the latents does not in the pictures.
+
+    As Stable Video Diffusion's was made (arXiv 2311.15127): everything but the decoder's layers over time stays as it
+    is. Ours: the latents come with noise that differs from frame to frame, of a deviation of 0 to `UNSTEADY`, as those
+    that a UNet samples do. frames (K,N,H,W,3) uint8. Returns the same module with the averaged weights.
+    """
+    torch.manual_seed(options.seed)
+    vae.requires_grad_(False)
+    removed = take_out(vae, temporal=False)
+    for name, parameter in vae.decoder.named_parameters():
+        parameter.requires_grad_("temporal" in name or name.startswith("time_") or "time_mixer" in name)
+
+    def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:  # noqa: ARG001
+        rng = np.random.default_rng(seed)
+        pixels = _draw_clips(frames, rng, clips, length)
+        with torch.no_grad():
+            latents = vae.encode(pixels.flatten(0, 1)).latent_dist.mode().float().unflatten(0, (clips, length))
+            latents = latents.contiguous()  # backward through channels-last ones crashes torch 2.13 on a CPU
+        levels = UNSTEADY / vae.config.scaling_factor * torch.from_numpy(rng.uniform(size=(clips, 1, 1, 1, 1))).float()
+        return modules["decoder"](latents + levels * torch.randn(latents.shape), pixels)
+
+    loop = Loop({"decoder": _Steady(vae.decoder)}, step, options, folder)
+    loop.run(callback)
+    loop.averaged()
+    put_back(removed)
+    return vae.requires_grad_(True).eval()
+
+
+def _draw_clips(frames: np.ndarray, rng: np.random.Generator, clips: int, length: int) -> Tensor:
+    """Runs of random clips, (clips,length,3,H,W) float32 in [-1,1]; half of them mirrored."""
+    chosen, first = rng.integers(len(frames), size=clips), rng.integers(frames.shape[1] - length + 1, size=clips)
+    turns = [1 if rng.random() < 0.5 else -1 for _ in chosen]
+    drawn = [frames[c, f : f + length, :, ::turn] for c, f, turn in zip(chosen, first, turns, strict=True)]
+    return to_network_range(torch.from_numpy(np.stack(drawn)).permute(0, 1, 4, 2, 3))
 
 
 def draw_frames(frames: np.ndarray, rng: np.random.Generator, batch: int) -> Tensor:
