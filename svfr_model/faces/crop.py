@@ -17,7 +17,7 @@ from .find import as_uint8
 from .geometry import MARGIN, apply, similarity, square_crop, union_box
 from .smooth import smooth
 from .track import FaceTrack
-from .warp import Border, warp
+from .warp import Border, shrinkage, warp
 
 CropMode: TypeAlias = Literal["tracked", "static"]
 MOST_MARGIN = 5.0
@@ -228,7 +228,8 @@ def rescaled(matrix: np.ndarray, size: tuple[int, int], other: tuple[int, int]) 
 def crop_mask(mask: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
     """A mask (H,W) of a frame, float in [0,1], uint8 up to 255 or bool, in the crop: (h,w) float32 in [0,1].
 
-    A mask of another size than the frame's is stretched to it first.
+    A mask of another size than the frame's is stretched to it first. It is widened by the pixels that cropping blends,
+    so that no pixel of the crop shows part of what is missing and counts as present.
     """
     matrices, size = require_plan(track)
     if mask.ndim != 2:
@@ -236,6 +237,8 @@ def crop_mask(mask: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
     values = mask.astype(np.float32) / (255.0 if mask.dtype == np.uint8 else 1.0)
     if (mask.shape[1], mask.shape[0]) != track.frame_size:
         values = cv2.resize(values, track.frame_size, interpolation=cv2.INTER_LINEAR)
+    reach = 2 * int(np.ceil(shrinkage(matrices[index]))) + 1
+    values = cv2.dilate(values, np.ones((reach, reach), np.uint8))
     return np.clip(warp(values, matrices[index], size, track.border, interpolation="linear"), 0.0, 1.0)
 
 
