@@ -26,6 +26,7 @@ FOLDER_FPS = Fraction(25)
 """The rate given to pictures, which carry none."""
 
 _SIXTEEN_BIT_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+ALPHA_DROPPED = "%s: the alpha channel is dropped; the colours under it are used as they are"
 _ALPHA_MODES = ("LA", "PA", "RGBA", "La", "RGBa")
 
 
@@ -53,10 +54,21 @@ def read_picture(path: str | Path) -> np.ndarray:
 
     Raises InputError for a missing, empty or unreadable file, and for floating-point pictures.
     """
-    path = Path(path)
+    frame, alpha = _decoded(Path(path))
+    if alpha:
+        log.warning(ALPHA_DROPPED, path)
+    return frame
+
+
+def _decoded(path: Path) -> tuple[np.ndarray, bool]:
+    """What read_picture gives, and whether alpha was dropped."""
     check_file(path)
     with _opened(path) as image:
-        return _to_rgb(path, image)
+        return _to_rgb(path, image), _has_alpha(image)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in _ALPHA_MODES or "transparency" in image.info
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -95,13 +107,11 @@ def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
 
     if image.mode == "F":
         raise InputError(f"{path}: floating-point pictures are not supported. Save it as 8-bit PNG.")
-    alpha = image.mode in _ALPHA_MODES or "transparency" in image.info
+    alpha = _has_alpha(image)
     image = ImageOps.exif_transpose(image)
     if image.mode in _SIXTEEN_BIT_GREY:
         grey = np.rint(np.asarray(image).clip(0, 65535) / 257).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    if alpha:
-        log.warning("%s: the alpha channel is dropped; the colours under it are used as they are", path)
     if image.mode == "P":
         image = image.convert("RGBA" if alpha else "RGB")
     return np.array(image.convert("RGB"))
@@ -122,6 +132,7 @@ class PictureClip:
         """Raise InputError for a folder without pictures, or whose pictures differ in size."""
         self.path = path
         self.fps = FOLDER_FPS
+        self._warned = False
         self.files = _pictures_in(path) if path.is_dir() else [path]
         self.width, self.height = picture_size(self.files[0])
         for file in self.files[1:]:
@@ -141,7 +152,12 @@ class PictureClip:
         return len(self.files)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return map(read_picture, self.files)
+        for file in self.files:
+            frame, alpha = _decoded(file)
+            if alpha and not self._warned:
+                self._warned = True
+                log.warning(ALPHA_DROPPED, self.path)
+            yield frame
 
 
 def _pictures_in(folder: Path) -> list[Path]:

@@ -82,6 +82,14 @@ class TestReadPicture:
         assert "a.png" in caplog.text
         assert "alpha" in caplog.text
 
+    def test_a_folder_says_so_once(self, tmp_path, caplog):
+        for number in range(3):
+            Image.new("RGBA", (4, 4)).save(tmp_path / f"{number}.png")
+        clip = PictureClip(tmp_path)
+        with caplog.at_level(logging.WARNING):
+            assert len(list(clip)) == len(list(clip)) == 3
+        assert caplog.text.count("alpha") == 1
+
     @pytest.mark.parametrize(
         ("orientation", "turn"),
         [
