@@ -3,8 +3,9 @@
     python benchmarks/plans.py [--weights DIR] [--clips 6] [--frames 48] [--json FILE]
 
 Plans: the published one, circular in time, against the linear one. Beside PSNR and VIDD: `flicker`, the mean
-difference between the restored clip's change from frame to frame and the true one, in grey levels; `ends`, PSNR of the
-first and the last frame, which the published plan denoises together.
+difference between the restored clip's change from frame to frame and the true one, in grey levels; `joins`, the same
+where windows of the last step begin or end over the same elsewhere, 1 where nothing shows; `ends`, PSNR of the first and
+the last frame, which the published plan denoises together.
 
 Solvers: distance of the sampled latents (root mean square, scaled latents have a deviation of 1) to Heun's method with
 100 steps from the same noise, and PSNR. Figures are of svfr-tiny on drawn faces and say nothing of the published model.
@@ -66,10 +67,15 @@ def compare_plans(networks: Networks, encoder, clips: int, frames: int, steps: i
             made, _ = sample(networks, spoiled, options)
             quality = measure(made, clip, np.zeros(made.shape[:3], np.uint8), encoder)
             change = np.diff(made.astype(float), axis=0) - np.diff(clip.frames.astype(float), axis=0)
+            change = np.abs(change).mean(axis=(1, 2, 3))
+            joined = np.isin(np.arange(1, frames), list(joins(options.plan, frames, steps - 1)))
             ends = np.mean([psnr(made[i], clip.frames[i]) for i in (0, -1)])
-            found.append({"psnr": quality.psnr, "vidd": quality.vidd, "flicker": np.abs(change).mean(), "ends": ends})
+            seen = change[joined].mean() / change[~joined].mean()
+            found.append(
+                {"psnr": quality.psnr, "vidd": quality.vidd, "flicker": change.mean(), "joins": seen, "ends": ends}
+            )
     print(f"\n{clips} clips of {frames} frames, bfr + colorization, euler {steps}:\n")
-    print("| plan | PSNR | VIDD | flicker | PSNR of the ends |\n|---|---|---|---|---|")
+    print("| plan | PSNR | VIDD | flicker | joins | PSNR of the ends |\n|---|---|---|---|---|---|")
     for name, found in rows.items():
         print(f"| {name} | " + " | ".join(f"{np.mean([r[k] for r in found]):.3f}" for k in found[0]) + " |")
     print("\nlinear minus reference, 95% paired bootstrap interval:")
@@ -77,6 +83,12 @@ def compare_plans(networks: Networks, encoder, clips: int, frames: int, steps: i
         change = paired_bootstrap([a[key] - b[key] for a, b in zip(rows["linear"], rows["reference"], strict=True)])
         print(f"- {key}: {change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]")
     return rows
+
+
+def joins(plan: WindowPlan, frames: int, step: int) -> set[int]:
+    """Frames before which a window of the step begins or ends."""
+    windows = [window.frames for window in plan.at_step(frames, step)]
+    return {window[0] for window in windows} | {window[-1] + 1 for window in windows}
 
 
 def compare_solvers(networks: Networks, clips: int) -> dict:

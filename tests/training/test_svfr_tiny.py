@@ -1,18 +1,18 @@
 """svfr-tiny restores: a few held-out clips through the path that users take, with margins to the measured table."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from safetensors import safe_open
 
 from svfr_model.load import Loader
-from svfr_model.restore import RestoreOptions
 from svfr_model.tasks import Task
 from svfr_model.training.evaluate import HELD_OUT, evaluate_clip, summary
-from svfr_model.training.tiny_model import MODEL_FOLDER
+from svfr_model.training.tiny_model import EVALUATION, MODEL_FOLDER
 
 CLIPS = 3
-OPTIONS = RestoreOptions(steps=6, passes=1)
+OPTIONS = replace(EVALUATION, passes=1)
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,12 @@ def restored(loader, tasks):
     samples = [evaluate_clip(networks, loader.encoder, seed, tasks, OPTIONS, frames=8) for seed in seeds]
     table = next(iter(summary(samples).values()))
     return table["degraded"], table["single"]
+
+
+def test_details_come_back(loader):
+    before, after = restored(loader, frozenset({Task.BFR}))
+    assert after["psnr"] > before["psnr"] + 1
+    assert after["ssim"] > before["ssim"] + 0.05
 
 
 def test_colors_come_back(loader):
@@ -44,6 +50,7 @@ def test_all_three_at_once(loader):
     assert after["psnr"] > before["psnr"] + 4
     assert after["ssim"] > before["ssim"]
     assert after["chroma"] < 0.5 * before["chroma"]
+    assert after["vidd"] < before["vidd"]
 
 
 def test_the_files_are_small_and_say_what_they_are():
