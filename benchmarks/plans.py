@@ -4,8 +4,8 @@
 
 Plans: the published one, circular in time, against the linear one. Beside PSNR and VIDD: `flicker`, the mean
 difference between the restored clip's change from frame to frame and the true one, in grey levels; `joins`, the same
-where windows of the last step begin or end over the same elsewhere, 1 where nothing shows; `ends`, PSNR of the first and
-the last frame, which the published plan denoises together.
+where windows of the last step begin or end over the same elsewhere, 1 where nothing shows; `ends`, PSNR of the first
+and the last frame, which the published plan denoises together.
 
 Solvers: distance of the sampled latents (root mean square, scaled latents have a deviation of 1) to Heun's method with
 100 steps from the same noise, and PSNR. Figures are of svfr-tiny on drawn faces and say nothing of the published model.
