@@ -62,6 +62,7 @@ class Degrade(io.ComfyNode):
                     default=0,
                     min=0,
                     max=2**63 - 1,
+                    control_after_generate=False,
                     tooltip="Which damage is drawn; stays as it is from run to run, so that results compare. Default "
                     "0. Leaving one kind of damage out does not change another.",
                 ),

@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     for add in (_add_restore, _add_stc, _add_evaluate, _add_weights, _add_doctor, _add_demo):
         add(commands)
-    add_degrade(commands)
+    add_degrade(commands, ProgressBar)
     add_train(commands, ProgressBar)
     return parser
 

@@ -43,16 +43,16 @@ def _trained(options: argparse.Namespace, callback: Callback | None) -> str:
         return f"wrote {Path(options.tiny) / 'model'}"
     if options.evaluate_tiny:
         from .training.evaluate import evaluate_model, markdown, summary
-        from .training.tiny_model import EVALUATION, MODEL_FOLDER
+        from .training.tiny_model import EVALUATION, bundled
 
-        return markdown(summary(evaluate_model(MODEL_FOLDER, EVALUATION, clips=options.clips, callback=callback)))
+        return markdown(summary(evaluate_model(bundled(), EVALUATION, clips=options.clips, callback=callback)))
     from .training.train import train_from_file
 
     return f"wrote {train_from_file(options.config, callback)}"
 
 
-def add_degrade(commands: argparse._SubParsersAction) -> None:
-    """The command `degrade`."""
+def add_degrade(commands: argparse._SubParsersAction, progress: Callable[[], Callback]) -> None:
+    """The command `degrade`; progress makes its callback."""
     command = commands.add_parser("degrade", help="make a degraded clip for tests, as the papers do")
     command.add_argument("input", metavar="IN", help="video, picture or folder of pictures")
     command.add_argument("output", metavar="OUT", help="video (.mp4, .mov, .mkv), picture, or folder of PNGs")
@@ -62,10 +62,10 @@ def add_degrade(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--mask-out", metavar="FILE", help="also write the mask of what was painted white")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--quiet", action="store_true")
-    command.set_defaults(run=_degrade)
+    command.set_defaults(run=lambda options: _degrade(options, None if options.quiet else progress()))
 
 
-def _degrade(options: argparse.Namespace) -> int:
+def _degrade(options: argparse.Namespace, callback: Callback | None) -> int:
     import numpy as np
 
     from .tasks import parse_tasks
@@ -88,8 +88,7 @@ def _degrade(options: argparse.Namespace) -> int:
         grey=chosen.grey,
         mask=chosen.mask,
     )
-    # The codec works on the whole clip, so a test clip is held in memory; it is short.
-    frames, masks = degrade_clip(np.stack(list(clip)), chosen, options.seed)
+    frames, masks = degrade_clip(np.stack(list(clip)), chosen, options.seed, callback)
     pictures = [frames, np.repeat(masks[..., None] * 255, 3, axis=3)]
     for writer, shown in zip(writers, pictures, strict=False):
         with writer:

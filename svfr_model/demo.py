@@ -32,7 +32,7 @@ from .training.degrade import DegradeOptions, LowQuality, degrade_clip
 from .training.evaluate import HELD_OUT
 from .training.masks import paint_white, random_mask
 from .training.synthetic import SyntheticClip, make_clip
-from .training.tiny_model import EVALUATION, MODEL_FOLDER
+from .training.tiny_model import EVALUATION, bundled
 from .video import ClipWriter
 
 SCENE = HELD_OUT + 500_004
@@ -49,7 +49,7 @@ CROP = 64
 ENLARGED = 2
 TASKS = frozenset({Task.BFR, Task.INPAINTING})
 NOTICE = (
-    "Drawn faces, and svfr-tiny, a small model trained on drawn faces: this shows that every step works together, not "
+    "Drawn faces, and svfr-tiny, a small model trained on drawn faces: this shows that the steps work together, not "
     "how well the published SVFR restores."
 )
 
@@ -85,7 +85,7 @@ def run_demo(
     detector: FaceDetector = YuNetDetector(detector_weights) if detector_weights else _NoDetector()
     track = find_tracks(clip, detector).require()[0] if detector_weights else scene.track
     track = plan_crop(track, CropOptions(size=(CROP, CROP)))
-    loader = Loader([str(MODEL_FOLDER)], device="cpu")
+    loader = Loader([str(bundled())], device="cpu")
     plain = loader.networks(self_referred=False)
     networks = Networks(plain.backend, plain.vae, SelfReferrer(detector, loader.encoder))
     request = Request(TASKS, replace(EVALUATION, seed=seed))

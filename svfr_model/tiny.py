@@ -1,4 +1,4 @@
-"""Tiny random networks of the real architecture, for the demonstration and for tests: they restore nothing."""
+"""Tiny random networks of the real architecture, for tests and benchmarks: they restore nothing."""
 
 from __future__ import annotations
 

@@ -5,21 +5,26 @@ import pytest
 from support.files import frames_of
 
 from svfr_model.demo import FRAMES, WINDOW, make_scene, run_demo
+from svfr_model.errors import InputError
 from svfr_model.faces.detect import YuNetDetector
 from svfr_model.faces.geometry import box_iou
 
 
-def test_the_scene_is_spoiled_and_a_detector_agrees_where_the_face_is(yunet_path):
+def test_the_scene_is_spoiled():
     scene = make_scene()
     assert scene.degraded.shape == scene.truth.shape == (FRAMES, WINDOW, WINDOW, 3)
     assert (scene.degraded[scene.masks] == 255).all()
+
+
+def test_a_detector_agrees_where_the_face_is(yunet_path):
+    scene = make_scene()
     found = np.stack([faces[0].box for faces in YuNetDetector(yunet_path).detect(list(scene.truth))])
     assert np.diag(box_iou(found, scene.track.boxes)).min() > 0.6
 
 
 @pytest.mark.parametrize("detected", [False, True])
-def test_the_face_comes_out_better_than_it_went_in(tmp_path, yunet_path, detected):
-    said = run_demo(tmp_path, detector_weights=yunet_path if detected else None)
+def test_the_face_comes_out_better_than_it_went_in(tmp_path, request, detected):
+    said = run_demo(tmp_path, detector_weights=request.getfixturevalue("yunet_path") if detected else None)
     table = {line[:14].strip(): line[14:].split() for line in said.splitlines()}
     for metric, least in (("PSNR", 3.0), ("SSIM", 0.02)):
         before, after = (float(value) for value in table[metric][:2])
@@ -29,3 +34,10 @@ def test_the_face_comes_out_better_than_it_went_in(tmp_path, yunet_path, detecte
     assert len(frames) == FRAMES
     assert frames[0].shape == (2 * WINDOW, 6 * WINDOW, 3)
     assert list(tmp_path.iterdir()) == [tmp_path / "side_by_side.mp4"]
+
+
+def test_a_package_without_the_model_says_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("svfr_model.training.tiny_model.MODEL_FOLDER", tmp_path / "absent")
+    with pytest.raises(InputError, match="Clone the repository"):
+        run_demo(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

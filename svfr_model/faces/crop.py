@@ -228,8 +228,8 @@ def rescaled(matrix: np.ndarray, size: tuple[int, int], other: tuple[int, int]) 
 def crop_mask(mask: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
     """A mask (H,W) of a frame, float in [0,1], uint8 up to 255 or bool, in the crop: (h,w) float32 in [0,1].
 
-    A mask of another size than the frame's is stretched to it first. It is widened by the pixels that cropping blends,
-    so that no pixel of the crop shows part of what is missing and counts as present.
+    A mask of another size than the frame's is stretched to it first. It is widened by the frame's pixels that one
+    pixel of the crop blends, so that of what is missing no more than the filter's ringing shows beside it.
     """
     matrices, size = require_plan(track)
     if mask.ndim != 2:
@@ -237,7 +237,7 @@ def crop_mask(mask: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
     values = mask.astype(np.float32) / (255.0 if mask.dtype == np.uint8 else 1.0)
     if (mask.shape[1], mask.shape[0]) != track.frame_size:
         values = cv2.resize(values, track.frame_size, interpolation=cv2.INTER_LINEAR)
-    reach = 2 * int(np.ceil(shrinkage(matrices[index]))) + 1
+    reach = 2 * int(np.ceil(shrinkage(matrices[index]) * track.reduction)) + 1
     values = cv2.dilate(values, np.ones((reach, reach), np.uint8))
     return np.clip(warp(values, matrices[index], size, track.border, interpolation="linear"), 0.0, 1.0)
 

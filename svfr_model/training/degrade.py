@@ -70,16 +70,16 @@ class LowQuality:
 class DegradeOptions:
     """Which degradations a clip gets, applied in this order.
 
-    low_quality: blur, shrinking, noise and compression, or None. brightness_flicker: chance of each frame to go
-    through a random gain (BFVR-STC: 0.3). gain: its range. pixel_flicker: strength of a texture change that differs
-    from frame to frame, in grey levels; ours, in place of the paper's re-rendering by a diffusion upscaler. grey: no
+    low_quality: blur, shrinking, noise and compression, or None. pixel_flicker: strength of a texture change that
+    differs from frame to frame, in grey levels; ours, in place of the paper's re-rendering by a diffusion upscaler.
+    brightness_flicker: chance of each frame to go through a random gain (BFVR-STC: 0.3). gain: its range. grey: no
     color. mask: white brush strokes or boxes, or None. moving: whether they move; None for either.
     """
 
     low_quality: LowQuality | None = None
+    pixel_flicker: float = 0.0
     brightness_flicker: float = 0.0
     gain: tuple[float, float] = (0.5, 1.5)
-    pixel_flicker: float = 0.0
     grey: bool = False
     mask: MaskKind | None = None
     moving: bool | None = None

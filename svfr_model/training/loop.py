@@ -77,6 +77,13 @@ class LoopOptions:
             raise InputError(f"mixed_precision is {self.mixed_precision!r}; use no, bf16 or fp16.")
 
 
+def placed(module: nn.Module, value: Any) -> Any:
+    """Tensors, or lists and dictionaries of them, on the device that accelerate gave the module."""
+    from accelerate.utils import send_to_device
+
+    return send_to_device(value, next(module.parameters()).device)
+
+
 def step_seed(seed: int, step: int, process: int = 0, part: int = 0) -> int:
     """The seed of everything random in one step of one process, and in one part of an accumulated step."""
     return int(np.random.SeedSequence([seed, step, process, part]).generate_state(1, np.uint64)[0] >> 1)

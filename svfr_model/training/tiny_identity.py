@@ -15,7 +15,7 @@ from ..faces.geometry import align_face
 from ..identity import FACE_SIZE, build_recognizer
 from ..pixels import from_network_range, to_network_range
 from ..progress import Callback, report
-from .loop import Loop, LoopOptions, Losses
+from .loop import Loop, LoopOptions, Losses, placed
 from .synthetic import five_points
 
 TINY_RECOGNIZER: dict[str, Any] = {"layers": [1, 1, 1, 1], "widths": [8, 16, 32, 64], "embedding_width": 512}
@@ -78,8 +78,9 @@ def train_recognizer(
         clip = torch.randint(len(faces), (batch,), generator=generator)
         frame = torch.randint(faces.shape[1], (batch,), generator=generator)
         shown = _varied(to_network_range(faces[clip, frame]), generator)
+        shown, who = placed(modules["recognizer"], (shown, persons[clip]))
         _, embeddings = modules["recognizer"](shown)
-        loss = modules["head"](embeddings, persons[clip])
+        loss = modules["head"](embeddings, who)
         return {"loss": loss}
 
     loop = Loop({"recognizer": network, "head": head}, step, options, folder)

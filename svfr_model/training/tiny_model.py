@@ -40,6 +40,16 @@ EVALUATION = RestoreOptions(steps=3, guidance=(1.0, 1.0))
 """How they are measured: the better of 3 and 6 steps and of guidance 1 and 2, on clips apart from the measured ones."""
 
 
+def bundled() -> Path:
+    """MODEL_FOLDER; InputError where the package came without it."""
+    if not MODEL_FOLDER.is_dir():
+        raise InputError(
+            f"{MODEL_FOLDER} is missing: svfr-tiny is in the git repository, not in the archive that the Comfy "
+            "Registry serves. Clone the repository, or make the networks anew: python -m svfr_model train --tiny DIR."
+        )
+    return MODEL_FOLDER
+
+
 @dataclass(frozen=True)
 class TinyPlan:
     """The recipe of the networks in MODEL_FOLDER.

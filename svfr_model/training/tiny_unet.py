@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..identity import build_projection
 from ..progress import Callback
 from ..unet import build_unet
 from .latents import DrawOptions, LatentClips, draw_batch
-from .loop import Loop, LoopOptions, Losses
+from .loop import Loop, LoopOptions, Losses, placed
 from .losses import WEIGHT_PRIOR, WEIGHT_ULR, SVFRObjective, zero_start
 
 TINY_UNET: dict[str, Any] = {
@@ -124,9 +125,10 @@ def train_unet(
     draw = draw or DrawOptions()
 
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:
+        batch = placed(modules["objective"], draw_batch(data, draw, seed, number))
         # torch's fused attention on a CPU takes a third of the step for the many short rows of attention over time
-        with sdpa_kernel(SDPBackend.MATH):
-            return modules["objective"](draw_batch(data, draw, seed, number))
+        with sdpa_kernel(SDPBackend.MATH) if batch["clean"].device.type == "cpu" else nullcontext():
+            return modules["objective"](batch)
 
     examples = data.degraded[:, :, ::8].float().flatten(0, 2) * data.scaling
     objective = make_objective(examples, data.scaling, options.seed, weight_ulr, weight_prior)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..pixels import to_network_range
 from ..progress import Callback
 from ..vae import PUBLISHED_CONFIG, build_vae
-from .loop import Loop, LoopOptions, Losses
+from .loop import Loop, LoopOptions, Losses, placed
 
 TINY_VAE: dict[str, Any] = {
     **PUBLISHED_CONFIG,
@@ -93,13 +93,13 @@ def train_vae(
 
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:  # noqa: ARG001
         rng = np.random.default_rng(seed)
-        return modules["vae"](_spoiled(draw_frames(frames, rng, batch), rng))
+        return modules["vae"](placed(modules["vae"], _spoiled(draw_frames(frames, rng, batch), rng)))
 
     loop = Loop({"vae": thin}, step, options, folder)
     loop.run(callback)
     loop.averaged()
     put_back(removed)
-    network.eval()
+    network.cpu().eval()
     fit_scale(network, to_network_range(torch.from_numpy(np.ascontiguousarray(frames[:64, 0])).permute(0, 3, 1, 2)))
     return network
 
@@ -159,7 +159,7 @@ class _Steady(nn.Module):
     def forward(self, latents: Tensor, pixels: Tensor) -> Losses:
         """latents (B,F,4,h,w) unscaled, pixels (B,F,3,H,W) in [-1,1]: absolute error of pixels and of differences."""
         clips, count = pixels.shape[:2]
-        told = torch.zeros(clips, count)
+        told = torch.zeros(clips, count, device=latents.device)
         made = self.decoder(latents.flatten(0, 1), num_frames=count, image_only_indicator=told).float()
         made = made.view_as(pixels)
         error = F.l1_loss(made, pixels)
@@ -197,13 +197,14 @@ def train_steadiness(
             latents = vae.encode(pixels.flatten(0, 1)).latent_dist.mode().float().unflatten(0, (clips, length))
             latents = latents.contiguous()  # backward through channels-last ones crashes torch 2.13 on a CPU
         levels = UNSTEADY / vae.config.scaling_factor * torch.from_numpy(rng.uniform(size=(clips, 1, 1, 1, 1))).float()
-        return modules["decoder"](latents + levels * torch.randn(latents.shape), pixels)
+        shown = placed(modules["decoder"], (latents + levels * torch.randn(latents.shape), pixels))
+        return modules["decoder"](*shown)
 
     loop = Loop({"decoder": _Steady(vae.decoder)}, step, options, folder)
     loop.run(callback)
     loop.averaged()
     put_back(removed)
-    return vae.requires_grad_(True).eval()
+    return vae.cpu().requires_grad_(True).eval()
 
 
 def _draw_clips(frames: np.ndarray, rng: np.random.Generator, clips: int, length: int) -> Tensor:

@@ -36,7 +36,7 @@ def mean_psnr(first, second):
 
 
 def test_a_seed_is_one_degradation(clip):
-    options = DegradeOptions(LowQuality(), 0.3, pixel_flicker=8, grey=True, mask="any")
+    options = DegradeOptions(LowQuality(), brightness_flicker=0.3, pixel_flicker=8, grey=True, mask="any")
     first, masks = degrade_clip(clip, options, 3)
     second, again = degrade_clip(clip, options, 3)
     assert np.array_equal(first, second)
@@ -53,7 +53,7 @@ def test_leaving_one_part_out_does_not_change_another(clip):
 
 def test_input_is_left_alone(clip):
     before = clip.copy()
-    degrade_clip(clip, DegradeOptions(LowQuality(), 0.5, pixel_flicker=5, grey=True, mask="box"), 1)
+    degrade_clip(clip, DegradeOptions(LowQuality(), brightness_flicker=0.5, pixel_flicker=5, grey=True, mask="box"), 1)
     assert np.array_equal(before, clip)
 
 
@@ -75,7 +75,9 @@ def test_progress_and_cancel(clip):
 
 @pytest.mark.parametrize("order", ["paper", "code"])
 def test_only_results_and_the_codecs_bytes_grow_with_the_clip(clip, order):
-    every = DegradeOptions(LowQuality(order=order), 0.3, pixel_flicker=8, grey=True, mask="box", moving=False)
+    every = DegradeOptions(
+        LowQuality(order=order), pixel_flicker=8, brightness_flicker=0.3, grey=True, mask="box", moving=False
+    )
 
     def beyond(count):
         frames = np.repeat(clip[:1], count, axis=0)

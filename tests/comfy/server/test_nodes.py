@@ -72,6 +72,11 @@ def test_every_input_and_output_has_a_tooltip(ours):
         assert all(tip and len(tip) > 10 for tip in tips), name
 
 
+def test_the_damage_stays_the_same_from_run_to_run(ours):
+    """The frontend makes an input named seed random after each run unless the node says no."""
+    assert dict(widgets(ours["SVFRDegrade"]))["seed"]["control_after_generate"] is False
+
+
 def test_defaults_are_the_engines(ours):
     options = RestoreOptions()
     expected = {
