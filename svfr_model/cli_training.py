@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ def add_train(commands: argparse._SubParsersAction, progress: Callable[[], Callb
     what.add_argument("--tiny", metavar="DIR", help="make svfr-tiny anew: work in DIR, networks to DIR/model")
     what.add_argument("--evaluate-tiny", action="store_true", help="measure svfr-tiny on clips it has not seen")
     command.add_argument("--clips", type=int, default=32, help="held-out clips to measure on")
-    command.add_argument("--quiet", action="store_true", help="no progress, errors only")
+    command.add_argument("--quiet", action="store_true", help="no progress, results and errors only")
     command.set_defaults(run=lambda options: _train(options, progress))
 
 
@@ -81,13 +82,7 @@ def _degrade(options: argparse.Namespace, callback: Callback | None) -> int:
         if chosen.mask is None:
             raise InputError("--mask-out needs inpainting among the tasks: nothing else paints a mask.")
         writers.append(ClipWriter(options.mask_out, clip.fps, size))
-    chosen = DegradeOptions(
-        low_quality=chosen.low_quality,
-        brightness_flicker=options.brightness_flicker,
-        pixel_flicker=options.pixel_flicker,
-        grey=chosen.grey,
-        mask=chosen.mask,
-    )
+    chosen = replace(chosen, brightness_flicker=options.brightness_flicker, pixel_flicker=options.pixel_flicker)
     frames, masks = degrade_clip(np.stack(list(clip)), chosen, options.seed, callback)
     pictures = [frames, np.repeat(masks[..., None] * 255, 3, axis=3)]
     for writer, shown in zip(writers, pictures, strict=False):

@@ -390,10 +390,8 @@ def test_missing_weights_name_file_source_and_remedy(short_clip, tmp_path, capsy
     assert "weights download --accept-license" in message
 
 
-@pytest.mark.parametrize("stage", ["detect", "windows"])
-def test_cancelling_leaves_neither_debug_video_nor_crops(face_weights, tmp_path, monkeypatch, stage):
-    source = portrait_video(tmp_path / "in.mp4")
-    before = sorted(tmp_path.iterdir())
+def interrupted(monkeypatch, stage):
+    """Options with which a run is interrupted when it reports the stage."""
 
     class Interrupt:
         def __call__(self, name, done, total, preview=None):
@@ -401,7 +399,14 @@ def test_cancelling_leaves_neither_debug_video_nor_crops(face_weights, tmp_path,
                 raise KeyboardInterrupt
 
     monkeypatch.setattr("svfr_model.cli.ProgressBar", Interrupt)
-    options = [option for option in FAST if option != "--quiet"]
+    return [option for option in FAST if option != "--quiet"]
+
+
+@pytest.mark.parametrize("stage", ["detect", "windows"])
+def test_cancelling_leaves_neither_debug_video_nor_crops(face_weights, tmp_path, monkeypatch, stage):
+    source = portrait_video(tmp_path / "in.mp4")
+    before = sorted(tmp_path.iterdir())
+    options = interrupted(monkeypatch, stage)
     options += ["--keep-crop", "--debug-video", str(tmp_path / "d.mp4")]
     code = main(["restore", str(source), str(tmp_path / "out.mp4"), "--weights", str(face_weights), *options])
     assert code == 130
@@ -415,14 +420,7 @@ STAGES = ["detect", "crop", "encode", "first windows", "first decode", "denoise"
 def test_cancelling_at_any_stage_leaves_no_file(face_weights, tmp_path, monkeypatch, capsys, stage):
     source = portrait_video(tmp_path / "in.mp4")
     before = sorted(tmp_path.iterdir())
-
-    class Interrupt:
-        def __call__(self, name, done, total, preview=None):
-            if name == stage:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr("svfr_model.cli.ProgressBar", Interrupt)
-    options = [option for option in FAST if option != "--quiet"]
+    options = interrupted(monkeypatch, stage)
     code = main(["restore", str(source), str(tmp_path / "out.mp4"), "--weights", str(face_weights), *options])
     assert code == 130
     assert sorted(tmp_path.iterdir()) == before

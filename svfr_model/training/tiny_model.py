@@ -37,7 +37,7 @@ STAGES = ("clips", "vae", "decoder", "identity", "latents", "unet")
 MODEL_FOLDER = Path(__file__).resolve().parent.parent / "models" / "svfr-tiny"
 """Where the trained networks lie in this package."""
 EVALUATION = RestoreOptions(steps=3, guidance=(1.0, 1.0))
-"""How they are measured: the better of 3 and 6 steps and of guidance 1 and 2, on clips apart from the measured ones."""
+"""How they are measured: the best of what was tried on clips apart from the measured ones."""
 
 
 def bundled() -> Path:

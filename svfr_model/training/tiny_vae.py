@@ -29,6 +29,7 @@ KL_WEIGHT = 1e-6
 EDGE_WEIGHT = 0.5
 CHANGE_WEIGHT = 1.0
 UNSTEADY = 0.25
+"""Most noise on the latents that the decoder's layers over time learn from; scaled latents have a deviation of 1."""
 NARROW = -6.0
 """First log variance of the posterior."""
 
