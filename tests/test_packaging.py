@@ -85,7 +85,7 @@ def run_python(code, cwd):
 
 def test_importing_the_library_is_light(root):
     heavy = "torch", "cv2", "diffusers", "av", "kornia", "onnxruntime", "insightface", "huggingface_hub", "numpy"
-    code = f"import sys, svfr_model, svfr_model.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, svfr_model, svfr_model.commands; print([m for m in {heavy} if m in sys.modules])"
     assert run_python(code, root).strip() == "[]"
 
 

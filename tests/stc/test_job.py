@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from svfr_model.cli import main
+from svfr_model.commands import main
 from svfr_model.stc import TASKS, build_network
 from svfr_model.stc.load import ROLES
 from svfr_model.video import ClipWriter, open_clip

@@ -14,7 +14,7 @@ from skimage.data import astronaut
 from support.files import frames_of, gradient, write
 from support.video import encode
 
-from svfr_model.cli import main
+from svfr_model.commands import main
 from svfr_model.faces.crop import CropOptions
 from svfr_model.faces.paste import PasteOptions
 from svfr_model.job import FaceOptions
@@ -398,7 +398,7 @@ def interrupted(monkeypatch, stage):
             if name == stage:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr("svfr_model.cli.ProgressBar", Interrupt)
+    monkeypatch.setattr("svfr_model.commands.bar.ProgressBar", Interrupt)
     return [option for option in FAST if option != "--quiet"]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from support.files import frames_of, gradient, write
 
-from svfr_model.cli import main
+from svfr_model.commands import main
 
 
 def test_evaluate_prints_a_table_and_writes_only_what_is_asked_for(tmp_path, capsys):

@@ -1,0 +1,51 @@
+"""The command `degrade`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from ..errors import InputError
+from .bar import progress
+from .options import add_clips
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command `degrade`."""
+    command = commands.add_parser("degrade", help="make a degraded clip for tests, as the papers do")
+    add_clips(command)
+    command.add_argument("--tasks", default="bfr", help="any of bfr,colorization,inpainting: what is to be undone")
+    command.add_argument("--brightness-flicker", type=float, default=0.0, help="chance of each frame; BFVR-STC: 0.3")
+    command.add_argument("--pixel-flicker", type=float, default=0.0, help="strength in grey levels")
+    command.add_argument("--mask-out", metavar="FILE", help="also write the mask of what was painted white")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--quiet", action="store_true")
+    command.set_defaults(run=_degrade)
+
+
+def _degrade(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from ..tasks import parse_tasks
+    from ..training.degrade import DegradeOptions, degrade_clip, options_for
+    from ..video import ClipWriter, open_clip
+
+    flickers = options.brightness_flicker or options.pixel_flicker
+    chosen = options_for(parse_tasks(options.tasks)) if options.tasks or not flickers else DegradeOptions()
+    clip = open_clip(options.input)
+    size = clip.width, clip.height
+    writers = [ClipWriter(options.output, clip.fps, size, source=clip)]
+    if options.mask_out:
+        if chosen.mask is None:
+            raise InputError("--mask-out needs inpainting among the tasks: nothing else paints a mask.")
+        writers.append(ClipWriter(options.mask_out, clip.fps, size))
+    chosen = replace(chosen, brightness_flicker=options.brightness_flicker, pixel_flicker=options.pixel_flicker)
+    frames, masks = degrade_clip(np.stack(list(clip)), chosen, options.seed, progress(options.quiet))
+    pictures = [frames, np.repeat(masks[..., None] * 255, 3, axis=3)]
+    for writer, shown in zip(writers, pictures, strict=False):
+        with writer:
+            for frame in shown:
+                writer.write(frame)
+    if not options.quiet:
+        print(f"wrote {options.output}")
+    return 0

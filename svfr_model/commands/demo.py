@@ -1,0 +1,31 @@
+"""The command `demo`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .bar import progress
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command `demo`."""
+    command = commands.add_parser("demo", help="make a degraded clip and run everything on it, without any download")
+    command.add_argument("--out", metavar="DIR", default="demo_output", help="folder for the videos")
+    command.add_argument("--detector-weights", metavar="FILE", help="YuNet, if it is at hand")
+    command.add_argument("--seed", type=int, default=77)
+    command.add_argument("--quiet", action="store_true")
+    command.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from ..demo import run_demo
+
+    report = run_demo(
+        Path(options.out),
+        detector_weights=Path(options.detector_weights) if options.detector_weights else None,
+        seed=options.seed,
+        callback=progress(options.quiet),
+    )
+    print(report)
+    return 0

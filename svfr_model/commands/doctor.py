@@ -1,0 +1,22 @@
+"""The command `doctor`."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command `doctor`."""
+    command = commands.add_parser("doctor", help="look at versions, devices, providers and weights")
+    command.add_argument("--weights", metavar="DIR", action="append", help="folder of weights to look in")
+    command.set_defaults(run=_doctor, quiet=False)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from ..doctor import examine
+
+    findings = examine(options.weights)
+    print("\n".join(str(finding) for finding in findings))
+    missing = sum(finding.state == "missing" for finding in findings)
+    print(f"{missing} thing(s) missing" if missing else "everything needed is there")
+    return 1 if missing else 0

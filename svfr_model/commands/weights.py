@@ -1,0 +1,61 @@
+"""The commands `weights list`, `weights download` and `weights convert`."""
+
+from __future__ import annotations
+
+import argparse
+
+from .bar import progress
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command `weights`."""
+    command = commands.add_parser("weights", help="list, download or convert weight files")
+    actions = command.add_subparsers(required=True, metavar="action")
+    listing = actions.add_parser("list", help="every file, its source and licence, and whether it is there")
+    listing.add_argument("--weights", metavar="DIR", action="append", help="folder to look in")
+    listing.set_defaults(run=_list_weights, quiet=False)
+    download = actions.add_parser("download", help="fetch files from their sources")
+    download.add_argument("roles", nargs="*", help="which files, by role; all that two passes need if not given")
+    download.add_argument("--accept-license", action="store_true", help="I have read the licences and accept them")
+    download.add_argument("--weights", metavar="DIR", default="weights", help="folder to download to")
+    download.add_argument("--quiet", action="store_true")
+    download.set_defaults(run=_download_weights)
+    convert = actions.add_parser("convert", help="write a checkpoint as safetensors")
+    convert.add_argument("role", help="what the file is, as `weights list` names it")
+    convert.add_argument("source", metavar="IN")
+    convert.add_argument("target", metavar="OUT.safetensors")
+    convert.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="cast the numbers; kept if not given")
+    convert.set_defaults(run=_convert_weights, quiet=False)
+
+
+def _list_weights(options: argparse.Namespace) -> int:
+    from ..errors import WeightsError
+    from ..weights import REGISTRY, find
+
+    for role, entry in REGISTRY.items():
+        try:
+            place = str(find(role, options.weights))
+        except WeightsError:
+            place = "not found"
+        note = f"\n  note: {entry.note}" if entry.note else ""
+        print(f"{role}: {place}\n  {entry.purpose}\n  {entry.url}\n  licence: {entry.licence}{note}")
+    return 0
+
+
+def _download_weights(options: argparse.Namespace) -> int:
+    from ..weights import REGISTRY, download
+
+    roles = options.roles or [role for role, entry in REGISTRY.items() if not entry.optional]
+    callback = progress(options.quiet)
+    for path in download(roles, options.weights, accept_license=options.accept_license, callback=callback):
+        print(path)
+    return 0
+
+
+def _convert_weights(options: argparse.Namespace) -> int:
+    from ..load import DTYPES
+    from ..weights import convert
+
+    convert(options.source, options.target, options.role, DTYPES[options.dtype] if options.dtype else None)
+    print(options.target)
+    return 0
