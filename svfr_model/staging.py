@@ -1,7 +1,8 @@
 """Outputs that appear whole or not at all: everything this library writes is made under a hidden name first.
 
-A staged file or folder lies beside its target, is locked while its run lives, and is put in place in one step. A run
-that is killed leaves it; the next run that writes into the same folder finds it unlocked and removes it.
+What is staged lies in a hidden folder beside its target, which is locked while its run lives, and is put in place in
+one step. A run that is killed leaves that folder; the next run that writes to the same place finds it unlocked and
+removes it.
 """
 
 from __future__ import annotations
@@ -18,51 +19,62 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 PREFIX = ".svfr-"
-"""How the names of staged files and folders begin. They do not grow with the target's name, which may be as long as
+"""How the names of hidden folders begin. They do not grow with the target's name, which may be as long as
 the file system allows."""
 _LOCK = ".lock"
+_FILE = "staged"
+_LONGEST_SUFFIX = 20
+"""No suffix that a writer goes by is longer, and a name may be all suffix."""
 _WINDOWS = sys.platform == "win32"
 
 
 class Staging:
     """A file, or a folder, that is made in hiding and then takes the place of its target.
 
-    `path` is where to write until `commit` or `discard`. Staging removes what dead runs left beside the target. Raises
-    OSError where the folder cannot be written to.
+    `path` is where to write until `commit` or `discard`. It lies in a hidden folder, or is it, so that what else is
+    written on the way (safetensors has a temporary file of its own) is hidden, locked and removed with it. A target
+    that is a link stays one: what it points to is replaced. Staging removes what dead runs left beside the target.
+    Raises OSError where the folder cannot be written to.
     """
 
     def __init__(self, target: Path, *, folder: bool = False, inside: bool = False) -> None:
         """folder: the target is a folder. inside: lie inside the target, an existing folder, instead of beside it."""
-        self.target = target
-        self._folder = folder
-        parent = target if inside else target.absolute().parent
+        self.target = Path(os.path.realpath(target))
+        self._is_folder = folder
+        parent = self.target if inside else self.target.parent
         remove_leftovers(parent)
-        self.path, self._lock = _made(parent, target.suffix, folder)
+        self._hidden, self._lock = _made(parent)
+        self.path = self._hidden
+        if not folder:
+            self.path /= f"{_FILE}{target.suffix[:_LONGEST_SUFFIX]}"
+            self.path.touch()
 
     def commit(self) -> None:
         """Put it in place. A file replaces its target; a folder needs a target that is not there, or is empty."""
-        self._unlock()
-        if not self._folder:
-            self.path.replace(self.target)
-        elif self.target.is_dir():
-            # It may be a mount point or a link, so it is filled, never replaced.
-            for made in sorted(self.path.iterdir()):
-                made.replace(self.target / made.name)
-            self.path.rmdir()
-        else:
+        if self._is_folder and not self.target.is_dir():
+            if _WINDOWS:  # It renames no folder in which a file is open.
+                self._unlock()
             self.path.rename(self.target)
+            self._unlock()
+            return
+        if self._is_folder:
+            # It may be a mount point or a link, so it is filled, never replaced.
+            for made in sorted(set(self.path.iterdir()) - {self.path / _LOCK}):
+                made.replace(self.target / made.name)
+        else:
+            self.path.replace(self.target)
+        self.discard()
 
     def discard(self) -> None:
         """Remove it; may be called at any time, and again."""
         self._unlock()
-        _remove(self.path)
+        shutil.rmtree(self._hidden, ignore_errors=True)
 
     def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        if self._folder:
-            (self.path / _LOCK).unlink(missing_ok=True)
+        (self._hidden / _LOCK).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -90,14 +102,11 @@ def remove_leftovers(folder: Path) -> None:
                 log.warning("%s: removed; a run that was killed had left it.", path)
 
 
-def _made(parent: Path, suffix: str, folder: bool) -> tuple[Path, int | None]:
-    """A new staged file or folder under a name of its own, and the descriptor that locks it."""
+def _made(parent: Path) -> tuple[Path, int | None]:
+    """A new hidden folder under a name of its own, and the descriptor that locks it."""
     while True:
-        path = parent / f"{PREFIX}{secrets.token_hex(6)}{'' if folder else suffix}"
-        if folder:
-            path.mkdir()
-        else:
-            path.touch(exist_ok=False)
+        path = parent / f"{PREFIX}{secrets.token_hex(6)}"
+        path.mkdir()
         lock = _hold(path)
         if path.exists():
             return path, lock
@@ -106,21 +115,21 @@ def _made(parent: Path, suffix: str, folder: bool) -> tuple[Path, int | None]:
             os.close(lock)
 
 
-def _hold(path: Path) -> int | None:
+def _hold(folder: Path) -> int | None:
     """Lock what was just made; None where the file system has no locks."""
-    if _WINDOWS:  # A file that is open cannot be removed there: that is the lock. A folder's lies in it.
-        return os.open(path / _LOCK if path.is_dir() else path, os.O_CREAT | os.O_RDWR)
     try:
-        return _flocked(path)
+        if _WINDOWS:  # A file that is open cannot be removed there: that is the lock.
+            return os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
+        return _flocked(folder)
     except OSError:
         return None
 
 
-def _flocked(path: Path) -> int:
-    """A descriptor that locks path until it is closed. Raises OSError where it is locked, or cannot be."""
+def _flocked(folder: Path) -> int:
+    """A descriptor that locks folder until it is closed. Raises OSError where it is locked, or cannot be."""
     import fcntl
 
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -129,21 +138,13 @@ def _flocked(path: Path) -> int:
     return descriptor
 
 
-def _remove_if_dead(path: Path) -> bool:
+def _remove_if_dead(folder: Path) -> bool:
     """Remove what no living run holds. Raises OSError where one does, or where that cannot be told."""
     if _WINDOWS:
-        (path / _LOCK if path.is_dir() else path).unlink(missing_ok=True)
-        _remove(path)
+        (folder / _LOCK).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
     else:
-        lock = _flocked(path)
-        _remove(path)
+        lock = _flocked(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
-    return not path.exists()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+    return not folder.exists()

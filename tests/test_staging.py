@@ -115,3 +115,27 @@ def test_our_own_staged_file_is_not_a_leftover(tmp_path):
     first.commit()
     second.commit()
     assert names(tmp_path) == ["a", "b"]
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "out.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real/out.txt")
+    with staged(tmp_path / "link.txt") as path:
+        path.write_text("new")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert (tmp_path / "real" / "out.txt").read_text() == "new"
+    assert names(tmp_path / "real") == ["out.txt"]
+
+
+def test_what_a_writer_leaves_beside_its_file_goes_too(tmp_path):
+    with staged(tmp_path / "out.bin") as path:
+        path.with_name("a writer's own temporary file").write_text("")
+        path.write_text("here")
+    assert names(tmp_path) == ["out.bin"]
+
+
+def test_a_name_that_is_all_suffix(tmp_path):
+    with staged(tmp_path / ("a." + "x" * 250)) as path:
+        path.write_text("here")
+    assert (tmp_path / ("a." + "x" * 250)).read_text() == "here"

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..faces.find import as_uint8
 from ..identity import similarity
 from ..progress import Callback, report
+from ..staging import staged
 from .faces import Watcher, difference, landmark_distance
 from .fvd import LEAST_FRAMES, I3d, frechet_distance, fvd_features
 from .instruments import Instruments, load_instruments
@@ -106,7 +107,8 @@ def run_evaluate(
     instruments = load_instruments(folders, detector=detector, threshold=threshold, i3d=i3d, device=device)
     found = evaluate(clip, true_clip, instruments, masks=masks, callback=callback)
     if json_path is not None:
-        json_path.write_text(found.to_json() + "\n", encoding="utf-8")
+        with staged(json_path) as path:
+            path.write_text(found.to_json() + "\n", encoding="utf-8")
     return found
 
 

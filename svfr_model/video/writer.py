@@ -6,8 +6,6 @@ import contextlib
 import logging
 import math
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from ..clip import Clip
 from ..errors import DependencyError, InputError
 from ..pictures import PictureClip, write_picture
+from ..staging import Staging, remove_leftovers
 from .audio import AudioFeed
 from .convert import BT709, LIMITED_RANGE, YuvWriter
 from .reader import VideoClip
@@ -50,8 +49,8 @@ class ClipWriter:
     when the source's frame k was, the pixels' aspect is kept, and all of the source's sound is carried over: copied
     where the container can hold it, else encoded to AAC.
 
-    Everything is written under a temporary name beside the target and renamed when the block ends well; if it ends by
-    an exception nothing is left.
+    Everything is staged (see `staging`) and put in place when the block ends well; if it ends by an exception nothing
+    is left.
     """
 
     def __init__(
@@ -144,6 +143,7 @@ def _check_target(path: Path, source: Clip | None) -> None:
     if isinstance(source, (VideoClip, PictureClip)) and path.exists() and path.samefile(source.path):
         raise InputError(f"{path}: this is the input itself. Give another output path.")
     if path.is_dir():
+        remove_leftovers(path)
         if any(path.iterdir()):
             raise InputError(f"{path}: the folder is not empty. Give an empty or a new folder for the frames.")
     elif path.suffix and path.suffix.lower() not in known:
@@ -166,11 +166,6 @@ def _to_uint8(frame: np.ndarray, number: int) -> np.ndarray:
     return np.rint(frame.clip(0, 1) * 255).astype(np.uint8)
 
 
-def _temporary(path: Path, folder: Path) -> Path:
-    """A hidden name in folder that nothing else uses."""
-    return folder / f".{path.stem}.{secrets.token_hex(6)}.part{path.suffix}"
-
-
 class _Sink(Protocol):
     """Where frames go. open, write..., then finish or discard; discard may be called at any time after open."""
 
@@ -183,42 +178,36 @@ class _Sink(Protocol):
     def discard(self) -> None: ...
 
 
-class _FolderSink:
-    """000000.png, 000001.png, ... in a folder that is new or empty."""
+class _Staged:
+    """A sink's place until it is finished."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # An existing folder may be a mount point or a link, so it is filled, never replaced.
-        self._existed = path.is_dir()
-        self._temporary = _temporary(path, path if self._existed else path.absolute().parent)
+        self._staging: Staging | None = None
 
     def open(self) -> None:
-        self._temporary.mkdir()
-
-    def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None:  # noqa: ARG002
-        write_picture(self._temporary / f"{number:06d}.png", frame)
+        self._staging = Staging(self._path)
 
     def finish(self) -> None:
-        if not self._existed:
-            self._temporary.rename(self._path)
-            return
-        for file in sorted(self._temporary.iterdir()):
-            file.replace(self._path / file.name)
-        self._temporary.rmdir()
+        self._staging.commit()
 
     def discard(self) -> None:
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._staging is not None:
+            self._staging.discard()
 
 
-class _PictureSink:
-    """A single PNG or JPEG."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = _temporary(path, path.absolute().parent)
+class _FolderSink(_Staged):
+    """000000.png, 000001.png, ... in a folder that is new or empty."""
 
     def open(self) -> None:
-        pass
+        self._staging = Staging(self._path, folder=True, inside=self._path.is_dir())
+
+    def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None:  # noqa: ARG002
+        write_picture(self._staging.path / f"{number:06d}.png", frame)
+
+
+class _PictureSink(_Staged):
+    """A single PNG or JPEG."""
 
     def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None:  # noqa: ARG002
         if number > 0:
@@ -226,35 +215,29 @@ class _PictureSink:
                 f"{self._path}: a picture holds one frame, but the clip has more. Use {', '.join(VIDEO_FORMATS)}, "
                 "or no suffix for a folder of PNGs."
             )
-        write_picture(self._temporary, frame)
-
-    def finish(self) -> None:
-        self._temporary.replace(self._path)
-
-    def discard(self) -> None:
-        self._temporary.unlink(missing_ok=True)
+        write_picture(self._staging.path, frame)
 
 
-class _VideoSink:
+class _VideoSink(_Staged):
     """H.264 in MP4, MOV or Matroska, with the source's sound."""
 
     def __init__(self, path: Path, fps: Fraction, size: tuple[int, int], source: VideoClip | None, crf: int) -> None:
-        self._path = path
+        super().__init__(path)
         self._fps = Fraction(fps)
         self._size = size
         self._source = source
         self._crf = crf
-        self._temporary = _temporary(path, path.absolute().parent)
         self._output: OutputContainer | None = None
         self._audio: AudioFeed | None = None
 
     def open(self) -> None:
         import av
 
+        super().open()
         self._times, self._time_base = _schedule(self._source, self._fps)
         self._last_pts = -1
         self._output = av.open(
-            str(self._temporary),
+            str(self._staging.path),
             "w",
             format=VIDEO_FORMATS[self._path.suffix.lower()],
             container_options={"fflags": "+bitexact", "movflags": "+faststart"},
@@ -310,7 +293,7 @@ class _VideoSink:
             self._audio.finish()
             self._audio.close()
         self._output.close()
-        self._temporary.replace(self._path)
+        super().finish()
 
     def discard(self) -> None:
         import av
@@ -321,7 +304,7 @@ class _VideoSink:
             # Closing writes the trailer, which may fail for the very reason that brought us here.
             with contextlib.suppress(av.error.FFmpegError):
                 self._output.close()
-        self._temporary.unlink(missing_ok=True)
+        super().discard()
 
 
 def _repeatable() -> dict[str, str]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError, WeightsError
+from ..staging import staged
 from .registry import weight_file
 
 CONFIG_KEY = "svfr_config"
@@ -197,25 +196,14 @@ def _unwrapped(stored: Any, path: Path, role: str) -> dict[Any, Any]:
 def _write_safetensors(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     from safetensors.torch import save_file
 
-    with _replacing(path) as partial:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with staged(path) as partial:
         partial.touch()
         mode = partial.stat().st_mode
         save_file(
             {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial, metadata=dict(metadata)
         )
         partial.chmod(mode)  # safetensors 0.8 leaves its files readable by their owner only
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside path that takes its place in the end, or leaves nothing behind."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _refuse_faults(module: nn.Module, state_dict: Mapping[str, torch.Tensor], path: Path | str, role: str) -> None:
