@@ -12,8 +12,6 @@ ifneq ($(SHARED),)
 export SVFR_GOLDEN_DIR ?= $(abspath $(SHARED)/golden/svfr)
 export SVFR_TEST_DATA ?= $(abspath $(SHARED)/data)
 endif
-# The demonstration finds the face by itself where a detector's weights are at hand.
-YUNET ?= $(firstword $(wildcard weights/face_detection_yunet_2023mar.onnx $(SHARED)/data/face_detection_yunet_n_640.onnx))
 
 .PHONY: test test-slow demo lint bench clean
 
@@ -33,7 +31,7 @@ test-slow: $(VENV)/.installed
 	$(PY) -m pytest -m slow
 
 demo: $(VENV)/.installed
-	$(PY) -m svfr_model demo --out demo_output $(if $(YUNET),--detector-weights $(YUNET))
+	$(PY) -m svfr_model demo --out demo_output
 
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .

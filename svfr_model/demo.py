@@ -14,7 +14,7 @@ import torch
 
 from .clip import ArrayClip
 from .faces.crop import CropOptions, plan_crop
-from .faces.detect import Face, FaceDetector, YuNetDetector
+from .faces.detect import YuNetDetector
 from .faces.find import find_tracks
 from .faces.geometry import apply
 from .faces.paste import PasteOptions
@@ -34,6 +34,7 @@ from .training.masks import paint_white, random_mask
 from .training.synthetic import SyntheticClip, make_clip
 from .training.tiny_model import EVALUATION, bundled
 from .video import ClipWriter
+from .weights import find
 
 SCENE = HELD_OUT + 500_004
 """Seed of the clip: beyond all that svfr-tiny was trained on."""
@@ -64,27 +65,18 @@ class Scene:
     track: FaceTrack
 
 
-class _NoDetector:
-    """Stands where a detector's weights are missing: sees nothing, so that known landmarks are used."""
-
-    def detect(self, frames: list[np.ndarray]) -> list[list[Face]]:
-        """No face in any frame."""
-        return [[] for _ in frames]
-
-
 def run_demo(
     folder: Path, *, detector_weights: Path | None = None, seed: int = 77, callback: Callback | None = None
 ) -> str:
     """Make, degrade and restore the clip; write side_by_side.mp4 into folder. Returns what to tell the user.
 
-    detector_weights: YuNet's file; without it the face's place is known beforehand, and the report says so. seed: of
-    the sampler. Raises FaceNotFoundError where the detector sees no face.
+    detector_weights: YuNet's file, by default the one that `find` gives. seed: of the sampler. Raises FaceNotFoundError
+    where the detector sees no face.
     """
     scene = make_scene()
     clip = ArrayClip(scene.degraded)
-    detector: FaceDetector = YuNetDetector(detector_weights) if detector_weights else _NoDetector()
-    track = find_tracks(clip, detector).require()[0] if detector_weights else scene.track
-    track = plan_crop(track, CropOptions(size=(CROP, CROP)))
+    detector = YuNetDetector(detector_weights or find("yunet"))
+    track = plan_crop(find_tracks(clip, detector).require()[0], CropOptions(size=(CROP, CROP)))
     loader = Loader([str(bundled())], device="cpu")
     plain = loader.networks(self_referred=False)
     networks = Networks(plain.backend, plain.vae, SelfReferrer(detector, loader.encoder))
@@ -97,9 +89,8 @@ def run_demo(
     landmarks = apply(track.matrices, scene.track.landmarks)
     clips = {"degraded": scene.degraded, "restored": np.stack(pasted), "truth": scene.truth}
     table = compare({name: _crops(frames, track) for name, frames in clips.items()}, landmarks, loader)
-    found = "found by YuNet" if detector_weights else "known beforehand (no detector weights were given)"
     return (
-        f"wrote {target}: from left to right the degraded clip, the result and the truth; the face was {found}.\n\n"
+        f"wrote {target}: from left to right the degraded clip, the result and the truth; YuNet found the face.\n\n"
         f"{table}\n\n{NOTICE}"
     )
 

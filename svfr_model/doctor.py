@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .errors import WeightsError
-from .weights import REGISTRY, find
+from .weights import REGISTRY, embedded, find
 
 State: TypeAlias = Literal["ok", "warning", "missing"]
 
@@ -132,4 +132,5 @@ def check_weights(folders: Sequence[Path | str] | None = None) -> Iterator[Findi
                 f"python -m svfr_model weights download {role} --accept-license   (licence: {entry.licence})",
             )
         else:
-            yield Finding(entry.name, "ok", f"{path} ({path.stat().st_size / 2**20:.1f} MiB)")
+            origin = ", ships with this package" if path == embedded(role) else ""
+            yield Finding(entry.name, "ok", f"{path} ({path.stat().st_size / 2**20:.1f} MiB{origin})")

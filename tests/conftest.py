@@ -110,19 +110,29 @@ def find_data(name: str) -> Path | None:
     return path if path.exists() else None
 
 
+REAL_CLIPS = ("portrait", "lq1") if find_data("lq1.mp4") else ("portrait",)
+
+
 @pytest.fixture(scope="session")
-def real_clip() -> Path:
-    """The real degraded face clip (85 frames, 128x128, 25 fps); the test is skipped where it is not at hand."""
-    path = find_data("lq1.mp4")
-    if path is None:
-        pytest.skip("lq1.mp4 is not at hand: set SVFR_TEST_DATA to the folder that holds it")
-    return path
+def portrait_clip(tmp_path_factory) -> Path:
+    """A video of a photographed face that moves, without sound: 85 frames, 128x128, 25 fps."""
+    from support.clips import footage
+    from support.files import write
+
+    return write(tmp_path_factory.mktemp("footage") / "portrait.mp4", footage())
+
+
+@pytest.fixture(scope="session", params=REAL_CLIPS)
+def real_clip(request) -> Path:
+    """The same; and where it is at hand lq1.mp4 too, a real degraded clip of the same form."""
+    return request.getfixturevalue("portrait_clip") if request.param == "portrait" else find_data("lq1.mp4")
 
 
 @pytest.fixture(scope="session")
 def yunet_path() -> Path:
-    """The real YuNet detector's weights; the test is skipped where they are not at hand."""
-    path = find_data("face_detection_yunet_n_640.onnx")
-    if path is None:
-        pytest.skip("face_detection_yunet_n_640.onnx is not at hand: set SVFR_TEST_DATA to its folder")
+    """The weights of the YuNet detector that ships with the package."""
+    from svfr_model.weights import embedded
+
+    path = embedded("yunet")
+    assert path is not None
     return path

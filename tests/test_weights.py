@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
@@ -23,6 +24,8 @@ from svfr_model.weights import (
     REGISTRY,
     convert,
     default_folders,
+    embedded,
+    embedded_set,
     find,
     load_network,
     load_strict,
@@ -31,7 +34,7 @@ from svfr_model.weights import (
     save,
     weight_file,
 )
-from svfr_model.weights.registry import comfyui_root
+from svfr_model.weights.search import comfyui_root
 
 NETWORKS = {
     "unet": (lambda path: load_unet(path).network, build_unet),
@@ -106,11 +109,36 @@ def test_folders_are_searched_in_order_and_comfyui_last(tmp_path):
 
 
 def test_a_detector_is_found_under_its_own_name_only(tmp_path):
-    touch(tmp_path / "face_detection_yunet_2023mar.pth")
+    touch(tmp_path / "det_10g.pth")
     with pytest.raises(WeightsError):
-        find("yunet", [tmp_path])
-    path = touch(tmp_path / "face_detection_yunet_2023mar.onnx")
-    assert find("yunet", [tmp_path]) == path
+        find("scrfd", [tmp_path])
+    path = touch(tmp_path / "det_10g.onnx")
+    assert find("scrfd", [tmp_path]) == path
+
+
+def test_yunet_ships_and_a_file_of_the_users_replaces_it(tmp_path):
+    shipped = find("yunet", [tmp_path])
+    assert shipped == embedded("yunet")
+    assert hashlib.sha256(shipped.read_bytes()).hexdigest() in (shipped.parent / "README.md").read_text()
+    licence = (shipped.parent / "LICENSE").read_text()
+    assert "Apache License" in licence
+    assert "END OF TERMS AND CONDITIONS" in licence
+    comfyui = tmp_path / "ComfyUI"
+    installed = touch(comfyui / "models/svfr/face_detection_yunet_2023mar.onnx")
+    assert find("yunet", [tmp_path], comfyui=comfyui) == installed
+    own = touch(tmp_path / "face_detection_yunet_2023mar.onnx")
+    assert find("yunet", [tmp_path], comfyui=comfyui) == own
+
+
+def test_svfr_tiny_is_a_set_that_never_stands_in_for_the_published_networks(tmp_path):
+    tiny_set = embedded_set("svfr-tiny")
+    assert set(tiny_set) == {"unet", "vae", "insightface_glint360k", "id_linear"}
+    assert {path.parent.name for path in tiny_set.values()} == {"svfr-tiny"}
+    for role in tiny_set:
+        assert embedded(role) is None
+        with pytest.raises(WeightsError, match="was not found"):
+            find(role, [tmp_path])
+    assert embedded_set("no-such-set") == {}
 
 
 def test_without_folders_the_default_one_is_searched(tmp_path, monkeypatch):
@@ -121,7 +149,7 @@ def test_without_folders_the_default_one_is_searched(tmp_path, monkeypatch):
 
 
 def test_the_comfyui_around_the_pack_is_recognised(tmp_path):
-    module = touch(tmp_path / "ComfyUI/custom_nodes/svfr/svfr_model/weights/registry.py")
+    module = touch(tmp_path / "ComfyUI/custom_nodes/svfr/svfr_model/weights/search.py")
     assert comfyui_root(module) is None
     (tmp_path / "ComfyUI/models").mkdir()
     assert comfyui_root(module) == tmp_path / "ComfyUI"

@@ -12,7 +12,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Add the command `demo`."""
     command = commands.add_parser("demo", help="make a degraded clip and run everything on it, without any download")
     command.add_argument("--out", metavar="DIR", default="demo_output", help="folder for the videos")
-    command.add_argument("--detector-weights", metavar="FILE", help="YuNet, if it is at hand")
+    command.add_argument("--detector-weights", metavar="FILE", help="another YuNet than the one that ships")
     command.add_argument("--seed", type=int, default=77)
     command.add_argument("--quiet", action="store_true")
     command.set_defaults(run=_demo)

@@ -30,11 +30,12 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _list_weights(options: argparse.Namespace) -> int:
     from ..errors import WeightsError
-    from ..weights import REGISTRY, find
+    from ..weights import REGISTRY, embedded, find
 
     for role, entry in REGISTRY.items():
         try:
-            place = str(find(role, options.weights))
+            path = find(role, options.weights)
+            place = f"{path} (ships with this package)" if path == embedded(role) else str(path)
         except WeightsError:
             place = "not found"
         note = f"\n  note: {entry.note}" if entry.note else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .checkpoint import CONFIG_KEY, convert, load_network, load_strict, model_config, read_state_dict, save
 from .hub import download
-from .registry import REGISTRY, WeightFile, default_folders, find, weight_file
+from .registry import REGISTRY, WeightFile, weight_file
+from .search import default_folders, embedded, embedded_set, find
 
 __all__ = [
     "CONFIG_KEY",
@@ -13,6 +14,8 @@ __all__ = [
     "convert",
     "default_folders",
     "download",
+    "embedded",
+    "embedded_set",
     "find",
     "load_network",
     "load_strict",

@@ -1,4 +1,4 @@
-"""Which weight files exist, where each comes from, and how one is found on this machine.
+"""Which weight files exist, what each is for, where it comes from and on which terms.
 
 Sizes and checksums are left out on purpose: none of these files was at hand when the list was written, and an
 invented checksum is worse than none. To add a file, add one `WeightFile` to `_FILES`.
@@ -6,12 +6,11 @@ invented checksum is worse than none. To add a file, add one `WeightFile` to `_F
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ..errors import InputError, WeightsError
+from ..errors import InputError
 
 DOWNLOAD_COMMAND = "python -m svfr_model weights download --accept-license"
 
@@ -52,6 +51,8 @@ class WeightFile:
     """Where the bytes are, for a file that is not on Hugging Face."""
     inside: str = ""
     """Key under which the published pickle keeps these weights, among others; "" where it holds nothing else."""
+    shipped: str = ""
+    """Where a copy lies in this package, under `svfr_model/models`; "" where none is shipped."""
 
     @property
     def url(self) -> str:
@@ -135,6 +136,9 @@ _FILES = (
         comfyui_folders=("svfr",),
         purpose="the YuNet face detector",
         kind="onnx",
+        note="a detector of this kind ships with this package; a file of yours replaces it",
+        optional=True,
+        shipped="yunet/face_detection_yunet_n_640.onnx",
     ),
     WeightFile(
         role="scrfd",
@@ -191,42 +195,3 @@ def weight_file(role: str) -> WeightFile:
         raise InputError(f"No weights are registered under {role!r}; known: {', '.join(REGISTRY)}.")
     return REGISTRY[role]
 
-
-def comfyui_root(start: Path | None = None) -> Path | None:
-    """The ComfyUI this pack is installed in, judged by where it lies (<root>/custom_nodes/...), or None.
-
-    start is the path to judge, by default this file. Links are not followed: a pack linked into custom_nodes
-    belongs to the ComfyUI that holds the link.
-    """
-    path = (start or Path(__file__)).absolute()
-    for parent in path.parents:
-        if parent.name == "custom_nodes" and (parent.parent / "models").is_dir():
-            return parent.parent
-    return None
-
-
-def default_folders() -> list[Path]:
-    """Where weights are looked for when nothing else is said: `weights` under the current folder."""
-    return [Path("weights")]
-
-
-def find(role: str, folders: Sequence[Path | str] | None = None, *, comfyui: Path | None = None) -> Path:
-    """The file of a role: first in folders, in their order, then in ComfyUI's model folders.
-
-    folders defaults to `default_folders()`. comfyui is the root of a ComfyUI; by default the one whose
-    custom_nodes this pack lies in, if any. A state dict is accepted as .safetensors, .pth or .pt under its
-    name, directly in the folder or under its path in the published repository.
-
-    Raises WeightsError, naming the file, its purpose, its source and the folders searched.
-    """
-    entry = weight_file(role)
-    searched = [Path(folder) for folder in (default_folders() if folders is None else folders)]
-    root = comfyui or comfyui_root()
-    if root is not None:
-        searched += [root / "models" / name for name in entry.comfyui_folders]
-    for folder in searched:
-        for path in entry.candidates(folder):
-            if path.is_file():
-                return path
-    places = ", ".join(str(folder) for folder in searched) or "no folder at all"
-    raise WeightsError(f"{entry.name} ({entry.purpose}) was not found in {places}. {entry.source}")

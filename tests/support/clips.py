@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -48,20 +47,6 @@ def portrait(name: str = "woman") -> Person:
     radius = np.hypot((columns - center[0]) / 105, (rows - center[1] + 8) / 125)
     alpha = np.clip((1 - radius) * 12, 0, 1).astype(np.float32)
     return Person(name, picture, alpha, center, face)
-
-
-def from_video(path: Path, frame: int = 0) -> Person:
-    """The person of lq1.mp4, enlarged: a second, really different face."""
-    capture = cv2.VideoCapture(str(path))
-    capture.set(cv2.CAP_PROP_POS_FRAMES, frame)
-    ok, picture = capture.read()
-    assert ok, f"{path} cannot be read"
-    picture = cv2.resize(picture[..., ::-1], None, fx=1.7, fy=1.7, interpolation=cv2.INTER_CUBIC)
-    center = (125.0, 124.0)
-    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]]
-    radius = np.hypot((columns - center[0]) / 92, (rows - center[1]) / 98)
-    alpha = np.clip((1 - radius) * 12, 0, 1).astype(np.float32)
-    return Person("video", np.ascontiguousarray(picture), alpha, center, 102.0)
 
 
 @lru_cache
@@ -239,3 +224,12 @@ def faceless_start(length: int = 60, **kwargs) -> Scene:
 def at_border(length: int = 60, **kwargs) -> Scene:
     """A face that drifts along the frame's left edge, cut off by it now and then."""
     return one(lambda i: (62 + 14 * np.sin(i / 6), 150.0, 1.0, 0.0), length, **kwargs)
+
+
+def footage(length: int = 85) -> list[np.ndarray]:
+    """Close up in 128x128: a head that sways, nods, rolls and comes nearer, and a background that drifts."""
+
+    def motion(i: int) -> tuple[float, float, float, float]:
+        return 68 + 5 * np.sin(i / 9), 66 + 3 * np.sin(i / 6), 0.58 + 0.05 * np.sin(i / 15), 5 * np.sin(i / 11)
+
+    return list(one(motion, length, lambda i: (i / 10, 0.0), width=128, height=128, noise=2.5))

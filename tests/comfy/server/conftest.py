@@ -48,11 +48,11 @@ def object_info(server):
 
 
 @pytest.fixture(scope="session")
-def footage(server, real_clip, yunet_path):
-    """The server with a detector, a real clip with sound (one face, and two), a painted frame and a portrait."""
+def footage(server, portrait_clip, yunet_path):
+    """The server with a detector, clips of a face with sound (one face, and two), a painted frame and a portrait."""
     shutil.copy(yunet_path, server.base / "models" / "svfr" / "face_detection_yunet_2023mar.onnx")
     folder = server.base / "input"
-    frames = [frame for _, frame in zip(range(FRAMES), open_clip(real_clip), strict=False)]
+    frames = [frame for _, frame in zip(range(FRAMES), open_clip(portrait_clip), strict=False)]
     write_clip(folder / "input.mp4", frames)
     write_clip(folder / "two.mp4", [np.concatenate([frame, frame[:, ::-1]], axis=1) for frame in frames])
     write_painted(folder / "frame.png", frames[0])
