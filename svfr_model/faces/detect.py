@@ -27,10 +27,10 @@ class Face:
     score: float
     """The detector's confidence in [0,1]."""
 
-    def scaled(self, factor_x: float, factor_y: float, offset: tuple[float, float] = (0.0, 0.0)) -> Face:
-        """The same face in a picture enlarged by the factors, whose origin then lies at the offset."""
+    def scaled(self, factor_x: float, factor_y: float) -> Face:
+        """The same face in the picture enlarged by the factors: the centre of pixel u goes to (u + 0.5) * f - 0.5."""
         factor = np.array([factor_x, factor_y])
-        shift = np.asarray(offset, dtype=np.float64)
+        shift = 0.5 * factor - 0.5
         box = self.box.reshape(2, 2) * factor + shift
         return Face(box.reshape(4), self.landmarks * factor + shift, self.score)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 from ..clip import Clip, expected_length
@@ -14,6 +13,7 @@ from ..progress import Callback, report
 from .detect import Face, FaceDetector
 from .follow import Encoder, Followed, Follower, FollowOptions
 from .geometry import apply, box_area, invert, similarity
+from .reduce import SEARCH_SIZE, Reduction
 from .refine import CANONICAL
 from .shots import CutDetector, ShotOptions
 from .smooth import smooth
@@ -31,7 +31,7 @@ WHOLE = 0.99
 class TrackOptions:
     """How faces are searched and followed."""
 
-    detect_size: int = 640
+    detect_size: int = SEARCH_SIZE
     """Frames are reduced to this length of their longer side before faces are looked for; smaller ones stay."""
     stride: int = 5
     """The whole frame is searched every so many frames; in between, known faces are looked at where they should be."""
@@ -79,20 +79,18 @@ def find_tracks(
     options = options or TrackOptions()
     follower = Follower(detector, FollowOptions(options.stride, options.refine, options.max_gap), encoder)
     cutter = CutDetector(options.shots)
-    factor = min(1.0, options.detect_size / max(clip.width, clip.height))
-    size = (max(1, round(clip.width * factor)), max(1, round(clip.height * factor)))
+    reduction = Reduction.to(clip.width, clip.height, options.detect_size)
     total = expected_length(clip)
     count = 0
-    for batch in _batches(_reduced(clip, size), options.batch):
+    for batch in _batches(_reduced(clip, reduction), options.batch):
         breaks = {count + i for i, frame in enumerate(batch) if cutter.add(frame)}
         follower.feed(count, batch, breaks)
         count += len(batch)
         report(callback, "detect", count, max(total, count))
     if not count:
         raise InputError("The clip has no frames.")
-    scale = np.array([clip.width / size[0], clip.height / size[1]])
     pieces = _pieces(follower.people, cutter.cuts, count, options)
-    tracks = _build(pieces, options, scale, (clip.width, clip.height))
+    tracks = _build(pieces, options, reduction)
     return Detection(tracks, cutter.cuts, count, (clip.width, clip.height))
 
 
@@ -107,16 +105,14 @@ def as_uint8(frame: np.ndarray) -> np.ndarray:
     return (np.clip(frame, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
 
 
-def _reduced(clip: Clip, size: tuple[int, int]) -> Iterator[np.ndarray]:
+def _reduced(clip: Clip, reduction: Reduction) -> Iterator[np.ndarray]:
     for frame in clip:
         if frame.shape[:2] != (clip.height, clip.width):
             raise InputError(
                 f"All frames of a clip must be of one size: expected {clip.width}x{clip.height}, "
                 f"got {frame.shape[1]}x{frame.shape[0]}."
             )
-        same = (frame.shape[1], frame.shape[0]) == size
-        small = frame if same else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        yield as_uint8(small)
+        yield as_uint8(reduction.shrink(frame))
 
 
 def _batches(frames: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
@@ -222,19 +218,16 @@ def _join(pieces: list[_Piece], max_gap: int) -> list[_Piece]:
     return joined
 
 
-def _build(
-    pieces: Sequence[_Piece], options: TrackOptions, scale: np.ndarray, frame_size: tuple[int, int]
-) -> list[FaceTrack]:
+def _build(pieces: Sequence[_Piece], options: TrackOptions, reduction: Reduction) -> list[FaceTrack]:
     tracks = []
     for number, piece in enumerate(pieces):
         frames = np.array(piece.frames)
         index = np.arange(frames[0], frames[-1] + 1)
-        # The centre of pixel u of the reduced frame is (u + 0.5) * scale - 0.5 in the frame.
-        faces = [face.scaled(scale[0], scale[1], tuple(0.5 * scale - 0.5)) for face in piece.faces]
+        faces = [reduction.enlarge(face) for face in piece.faces]
         landmarks = _fill(index, frames, np.stack([face.landmarks for face in faces]))
         boxes = _fill(index, frames, np.stack([face.box for face in faces]))
         seen = np.isin(index, frames)
-        whole = _inside(boxes, frame_size) >= WHOLE
+        whole = _inside(boxes, reduction.size) >= WHOLE
         boxes = _steady_boxes(boxes, landmarks, np.where(seen & whole, 1.0, UNSURE))
         distance = np.abs(index[:, None] - frames[None]).min(axis=1)
         # Between two searches nothing was looked for, so nothing was missed.
@@ -251,7 +244,7 @@ def _build(
                 landmarks,
                 scores,
                 seen,
-                frame_size,
+                reduction.size,
                 embedding=piece.embedding,
             )
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 
 from ..errors import FaceNotFoundError, InputError
@@ -13,12 +12,11 @@ from .detect import Face, FaceDetector
 from .find import as_uint8
 from .follow import Encoder
 from .geometry import align_face, largest_box
+from .reduce import Reduction
 from .track import FaceTrack, require_tracks
 
 log = logging.getLogger(__name__)
 
-DETECT_SIZE = 640
-"""Longer side, in pixels, at which a still picture is searched for a face."""
 SAME_PERSON = 0.3
 """Cosine from which a track is the person of the reference picture. Soft footage lowers it: below what verifies."""
 
@@ -83,25 +81,20 @@ def _together(track: FaceTrack, other: FaceTrack) -> bool:
 
 
 def largest_face(picture: np.ndarray, detector: FaceDetector, name: str) -> Face:
-    """The largest face of a still picture (H,W,3) uint8, looked for at DETECT_SIZE.
+    """The largest face of a still picture (H,W,3) uint8, in the picture's pixels.
 
     Detectors see several faces in one that fills thousands of pixels, so large pictures are reduced first. name is
     what a FaceNotFoundError calls the picture.
     """
     height, width = picture.shape[:2]
-    factor = min(1.0, DETECT_SIZE / max(width, height))
-    small = picture
-    if factor < 1:
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    (faces,) = detector.detect([small])
+    reduction = Reduction.to(width, height)
+    (faces,) = detector.detect([reduction.shrink(picture)])
     if not faces:
         raise FaceNotFoundError(
             f"No face was found in {name} ({width}x{height}). "
             "Give one that shows the face clearly, or lower the detector's threshold."
         )
-    face = faces[largest_box(np.stack([face.box for face in faces]))]
-    return face.scaled(width / small.shape[1], height / small.shape[0])
+    return reduction.enlarge(faces[largest_box(np.stack([face.box for face in faces]))])
 
 
 def reference_embedding(picture: np.ndarray, detector: FaceDetector, encoder: Encoder) -> np.ndarray:

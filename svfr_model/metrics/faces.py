@@ -6,21 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import torch
 
 from ..faces.detect import Face, FaceDetector
 from ..faces.follow import Encoder
 from ..faces.geometry import align_face, box_iou, landmark_array, largest_box
+from ..faces.reduce import Reduction
 from ..identity import IResNet
 from .temporal import REFERENCE_SIZE
 
 Landmarks: TypeAlias = "Callable[[int], np.ndarray | None]"
 """Frame number to the true five landmarks (5,2) in that frame's pixels, or None where there is no face."""
 
-DETECT_SIZE = 640
-"""Frames are reduced to this length of their longer side before faces are looked for; smaller ones stay."""
 SAME_FACE = 0.3
 """Least overlap of two boxes that are taken for the same face."""
 
@@ -90,15 +88,8 @@ class Watcher:
         return found
 
     def _detect(self, frame: np.ndarray) -> list[Face]:
-        factor = DETECT_SIZE / max(frame.shape[:2])
-        if factor >= 1:
-            return self._detector.detect([frame])[0]
-        height, width = frame.shape[:2]
-        size = (max(1, round(width * factor)), max(1, round(height * factor)))
-        small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        scale = np.array([width / size[0], height / size[1]])
-        # The centre of pixel u of the reduced frame is (u + 0.5) * scale - 0.5 in the frame.
-        return [face.scaled(*scale, tuple(0.5 * scale - 0.5)) for face in self._detector.detect([small])[0]]
+        reduction = Reduction.to(frame.shape[1], frame.shape[0])
+        return [reduction.enlarge(face) for face in self._detector.detect([reduction.shrink(frame)])[0]]
 
     def _embed(self, frame: np.ndarray, points: np.ndarray) -> torch.Tensor | None:
         if self._encoder is None:

@@ -8,8 +8,7 @@ from support import dots
 from support.tracks import make_track
 
 from svfr_model.errors import FaceNotFoundError, InputError
-from svfr_model.faces.detect import Face
-from svfr_model.faces.select import largest_face, reference_embedding, select_similar, select_tracks
+from svfr_model.faces.select import reference_embedding, select_similar, select_tracks
 
 
 def stay(x, start, stop, number, side=50.0, **changes):
@@ -43,19 +42,6 @@ def test_a_passer_by_does_not_take_the_place_of_the_main_person():
     lead, passer = stay(60, 0, 60, 0, side=50), stay(220, 40, 50, 1, side=90)
     for choice in ("largest", "right"):
         assert ids(select_tracks([lead, passer], choice)) == [0]
-
-
-def test_large_pictures_are_searched_at_a_moderate_size():
-    class Recorder:
-        def detect(self, frames):
-            self.sizes = [frame.shape for frame in frames]
-            return [[Face(np.array([10.0, 20, 30, 50]), np.full((5, 2), 25.0), 0.9)]]
-
-    detector = Recorder()
-    face = largest_face(np.zeros((1600, 3200, 3), np.uint8), detector, "it")
-    assert detector.sizes == [(320, 640, 3)]
-    assert face.box.tolist() == [50, 100, 150, 250]
-    assert (face.landmarks == 125).all()
 
 
 def test_nobody_at_all():

@@ -174,21 +174,3 @@ def test_akd_of_a_known_shift_with_the_real_detector(yunet_path, size):
     moved = cv2.warpAffine(picture, shift, size, borderMode=cv2.BORDER_REFLECT_101)
     restored, truth = Watcher(YuNetDetector(yunet_path), None, None).look(0, moved, picture)
     assert landmark_distance(restored.face.landmarks, truth.face.landmarks, size) == pytest.approx(4, abs=0.6)
-
-
-def test_large_frames_are_reduced_but_places_are_of_the_frame():
-    """The middle of a square's pixels is found where it is, to a fraction of a pixel, though seen at 640 only."""
-    sizes = []
-
-    class MiddleDetector:
-        def detect(self, frames):
-            sizes.append(frames[0].shape)
-            y, x = np.nonzero(frames[0][..., 0] > 128)
-            middle = np.array([x.mean(), y.mean()])
-            return [[Face(np.array([0.0, 0, 100, 100]), np.tile(middle, (5, 1)), 0.9)]]
-
-    picture = np.zeros((960, 1280, 3), np.uint8)
-    picture[200:400, 640:960] = 255
-    person, _ = Watcher(MiddleDetector(), None, None).look(0, picture, None)
-    assert sizes == [(480, 640, 3)]
-    assert person.face.landmarks[2].tolist() == pytest.approx([(640 + 959) / 2, (200 + 399) / 2])
