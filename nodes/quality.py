@@ -145,7 +145,7 @@ class Metrics(io.ComfyNode):
                 io.String.Output(
                     "table", tooltip="A Markdown table, a row per metric, and what was not measured and why."
                 ),
-                io.String.Output("json", tooltip='The same figures for programs; the PSNR of equal frames is "inf".'),
+                io.String.Output("json", tooltip="The same figures for programs."),
             ],
         )
 

@@ -8,13 +8,17 @@ import torch
 from ..errors import InputError
 
 PEAK = 255.0
+MOST_PSNR = 100.0
+"""dB at which a frame's PSNR ends. Equal frames would be infinitely good, and a mean over frames with one of them too;
+frames that only nearly agree do not come near it: one level off in a hundredth of all values makes 68 dB."""
 SSIM_WINDOW = 11
 """Taps of SSIM's Gaussian, whose sigma is 1.5 (Wang et al. 2004)."""
 
 
 def psnr(restored: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Peak signal-to-noise ratio in dB over all pixels and channels, peak 255; infinite for equal frames.
+    """Peak signal-to-noise ratio in dB over all pixels and channels, peak 255, but at most MOST_PSNR.
 
+    That end is what equal frames get, so that the mean over a clip stays a number whichever of its frames are equal.
     mask (H,W) bool limits it to the pixels that are True. Raises InputError for other shapes, or a mask without any.
     """
     check_pair(restored, truth)
@@ -27,7 +31,7 @@ def psnr(restored: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None
         restored, truth = restored[mask], truth[mask]
     from kornia.metrics import psnr as ratio
 
-    return ratio(torch.from_numpy(restored).double(), torch.from_numpy(truth).double(), PEAK).item()
+    return min(ratio(torch.from_numpy(restored).double(), torch.from_numpy(truth).double(), PEAK).item(), MOST_PSNR)
 
 
 def ssim(restored: np.ndarray, truth: np.ndarray) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from .fvd import FVD_FRAMES
+from .pixels import MOST_PSNR
 from .temporal import REFERENCE_SIZE
 
 Better: TypeAlias = Literal["higher", "lower", "as the truth"]
@@ -28,7 +29,7 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
-    "psnr": Metric("PSNR", "higher", "mean of the frames' PSNR, RGB, peak 255", "dB"),
+    "psnr": Metric("PSNR", "higher", f"mean of the frames' PSNR, RGB, peak 255, each at most {MOST_PSNR:g} dB", "dB"),
     "psnr_mask": Metric("PSNR in mask", "higher", "the same inside the mask alone", "dB"),
     "ssim": Metric("SSIM", "higher", "RGB, Gaussian window of 11 pixels, sigma 1.5"),
     "lpips": Metric("LPIPS", "lower", "VGG-16, RGB"),
@@ -64,7 +65,7 @@ class Measure:
     key: str
     """Which of METRICS."""
     value: float | None
-    """None where it was not computed; infinite for the PSNR of equal frames."""
+    """None where it was not computed."""
     absent: str = ""
     """Why there is no value."""
     truth: float | None = None
@@ -130,7 +131,7 @@ class Report:
         return [f"Not computed: {', '.join(names)}, because {reason}" for reason, names in labels.items()]
 
     def to_json(self) -> str:
-        """The report for programs: strict JSON, in which an infinite value is the string "inf"."""
+        """The report for programs: strict JSON, in which a value that is not finite is a string."""
         return json.dumps(
             {
                 "frames": self.frames,

@@ -89,6 +89,20 @@ def test_masked_psnr_counts_frames_with_a_mask():
     assert "empty" in empty.absent["psnr_mask"]
 
 
+def test_one_equal_frame_does_not_make_the_mean_infinite():
+    truth = np.full((4, 24, 32, 3), 100, np.uint8)
+    restored = truth.copy()
+    restored[1:] += 10
+    masks = np.zeros((4, 24, 32), bool)
+    masks[:, 3:9, 3:9] = True
+    report = evaluate(ArrayClip(restored), ArrayClip(truth), masks=masks)
+    expected = (100 + 3 * 20 * np.log10(25.5)) / 4
+    assert report.values["psnr"] == pytest.approx(expected)
+    assert report.values["psnr_mask"] == pytest.approx(expected)
+    assert "each at most 100 dB" in report.table()
+    assert json.loads(report.to_json())["metrics"]["psnr"]["counted"] == 4
+
+
 def test_float_frames_are_measured_as_uint8():
     truth = clip(2, seed=1)
     exact = evaluate(ArrayClip(clip(2)), ArrayClip(truth)).values
@@ -123,7 +137,7 @@ def test_no_frames_at_all():
 def test_a_single_frame_has_no_motion():
     report = evaluate(ArrayClip(clip(1)), ArrayClip(clip(1)))
     assert "only one" in report.absent["flow"]
-    assert report.values["psnr"] == np.inf
+    assert report.values["psnr"] == 100
 
 
 @pytest.mark.parametrize("count", [6, 40])
@@ -165,7 +179,7 @@ def test_json_is_strict_and_complete():
         raise AssertionError(f"{constant} is not JSON")
 
     stored = json.loads(report.to_json(), parse_constant=refuse)
-    assert stored["metrics"]["psnr"]["value"] == "inf"
+    assert stored["metrics"]["psnr"]["value"] == 100.0
     assert stored["metrics"]["ssim"] == {
         "value": 1.0,
         "truth": None,

@@ -58,11 +58,23 @@ def test_torchmetrics_agrees(pair):
 
 def test_equal_frames():
     frame = astronaut()[:32, :32]
-    assert psnr(frame, frame) == math.inf
+    assert psnr(frame, frame) == 100
     assert ssim(frame, frame) == 1.0
     assert chroma_error(frame, frame) == 0.0
     black = np.zeros((16, 16, 3), np.uint8)
     assert ssim(black, black) == 1.0
+
+
+def test_psnr_ends_above_all_that_differs_visibly():
+    """One level off in one of 3,072 values makes 83 dB; in one of ten million it is more than the end."""
+    frame = np.zeros((32, 32, 3), np.uint8)
+    near = frame.copy()
+    near[0, 0, 0] = 1
+    assert psnr(near, frame) == pytest.approx(20 * math.log10(255) + 10 * math.log10(3072))
+    frame = np.zeros((1800, 1900, 3), np.uint8)
+    near = frame.copy()
+    near[0, 0, 0] = 1
+    assert psnr(near, frame) == 100
 
 
 def test_masked_psnr_sees_only_the_mask():
