@@ -120,6 +120,21 @@ def test_augmentation_reaches_the_condition_and_not_the_start():
     assert torch.allclose(encoded.degraded - plain.start, StubVAE().encode(0.1 * noise), atol=1e-6)
 
 
+def test_augmentation_has_a_seed_of_its_own():
+    """The condition's noise is neither the pass's own, which the network is to remove, nor the second pass's."""
+    pixels = torch.full((4, 3, 8, 8), 128, dtype=torch.uint8)
+    networks = networks_of()
+    seen = {}
+    for seed in (5, 6):
+        for strength in (0.0, 0.25):
+            restore(networks, pixels, BFR, RestoreOptions(steps=1, passes=1, seed=seed, augmentation=strength))
+            seen[seed, strength] = networks.backend.calls[-1][2][0]
+    for seed in (5, 6):
+        drawn = torch.stack(list(noise_frames(4, (3, 8, 8), seed + (1 << 20))))
+        added = seen[seed, 0.25] - seen[seed, 0.0]
+        assert torch.allclose(added, StubVAE().encode(0.25 * drawn), atol=1e-6)
+
+
 def test_each_frame_is_encoded_once_though_two_passes_use_it():
     networks = networks_of(referrer=StubReferrer())
     encode, counted = networks.vae.encode, []
@@ -144,6 +159,24 @@ def test_large_frames_are_encoded_fewer_at_a_time(monkeypatch):
     monkeypatch.setattr("svfr_model.conditioning.ENCODE_PIXELS", 1)
     assert torch.equal(encode_clip(networks.vae, pixels, BFR).start, chunked.start)
     assert counted[3:] == [1] * 7
+
+
+def test_a_moving_mask_stays_with_its_frames_when_they_are_encoded_in_parts(monkeypatch):
+    """A hole that moves by two pixels a frame: in each frame it is white, as is nothing else."""
+    pixels = torch.zeros(5, 3, 4, 12, dtype=torch.uint8)
+    mask = torch.zeros(5, 1, 4, 12)
+    for frame in range(5):
+        mask[frame, ..., 2 * frame : 2 * frame + 2] = 1
+    expected = torch.full((5, 2, 6), -1.0)
+    for frame in range(5):
+        expected[frame, :, frame] = 1
+    inpainting = frozenset({Task.INPAINTING})
+    for at_once in (1, 2, 3, 5):
+        monkeypatch.setattr("svfr_model.conditioning.ENCODE_PIXELS", at_once * 4 * 12)
+        encoded = encode_clip(StubVAE(), pixels, inpainting, mask)
+        assert torch.equal(encoded.start[:, 0], expected), at_once
+        whole = encode_clip(StubVAE(), pixels, inpainting, mask[1:2])
+        assert torch.equal(whole.start[:, 0], expected[1:2].expand(5, -1, -1)), "one mask serves all frames"
 
 
 def test_a_result_that_is_not_finite_is_refused_by_frame():
@@ -173,6 +206,14 @@ def test_second_pass_is_told_what_the_first_found():
     last = networks.backend.calls[-1]
     assert torch.allclose(last[3][1], networks.vae.encode(referrer.frames[1:2])[0])
     assert (last[4][1] == 2).all()
+
+
+@pytest.mark.parametrize(("first_steps", "expected"), [(2, 2), (7, 7), (None, 4)])
+def test_the_first_pass_has_steps_of_its_own(first_steps, expected):
+    networks = networks_of(referrer=StubReferrer())
+    options = RestoreOptions(steps=4, first_steps=first_steps, guidance=(1.0, 1.0))
+    restore(networks, clip(4), BFR, options)
+    assert [call[1] for call in networks.backend.calls] == karras_sigmas(expected)[:-1] + karras_sigmas(4)[:-1]
 
 
 def test_a_given_reference_replaces_the_first_pass():

@@ -62,6 +62,34 @@ def test_solvers_converge_to_the_exact_solution(name):
     assert order > (0.8 if name == "euler" else 1.5)
 
 
+def test_dpmpp_2m_on_uneven_levels_is_the_published_formula():
+    """Levels 8, 4, 1, 0 are steps of ln 2 and ln 4: r is 1/2, so the estimate is 2 D1 - D0 (Lu et al. 2022, alg. 2)."""
+    estimates = {8.0: 3.0, 4.0: 5.0, 1.0: 11.0}
+    asked = []
+
+    def denoiser(x, sigma):
+        asked.append(x.item())
+        return torch.full_like(x, estimates[sigma])
+
+    result = dpmpp_2m(denoiser, torch.tensor([80.0], dtype=torch.float64), [8.0, 4.0, 1.0, 0.0])
+    first = 4 / 8 * 80 + (1 - 4 / 8) * 3
+    second = 1 / 4 * first + (1 - 1 / 4) * (2 * 5 - 3)
+    assert asked == pytest.approx([80, first, second])
+    assert result.item() == 11
+
+
+def test_one_step_of_euler_and_heun_is_the_published_formula():
+    """From 8 to 4: Euler goes half the way to the estimate; Heun takes the mean of the slopes at both ends."""
+
+    def denoiser(x, sigma):
+        return torch.full_like(x, 3.0 if sigma == 8 else 5.0)
+
+    x = torch.tensor([80.0], dtype=torch.float64)
+    assert euler(denoiser, x, [8.0, 4.0]).item() == pytest.approx(41.5)
+    slopes = (80 - 3) / 8, (41.5 - 5) / 4
+    assert heun(denoiser, x, [8.0, 4.0]).item() == pytest.approx(80 - 4 * sum(slopes) / 2)
+
+
 @pytest.mark.parametrize(("solver", "evaluations"), [(euler, 9), (heun, 17), (dpmpp_2m, 9)])
 def test_number_of_network_evaluations(solver, evaluations):
     count = 0
