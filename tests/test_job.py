@@ -1,0 +1,143 @@
+"""What a job hands from its files to the networks: the reference picture and the identity it shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from support import clips, dots
+from support.files import frames_of, write
+from support.stubs import StubBackend, StubVAE
+
+from svfr_model.faces.crop import CropOptions
+from svfr_model.faces.paste import PasteOptions
+from svfr_model.identity import Identity
+from svfr_model.job import FaceOptions, Job, run
+from svfr_model.pictures import write_picture
+from svfr_model.portrait import cover, crop_portrait, identity_of
+from svfr_model.restore import Networks, RestoreOptions
+from svfr_model.tasks import Task
+
+SIZE = (64, 64)
+TWO_PASSES = RestoreOptions(steps=2, passes=2)
+
+
+class HeadColorIdentity(dots.HeadColorEncoder):
+    """Tokens and embedding of a dot person: the colour of the head."""
+
+    def encode(self, faces):
+        embedding = self.embed(faces).mean(dim=0)
+        return Identity(embedding[:6].expand(5, 6), embedding)
+
+
+class StubLoader:
+    """Networks that find the degraded clip perfect; keeps what was asked of it."""
+
+    reference_frame, alignment = "best", "arcface"
+
+    def __init__(self):
+        self.face_detector, self.encoder = dots.DotDetector(), HeadColorIdentity()
+        self.backend = StubBackend(lambda x, sigma, degraded, *_: degraded * StubVAE.scaling_factor)
+        self.required = {}
+        self.self_referred = None
+
+    def require(self, **needed):
+        self.required = needed
+
+    def networks(self, *, self_referred):
+        self.self_referred = self_referred
+        return Networks(self.backend, StubVAE())
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Dot person 0 in a clip of 8 frames, and a picture of dot person 1 to refer to."""
+    actor = clips.Actor(dots.dot_person(0), clips.still(80, 64, 0.8))
+    scene = clips.Scene((clips.Shot(8, (actor,), background=-1),), width=160, height=128, noise=0.0)
+    write(tmp_path / "clip.mp4", list(scene))
+    write_picture(tmp_path / "person.png", dots.dot_person(1).picture)
+    faces = FaceOptions(crop=CropOptions(size=SIZE))
+    return Job(
+        tmp_path / "clip.mp4",
+        tmp_path / "out.mp4",
+        frozenset({Task.BFR}),
+        TWO_PASSES,
+        faces=faces,
+        reference=tmp_path / "person.png",
+    )
+
+
+def identity_of_the_picture():
+    return identity_of({"it": dots.dot_person(1).picture}, dots.DotDetector(), HeadColorIdentity())
+
+
+def test_with_two_passes_the_reference_also_gives_the_identity(job):
+    loader = StubLoader()
+    run(job, loader)
+    tokens = identity_of_the_picture().tokens
+    assert tokens.any()
+    assert len(loader.backend.calls) == 2, "the picture replaces the first pass"
+    assert all(torch.equal(call[4][-1], tokens) for call in loader.backend.calls)
+    assert loader.required == {"detector": True, "encoder": True, "landmarks": False}
+    assert loader.self_referred is False
+
+
+def test_with_one_pass_the_reference_gives_no_identity(job):
+    loader = StubLoader()
+    run(replace(job, options=replace(TWO_PASSES, passes=1)), loader)
+    assert not any(call[4].any() for call in loader.backend.calls)
+    assert any(call[3].any() for call in loader.backend.calls)
+    assert loader.required["encoder"] is False
+
+
+def test_pictures_of_the_person_come_before_the_reference(job, tmp_path):
+    write_picture(tmp_path / "other.png", dots.dot_person(2).picture)
+    loader = StubLoader()
+    run(replace(job, identity=(tmp_path / "other.png",)), loader)
+    other = identity_of({"it": dots.dot_person(2).picture}, dots.DotDetector(), HeadColorIdentity()).tokens
+    assert all(torch.equal(call[4][-1], other) for call in loader.backend.calls)
+    assert not torch.allclose(other, identity_of_the_picture().tokens)
+
+
+def test_the_reference_picture_is_cut_sharp_though_the_crops_are_softened(job):
+    picture, detector, vae = dots.dot_person(1).picture, dots.DotDetector(), StubVAE()
+    sharp, soft = (
+        vae.encode(crop_portrait(picture, detector, CropOptions(size=SIZE, pre_downscale=reduction))[None])[0]
+        for reduction in (1, 4)
+    )
+    detail = {}
+    for reduction in (1, 4):
+        loader = StubLoader()
+        crop = CropOptions(size=SIZE, pre_downscale=reduction)
+        run(replace(job, faces=replace(job.faces, crop=crop)), loader)
+        assert torch.equal(loader.backend.calls[0][3][-1], sharp)
+        detail[reduction] = loader.backend.calls[0][2].diff(dim=-1).square().mean().item()
+    assert (soft - sharp).abs().max() > 0.1
+    assert detail[4] < 0.7 * detail[1]
+
+
+def test_whole_frames_are_given_the_reference_at_their_size(job):
+    loader = StubLoader()
+    run(replace(job, faces=None), loader)
+    picture = torch.from_numpy(dots.dot_person(1).picture).permute(2, 0, 1).float() / 127.5 - 1
+    expected = StubVAE().encode(cover(picture, 160, 128)[None])[0]
+    assert torch.allclose(loader.backend.calls[0][3][-1], expected, atol=1e-6)
+    assert all(torch.equal(call[4][-1], identity_of_the_picture().tokens) for call in loader.backend.calls)
+
+
+def test_a_person_is_chosen_by_a_picture(job, tmp_path):
+    """Two people in the clip, and a picture of the smaller one."""
+    actors = [
+        clips.Actor(dots.dot_person(0), clips.still(45, 64, 0.7)),
+        clips.Actor(dots.dot_person(1), clips.still(120, 64, 0.5)),
+    ]
+    scene = clips.Scene((clips.Shot(8, tuple(actors), background=-1),), width=160, height=128, noise=0.0)
+    write(tmp_path / "clip.mp4", list(scene))
+    loader = StubLoader()
+    loader.backend.estimate = lambda x, sigma, degraded, *_: torch.full_like(x, StubVAE.scaling_factor)
+    faces = replace(job.faces, choice=tmp_path / "person.png", paste=PasteOptions(color_match="none"))
+    run(replace(job, faces=faces, reference=None, options=replace(TWO_PASSES, passes=1)), loader)
+    row = frames_of(job.target)[:, 64].astype(int).mean((0, 2))
+    assert row[112:128].min() > 240, "white, as the network makes everything"
+    assert row[:70].max() < 180

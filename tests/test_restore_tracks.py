@@ -1,0 +1,257 @@
+"""From planned tracks to restored crops and back into the frames, with a network whose answer is known.
+
+The network finds the degraded clip perfect, so a restored crop is the crop as the stub VAE keeps it: means of 2x2.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from support.stubs import StubBackend, StubVAE
+
+from svfr_model.clip import ArrayClip
+from svfr_model.errors import FaceNotFoundError
+from svfr_model.faces.color import fit_colors
+from svfr_model.faces.crop import CropOptions, crop_clip, crop_mask, plan_crop
+from svfr_model.faces.paste import PasteOptions
+from svfr_model.faces.track import FaceTrack
+from svfr_model.identity import Identity
+from svfr_model.pipeline import Request, pasted_frames, restore_tracks, restore_whole
+from svfr_model.pixels import from_network_range, to_network_range
+from svfr_model.restore import Networks, RestoreOptions
+from svfr_model.self_reference import SelfReference
+from svfr_model.tasks import Task
+
+WIDTH, HEIGHT, COUNT, SIDE = 96, 64, 14, 32
+BFR, INPAINTING = frozenset({Task.BFR}), frozenset({Task.INPAINTING})
+ONE_PASS = RestoreOptions(steps=1, passes=1)
+
+
+class Referrer:
+    """Takes the first frame, and keeps the landmarks it was given."""
+
+    def __init__(self):
+        self.landmarks = []
+
+    def __call__(self, frames, landmarks=None):
+        self.landmarks.append(landmarks)
+        return SelfReference(frames[0], 0, Identity(torch.zeros(5, 6), torch.ones(512)), 1.0)
+
+
+def networks(change=lambda latents: latents, referrer=None):
+    backend = StubBackend(lambda x, sigma, degraded, *_: change(degraded * StubVAE.scaling_factor))
+    return Networks(backend, StubVAE(), referrer)
+
+
+def kept(crops):
+    """What the stub VAE keeps of crops (n,3,h,w) uint8."""
+    vae = StubVAE()
+    return from_network_range(vae.decode(vae.encode(to_network_range(crops))))
+
+
+def assert_alike(first, second):
+    """Equal pictures, uint8, but for a mean that lies on the edge between two levels."""
+    assert first.shape == second.shape
+    assert (first.int() - second.int()).abs().max() <= 1
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """Every frame has colours and noise of its own, and its left half is redder."""
+    random = np.random.default_rng(1)
+    frames = random.normal(110, 25, (COUNT, HEIGHT, WIDTH, 3)) + random.uniform(-30, 30, (COUNT, 1, 1, 3))
+    frames[:, :, : WIDTH // 2] += (40, 0, -30)
+    return ArrayClip(np.clip(frames, 0, 255).astype(np.uint8))
+
+
+def planned(number, start, left, top, step):
+    """A face of 20x24 that moves by `step` pixels a frame through a crop that stays where it is."""
+    count = COUNT - 2 - start
+    moves = step * np.arange(count)[:, None]
+    boxes = np.array([left, top, left + 20.0, top + 24.0]) + np.concatenate([moves, 0 * moves] * 2, axis=1)
+    points = np.array([[6.0, 8], [14, 8], [10, 13], [7, 18], [13, 18]]) + boxes[:, None, :2]
+    found = FaceTrack(
+        number, number, 0, start, boxes, points, np.ones(count), np.ones(count, bool), (WIDTH, HEIGHT)
+    )
+    return plan_crop(found, CropOptions(mode="static", size=(SIDE, SIDE)))
+
+
+@pytest.fixture(scope="module")
+def tracks():
+    """Two people: one from frame 2 at the left, one from frame 5 at the right, both to frame 11."""
+    return [planned(0, 2, 6, 20, 1.5), planned(1, 5, 56, 16, -1.0)]
+
+
+@pytest.fixture(scope="module")
+def masks():
+    """A hole in both halves that moves down by three rows a frame."""
+    masks = np.zeros((COUNT, HEIGHT, WIDTH), bool)
+    for number in range(COUNT):
+        masks[number, 12 + 3 * number : 20 + 3 * number, 8:88] = True
+    return masks
+
+
+def test_each_track_is_cropped_from_its_own_frames(clip, tracks):
+    seen = []
+    requests = [Request(BFR, ONE_PASS)] * 2
+    restored = restore_tracks(clip, tracks, networks(), requests, callback=lambda *told: seen.append(told[:3]))
+    for entry, track, crops in zip(restored, tracks, crop_clip(clip, tracks), strict=True):
+        assert entry.track is track
+        assert_alike(entry.crops, kept(crops))
+        assert entry.missing is None
+        assert entry.color.mode == "none"
+    cropped = [(done, total) for stage, done, total in seen if stage == "crop"]
+    assert cropped == [(i + 1, 10) for i in range(10)] + [(i + 1, 7) for i in range(7)]
+
+
+def test_each_track_has_its_own_request(clip, tracks):
+    picture = torch.full((3, SIDE, SIDE), 0.5)
+    used = networks()
+    requests = [Request(BFR, ONE_PASS), Request(frozenset({Task.COLORIZATION}), ONE_PASS, picture)]
+    restore_tracks(clip, tracks, used, requests)
+    first, second = used.backend.calls
+    assert (first[5].tolist(), second[5].tolist()) == ([1, 0, 0], [0, 1, 0])
+    assert not first[3].any()
+    assert torch.equal(second[3][-1], StubVAE().encode(picture[None])[0])
+    with pytest.raises(ValueError, match="zip"):
+        restore_tracks(clip, tracks, networks(), requests[:1])
+
+
+def test_the_first_pass_is_told_the_landmarks_in_the_crop(clip, tracks):
+    referrer = Referrer()
+    restore_tracks(clip, tracks, networks(referrer=referrer), [Request(BFR, RestoreOptions(steps=1))] * 2)
+    for given, track in zip(referrer.landmarks, tracks, strict=True):
+        assert given.shape == (len(track), 5, 2)
+        assert np.array_equal(given.numpy(), track.crop_landmarks)
+        assert np.abs(track.crop_landmarks - track.landmarks).max() > 5, "in the frame they lie elsewhere"
+
+
+@pytest.mark.parametrize("mode", ["lab", "wavelet"])
+def test_colours_are_measured_on_the_face_of_each_frame(mode, clip, tracks, masks):
+    """The same numbers as from all crops at once, and others than with the landmarks of the first frame."""
+    tinted = networks(lambda latents: 0.8 * latents + torch.tensor([0.1, 0.02, -0.05, 0]).view(4, 1, 1))
+    requests = [Request(INPAINTING, ONE_PASS)] * 2
+    restored = restore_tracks(clip, tracks, tinted, requests, mode, masks=masks)
+    for entry, track, before in zip(restored, tracks, crop_clip(clip, tracks), strict=True):
+        holes = [hole[0].numpy() for hole in entry.missing]
+        assert not torch.equal(entry.crops, before)
+        expected = fit_colors(mode, track, before, entry.crops, holes)
+        frozen = replace(track, crop_landmarks=track.crop_landmarks[:1].repeat(len(track), 0))
+        other = fit_colors(mode, frozen, before, entry.crops, holes)
+        whole = fit_colors(mode, track, before, entry.crops)
+        assert entry.color.mode == mode
+        if mode == "lab":
+            assert np.array_equal(entry.color.gain, expected.gain)
+            assert np.array_equal(entry.color.source, expected.source)
+            assert np.array_equal(entry.color.target, expected.target)
+            assert np.abs(other.target - expected.target).max() > 0.2
+            assert np.abs(whole.target - expected.target).max() > 0.2
+        else:
+            assert np.array_equal(entry.color.field, expected.field)
+            assert np.abs(whole.field - expected.field).max() > 0.005
+
+
+def test_the_mask_of_each_frame_is_in_its_crop(clip, tracks, masks):
+    restored = restore_tracks(clip, tracks, networks(), [Request(INPAINTING, ONE_PASS)] * 2, masks=masks)
+    for entry, track, before in zip(restored, tracks, crop_clip(clip, tracks), strict=True):
+        expected = np.stack([crop_mask(masks[track.start + i], track, i) >= 0.5 for i in range(len(track))])
+        assert np.array_equal(entry.missing[:, 0].numpy(), expected)
+        assert len({hole.tobytes() for hole in expected}) > 5, "the hole moves"
+        assert_alike(entry.crops, kept(before.masked_fill(entry.missing, 255)))
+
+
+def test_masks_may_come_one_by_one_and_only_as_far_as_tracks_reach(clip, tracks, masks):
+    asked = []
+
+    def stream():
+        for number, mask in enumerate(masks):
+            asked.append(number)
+            yield mask
+
+    requests = [Request(INPAINTING, ONE_PASS)] * 2
+    once = restore_tracks(clip, tracks, networks(), requests, masks=stream())
+    listed = restore_tracks(clip, tracks, networks(), requests, masks=list(masks))
+    assert asked == list(range(12))
+    assert all(torch.equal(a.crops, b.crops) for a, b in zip(once, listed, strict=True))
+
+
+def test_a_track_shorter_than_the_network_takes_comes_back_in_full(clip):
+    whole = planned(0, 2, 20, 20, 0.0)
+    names = ("boxes", "landmarks", "scores", "seen", "matrices", "crop_landmarks")
+    short = replace(whole, **{name: getattr(whole, name)[:2] for name in names})
+    (entry,) = restore_tracks(clip, [short], networks(), [Request(BFR, ONE_PASS)], "lab")
+    assert_alike(entry.crops, kept(crop_clip(clip, [short])[0]))
+    assert entry.color.mode == "lab"
+
+
+# back into the frames
+
+
+def test_restored_crops_change_their_frames_and_no_others(clip, tracks):
+    """The network turns every picture into its negative."""
+    restored = restore_tracks(clip, tracks, networks(lambda latents: -latents), [Request(BFR, ONE_PASS)] * 2)
+    told = []
+    options = PasteOptions(color_match="none")
+    frames = list(pasted_frames(clip, restored, options, BFR, lambda *step: told.append(step[:3])))
+    assert told == [("paste", i + 1, COUNT) for i in range(COUNT)]
+    for number, (frame, before) in enumerate(zip(frames, clip, strict=True)):
+        there = [track for track in tracks if track.covers(number)]
+        for track in there:
+            x, y = track.centers[number - track.start].astype(int)
+            middle = (slice(y - 3, y + 4), slice(x - 3, x + 4))
+            assert frame[middle].mean((0, 1)) == pytest.approx(255 - before[middle].mean((0, 1)), abs=12)
+        if not there:
+            assert np.array_equal(frame, before)
+
+
+def test_a_hole_beside_the_face_is_filled_where_it_is_in_that_frame(clip):
+    """The hole passes the face at its right, from above to below; in that column nothing else may change."""
+    track = planned(0, 2, 30, 20, 0.0)
+    _, y1, x2, y2 = track.square
+    masks = np.zeros((COUNT, HEIGHT, WIDTH), bool)
+    for number in range(2, 12):
+        masks[number, y1 + 2 * number : y1 + 2 * number + 4, x2 - 6 : x2 - 3] = True
+    restored = restore_tracks(clip, [track], networks(), [Request(INPAINTING, ONE_PASS)], masks=masks)
+    for number, frame in enumerate(pasted_frames(clip, restored, PasteOptions(color_match="none"), INPAINTING)):
+        if track.covers(number):
+            top = y1 + 2 * number
+            assert frame[top + 1 : top + 3, x2 - 5].min() > 240, number
+            away = [row for row in range(y1, y2) if not top - 3 <= row < top + 7]
+            assert np.array_equal(frame[away, x2 - 5], clip.frames[number][away, x2 - 5]), number
+
+
+def test_colourised_faces_in_a_grey_clip_are_told_of_once(tracks, caplog):
+    grey = ArrayClip(np.full((COUNT, HEIGHT, WIDTH, 3), 90, np.uint8))
+    colorization = frozenset({Task.COLORIZATION})
+    restored = restore_tracks(grey, tracks, networks(), [Request(colorization, ONE_PASS)] * 2)
+    with caplog.at_level(logging.WARNING):
+        list(pasted_frames(grey, restored, PasteOptions(), colorization))
+    assert len([record for record in caplog.records if "grey clip" in record.message]) == 1
+
+
+# whole frames
+
+
+class NobodyInBrightShots:
+    def __call__(self, frames, landmarks=None):
+        if frames[0, 0, -1, -1] > 0:
+            raise FaceNotFoundError("nobody")
+        return SelfReference(frames[0], 0, Identity(torch.zeros(5, 6), torch.ones(512)), 1.0)
+
+
+def test_a_shot_restored_in_one_pass_for_want_of_a_face_keeps_its_mask(caplog):
+    frames = np.full((10, 8, 12, 3), 60, np.uint8)
+    frames[5:] = 180
+    masks = np.zeros((10, 8, 12), bool)
+    for number in range(10):
+        masks[number, :, 2 * (number % 5) : 2 * (number % 5) + 2] = True
+    request = Request(INPAINTING, RestoreOptions(steps=1))
+    used = networks(referrer=NobodyInBrightShots())
+    found = np.stack(list(restore_whole(ArrayClip(frames), used, request, [(0, 5), (5, 10)], masks=masks)))
+    assert "Frames 5 to 9: no face" in caplog.text
+    assert (found[masks] == 255).all()
+    assert np.array_equal(found[~masks], frames[~masks])
