@@ -81,6 +81,17 @@ def test_similar_takes_every_stay_of_the_person():
     assert ids(select_similar(tracks, unit(0, 1), threshold=0.9)) == [1]
 
 
+def test_later_stays_of_the_person_count_though_they_resemble_the_picture_less():
+    """Turned away, the same person may fall below the threshold: the tracks' own numbers say who it is."""
+    tracks = [
+        stay(220, 0, 20, 0, embedding=unit(1, 0.1), person=4),
+        stay(60, 0, 20, 1, embedding=unit(0, 1), person=5),
+        stay(220, 30, 50, 2, embedding=unit(0.1, 1), person=4),
+        stay(100, 60, 80, 3, embedding=unit(0, 1), person=5),
+    ]
+    assert ids(select_similar(tracks, unit(1))) == [0, 2]
+
+
 def test_similar_is_in_one_place_at_a_time():
     twins = [stay(220, 0, 20, 0, embedding=unit(1, 0.1)), stay(60, 0, 20, 1, embedding=unit(1, 0.5))]
     assert ids(select_similar(twins, unit(1))) == [0]

@@ -370,6 +370,19 @@ def test_cuts_and_flicker_are_no_motion():
     assert plain.fast
 
 
+@pytest.mark.parametrize(("task", "level"), [("deflicker", logging.INFO), ("bfr", logging.WARNING)])
+def test_flicker_that_is_to_be_removed_is_no_motion(task, level, caplog):
+    """A still picture whose brightness jumps: what de-flickering is for, and what blind restoration would blur."""
+    frames = [(picture(64, 64) * (0.6 if index % 2 else 1)).astype(np.uint8) for index in range(6)]
+    crops = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
+    with caplog.at_level(logging.INFO):
+        list(enhance_whole(frames, Stub(task=task, img_size=64), [(0, 6)]))
+        enhance_crops(Stub(task=task, img_size=64), crops)
+    told = [record for record in caplog.records if "Motion intensity" in record.message]
+    assert [record.levelno for record in told] == [level] * 2
+    assert ("Motion intensity: 0 changed pixels" in told[0].message) == (task == "deflicker")
+
+
 def test_fast_clips_warn_and_slow_ones_do_not(caplog):
     noise = torch.randint(0, 256, (4, 3, SIDE, SIDE), dtype=torch.uint8)
     meter = MotionMeter()
