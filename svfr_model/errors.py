@@ -4,6 +4,11 @@ Each message names what was found, what was needed and what to do next. The comm
 exit code; the nodes show the message as it stands.
 """
 
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
 
 class SVFRError(Exception):
     """Base of all errors of this library."""
@@ -39,3 +44,23 @@ class DependencyError(SVFRError):
     """An installed package that is missing or cannot do what is asked of it."""
 
     exit_code = 5
+
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space, or write to another disk.",
+    errno.EDQUOT: "Your share of the disk is used up: free some space, or write to another disk.",
+    errno.EFBIG: "The file system takes no file as large as this: write to another disk.",
+    errno.EACCES: "You are not allowed to write there: check the permissions, or choose another folder.",
+    errno.EPERM: "You are not allowed to write there: check the permissions, or choose another folder.",
+    errno.EROFS: "The disk can only be read: choose another folder.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ENOENT: "The folder is gone: make it again, or choose another.",
+    errno.EIO: "The disk reports a fault: write to another disk.",
+}
+
+
+def cannot_write(path: Path, error: Exception) -> InputError:
+    """What to say of a file that could not be written: the file, the system's reason, and what helps against it."""
+    reason = getattr(error, "strerror", None) or str(error)
+    remedy = _REMEDIES.get(getattr(error, "errno", None), "Write to another place or in another format.")
+    return InputError(f"{path}: cannot be written ({reason}). {remedy}")

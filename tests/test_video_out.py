@@ -442,21 +442,9 @@ class TestFailure:
         assert names(tmp_path) == []
 
     def test_size_that_the_encoder_refuses(self, tmp_path):
-        with pytest.raises(InputError, match=r"a\.mp4: cannot be written"):
-            write(tmp_path / "a.mp4", [np.zeros((2, 20000, 3), np.uint8)])
+        with pytest.raises(InputError, match=r"a\.mp4: H\.264 does not take frames of 20000x2 pixels"):
+            ClipWriter(tmp_path / "a.mp4", Fraction(25), (20000, 2))
         assert names(tmp_path) == []
-
-    def test_broken_sound(self, tmp_path):
-        path = encode(tmp_path / "in.mkv", numbered_frames(25), audio={"codec": "flac"})
-        payloads = [data for _, data in packets(path)]
-        data = bytearray(path.read_bytes())
-        at = data.index(payloads[4])
-        data[at : at + 60] = bytes(60)
-        path.write_bytes(data)
-        source = open_clip(path)
-        with pytest.raises(InputError, match=r"in\.mkv: its sound cannot be carried over"):
-            write_clip(tmp_path / "out.mov", source, source=source)
-        assert names(tmp_path) == ["in.mkv"]
 
 
 def test_memory_does_not_grow_with_the_clip(tmp_path):

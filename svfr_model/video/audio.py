@@ -1,130 +1,110 @@
-"""The source's sound carried into the written clip: copied packet by packet, or re-encoded to AAC."""
+"""Sound encoded to AAC, for containers that cannot hold it as it is."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
-from .reader import VideoClip
-
 if TYPE_CHECKING:
+    from av.audio.codeccontext import AudioCodecContext
+    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
+    from av.filter import Graph
     from av.packet import Packet
 
-log = logging.getLogger(__name__)
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+"""Sample rates that AAC knows, in Hz."""
 
-_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-_AAC_BITS_PER_CHANNEL = 96000
-
-
-class AudioFeed:
-    """Carries every audio stream of the source into an output container, in step with its video.
-
-    Times are kept relative to the source's origin, so sound and picture stay together whichever starts first.
-    """
-
-    def __init__(self, source: VideoClip, output: OutputContainer) -> None:
-        """Add the output streams; must happen before the first video packet is written."""
-        import av
-
-        self._path = source.path
-        self._origin = source.origin
-        self._output = output
-        self._input = av.open(str(source.path.resolve()))
-        self._encoders: dict[int, AudioStream] = {}
-        self._copies: dict[int, AudioStream] = {}
-        for stream in self._input.streams.audio:
-            self._add(stream)
-        self._packets = self._demuxed()
-        self._waiting: Packet | None = None
-
-    def advance(self, until: Fraction | None) -> None:
-        """Write the packets that begin before the given second after the origin; None means all that are left."""
-        import av
-
-        try:
-            while True:
-                packet = self._waiting or next(self._packets, None)
-                self._waiting = packet
-                if packet is None or (until is not None and self._time(packet) > until):
-                    return
-                self._write(packet)
-                self._waiting = None
-        except av.error.FFmpegError as error:
-            raise InputError(
-                f"{self._path}: its sound cannot be carried over ({error.strerror}). Repair it, or remove the sound."
-            ) from error
-
-    def finish(self) -> None:
-        """Write what is left and flush the encoders."""
-        self.advance(None)
-        for encoder in self._encoders.values():
-            self._output.mux(encoder.encode(None))
-
-    def close(self) -> None:
-        """Let go of the source file."""
-        self._packets.close()
-        self._input.close()
-
-    def _add(self, stream: AudioStream) -> None:
-        """Copy where the container can hold the codec, else encode to AAC."""
-        if can_hold(self._output.format.name, stream):
-            self._copies[stream.index] = _copy_of(stream, self._output)
-            return
-        log.info("%s: %s sound is re-encoded to AAC for this container", self._path, stream.codec_context.name)
-        rate = stream.rate if stream.rate in _AAC_RATES else 48000
-        encoder = self._output.add_stream("aac", rate=rate)
-        encoder.codec_context.layout = stream.layout.name
-        encoder.codec_context.bit_rate = _AAC_BITS_PER_CHANNEL * stream.channels
-        self._encoders[stream.index] = encoder
-
-    def _demuxed(self) -> Iterator[Packet]:
-        yield from self._input.demux(list(self._input.streams.audio))
-
-    def _time(self, packet: Packet) -> Fraction:
-        """When the packet begins, in seconds after the origin; packets that flush a decoder come at once."""
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        return stamp * packet.time_base - self._origin if stamp is not None else Fraction(0)
-
-    def _write(self, packet: Packet) -> None:
-        index = packet.stream.index
-        if index in self._encoders:
-            for frame in packet.decode():
-                if frame.pts is not None:
-                    frame.pts -= round(self._origin / frame.time_base)
-                self._output.mux(self._encoders[index].encode(frame))
-        elif packet.dts is not None:
-            shift = round(self._origin / packet.time_base)
-            packet.pts = packet.pts - shift if packet.pts is not None else None
-            packet.dts -= shift
-            packet.stream = self._copies[index]
-            self._output.mux(packet)
+_BITS_PER_CHANNEL = 96000
+_FORMAT = "fltp"
+# What is missing for longer than this many seconds is filled with silence; Matroska rounds times by half a millisecond.
+_GAP = 0.02
 
 
-def can_hold(container_format: str, stream: AudioStream) -> bool:
-    """Whether FFmpeg can store this stream as it is in such a container.
-
-    Tried out by writing a header into memory: what the container claims to support is more than it accepts.
-    """
+def can_encode(layout: str, rate: int) -> bool:
+    """Whether the AAC encoder takes sound of these channels and this rate."""
     import av
 
-    with contextlib.closing(av.open(io.BytesIO(), "w", format=container_format)) as trial:
-        try:
-            _copy_of(stream, trial)
-            trial.start_encoding()
-        except (ValueError, av.error.FFmpegError):
-            return False
+    try:
+        _set_up(av.CodecContext.create("aac", "w"), layout, rate).open()
+    except (ValueError, av.error.FFmpegError):
+        return False
     return True
 
 
-def _copy_of(stream: AudioStream, output: OutputContainer) -> AudioStream:
-    """A stream of the same codec parameters, for packets that are not decoded."""
-    if hasattr(output, "add_stream_from_template"):
-        return output.add_stream_from_template(stream)
-    return output.add_stream(template=stream)  # PyAV before 14
+def _set_up(context: AudioCodecContext, layout: str, rate: int) -> AudioCodecContext:
+    context.layout, context.rate, context.format = layout, rate, _FORMAT
+    context.bit_rate = _BITS_PER_CHANNEL * context.layout.nb_channels
+    return context
+
+
+class SoundEncoder:
+    """Turns the decoded sound of one stream into AAC, in step: what is missing becomes silence."""
+
+    def __init__(self, output: OutputContainer, layout: str, rate: int) -> None:
+        """Add the stream to the output. layout and rate in Hz: such as `can_encode` accepts."""
+        self.stream: AudioStream = output.add_stream("aac", rate=rate)
+        _set_up(self.stream.codec_context, layout, rate)
+        self._target = (layout, rate)
+        self._graph: Graph | None = None
+        self._key: tuple | None = None
+
+    def encode(self, frame: AudioFrame) -> Iterator[Packet]:
+        """The packets that a frame completes. Its time, from which silence is counted, must be set."""
+        key = (frame.sample_rate, frame.format.name, frame.layout.nb_channels, frame.time_base)
+        if key != self._key:
+            yield from self._drained()
+            self._graph, self._key = self._filter(frame), key
+        self._graph.push(frame)
+        yield from self._encoded()
+
+    def finish(self) -> Iterator[Packet]:
+        """The last packets."""
+        if self._graph is None:
+            return
+        yield from self._drained()
+        yield from self.stream.encode(None)
+
+    def _drained(self) -> Iterator[Packet]:
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._encoded()
+
+    def _encoded(self) -> Iterator[Packet]:
+        for frame in _pulled(self._graph):
+            yield from self.stream.encode(frame)
+
+    def _filter(self, frame: AudioFrame) -> Graph:
+        """Steady times, and the encoder's format, layout and rate."""
+        from av.filter import Graph
+
+        layout, rate = self._target
+        named = not frame.layout.name.endswith(" channels")
+        graph = Graph()
+        source = graph.add_abuffer(
+            sample_rate=frame.sample_rate,
+            format=frame.format,
+            # Channels without names are taken for those of the target, as many as they are.
+            layout=frame.layout if named else layout,
+            time_base=frame.time_base,
+        )
+        graph.link_nodes(
+            source,
+            graph.add("aresample", f"async=1:min_hard_comp={_GAP}"),
+            graph.add("aformat", f"sample_fmts={_FORMAT}:sample_rates={rate}:channel_layouts={layout}"),
+            graph.add("abuffersink"),
+        )
+        graph.configure()
+        return graph
+
+
+def _pulled(graph: Graph) -> Iterator[AudioFrame]:
+    """What the filters have ready."""
+    import av
+
+    while True:
+        try:
+            yield graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from .plan import Carried
+
 log = logging.getLogger(__name__)
 
 _ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: a cover, not a video
@@ -52,13 +54,15 @@ class VideoClip:
     Attributes: path; fps (the average rate); width, height (upright, in pixels); sample_aspect_ratio (pixel width
     over height, 1 if unknown); time_base (one tick of the stream in seconds); audio (whether the file has any);
     promised (frames by the header, 0 if it does not say);
-    origin (seconds at which the earliest of the file's video and audio streams begins).
+    origin (seconds at which the earliest of the file's video and audio streams begins); plans (container format ->
+    what becomes there of the streams beside the picture, once `plan_streams` has decided).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Read the file's headers and decode its first frame. Raises InputError if that cannot be done."""
         self.path = Path(path)
         self._timestamps: tuple[Fraction, ...] | None = None
+        self.plans: dict[str, tuple[Carried, ...]] = {}
         with self._opened() as container:
             stream = self._video_stream(container)
             self.audio = len(container.streams.audio) > 0

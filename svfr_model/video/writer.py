@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ..clip import Clip
-from ..errors import DependencyError, InputError
+from ..errors import DependencyError, InputError, cannot_write
 from ..pictures import PictureClip, write_picture
 from ..staging import Staging, remove_leftovers
-from .audio import AudioFeed
+from .carry import Carrier
 from .convert import BT709, LIMITED_RANGE, YuvWriter
+from .plan import plan_streams
 from .reader import VideoClip
 
 if TYPE_CHECKING:
@@ -46,8 +47,9 @@ class ClipWriter:
 
     Videos are 4:2:0 where both sides are even, else 4:4:4 (which keeps the size exactly; not every player shows it),
     limited-range BT.709 and tagged so. The same frames give the same bytes. With a source VideoClip, frame k is shown
-    when the source's frame k was, the pixels' aspect is kept, and all of the source's sound is carried over: copied
-    where the container can hold it, else encoded to AAC.
+    when the source's frame k was, the pixels' aspect is kept, and the source's sound, subtitles, further streams,
+    chapters and tags are carried over: copied where the container holds them, sound else encoded to AAC. What is lost
+    is named in a warning before any work.
 
     Everything is staged (see `staging`) and put in place when the block ends well; if it ends by an exception nothing
     is left.
@@ -64,8 +66,8 @@ class ClipWriter:
     ) -> None:
         """size is (width, height) in pixels. Nothing is created yet.
 
-        Raises InputError for an unknown suffix, a missing parent folder, a folder that is not empty, or a path that
-        is the source itself.
+        Raises InputError for an unknown suffix, a missing parent folder, a folder that is not empty, a size that H.264
+        does not allow, or a path that is the source itself.
         """
         self.path = Path(path)
         self.size = size
@@ -124,10 +126,7 @@ class ClipWriter:
         try:
             yield
         except (av.error.FFmpegError, OSError) as error:
-            raise InputError(
-                f"{self.path}: cannot be written ({error.strerror or error}). Check the folder's permissions and free "
-                "space, and that the size is one that H.264 allows."
-            ) from error
+            raise cannot_write(self.path, error) from error
 
 
 def write_clip(path: str | os.PathLike[str], clip: Clip, *, source: Clip | None = None, crf: int = DEFAULT_CRF) -> None:
@@ -227,8 +226,11 @@ class _VideoSink(_Staged):
         self._size = size
         self._source = source
         self._crf = crf
+        self._format = VIDEO_FORMATS[path.suffix.lower()]
+        self._plan = plan_streams(source, self._format) if source is not None else ()
+        self._check_encoder()
         self._output: OutputContainer | None = None
-        self._audio: AudioFeed | None = None
+        self._carrier: Carrier | None = None
 
     def open(self) -> None:
         import av
@@ -239,29 +241,44 @@ class _VideoSink(_Staged):
         self._output = av.open(
             str(self._staging.path),
             "w",
-            format=VIDEO_FORMATS[self._path.suffix.lower()],
+            format=self._format,
             container_options={"fflags": "+bitexact", "movflags": "+faststart"},
         )
+        self._stream = self._output.add_stream("libx264", rate=self._fps)
+        self._set_up(self._stream.codec_context)
+        self._stream.codec_context.time_base = self._time_base
+        self._to_yuv = YuvWriter(*self._size, self._stream.codec_context.pix_fmt)
+        if self._source is not None:
+            self._carrier = Carrier(self._source, self._output, self._plan)
+
+    def _check_encoder(self) -> None:
+        """Raise, before any work, where the encoder is not there or does not take the size."""
+        import av
+
         try:
-            self._stream = self._output.add_stream("libx264", rate=self._fps)
+            context = av.CodecContext.create("libx264", "w")
         except av.codec.codec.UnknownCodecError as error:
             raise DependencyError("This build of PyAV has no libx264. Install the wheel: pip install av") from error
-        self._set_up(self._stream.codec_context)
-        if self._source is not None and self._source.audio:
-            self._audio = AudioFeed(self._source, self._output)
+        context.time_base = 1 / self._fps
+        self._set_up(context)
+        try:
+            context.open()
+        except (av.error.FFmpegError, OverflowError) as error:
+            raise InputError(
+                f"{self._path}: H.264 does not take frames of {self._size[0]}x{self._size[1]} pixels. Give a folder of "
+                "PNGs as output, or resize the clip."
+            ) from error
 
     def _set_up(self, context: VideoCodecContext) -> None:
         width, height = self._size
         context.width, context.height = width, height
         context.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
-        context.time_base = self._time_base
         context.thread_count = _THREADS
         context.options = {"crf": str(self._crf), "preset": "medium", "flags": "+bitexact", **_repeatable()}
         context.color_range = LIMITED_RANGE
         context.colorspace = context.color_primaries = context.color_trc = BT709
         if self._source is not None:
             context.sample_aspect_ratio = self._source.sample_aspect_ratio
-        self._to_yuv = YuvWriter(width, height, context.pix_fmt)
 
     def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None:
         if timestamp is None:
@@ -271,8 +288,8 @@ class _VideoSink(_Staged):
         self._last_pts = max(round(timestamp / self._time_base), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, self._time_base
         self._mux(picture)
-        if self._audio is not None:
-            self._audio.advance(timestamp)
+        if self._carrier is not None:
+            self._carrier.advance(timestamp)
 
     def _time_of(self, number: int) -> Fraction:
         if self._times is None:
@@ -289,17 +306,17 @@ class _VideoSink(_Staged):
 
     def finish(self) -> None:
         self._mux(None)
-        if self._audio is not None:
-            self._audio.finish()
-            self._audio.close()
+        if self._carrier is not None:
+            self._carrier.finish()
+            self._carrier.close()
         self._output.close()
         super().finish()
 
     def discard(self) -> None:
         import av
 
-        if self._audio is not None:
-            self._audio.close()
+        if self._carrier is not None:
+            self._carrier.close()
         if self._output is not None:
             # Closing writes the trailer, which may fail for the very reason that brought us here.
             with contextlib.suppress(av.error.FFmpegError):
