@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .clip import Clip, expected_length
+from .clip import Clip
 from .errors import InputError
 from .faces.crop import CropOptions, plan_crop
 from .faces.debug import draw
@@ -21,6 +21,7 @@ from .faces.landmarks import add_outlines
 from .faces.paste import PasteOptions
 from .faces.select import reference_embedding, select_similar, select_tracks
 from .faces.track import Detection, FaceTrack
+from .paths import Output, check_frames, check_paths
 from .pictures import read_picture
 from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
 from .pixels import to_network_range
@@ -29,7 +30,7 @@ from .progress import Callback
 from .restore import RestoreOptions
 from .tasks import Task, Tasks
 from .video import ClipWriter, MaskClip, open_clip, read_mask
-from .video.writer import PICTURE_OUT_SUFFIXES
+from .video.writer import clip_output
 
 if TYPE_CHECKING:
     from .identity import Identity, IdentityEncoder
@@ -75,19 +76,36 @@ class Job:
     keep_crop: bool = False
     debug: Path | None = None
 
+    def inputs(self) -> list[Path]:
+        """Every file and folder that is read, apart from weights."""
+        by_picture = [self.faces.choice] if self.faces is not None and isinstance(self.faces.choice, Path) else []
+        given = [self.source, self.mask, self.reference, *self.identity, *by_picture]
+        return [path for path in given if path is not None]
+
+    def outputs(self) -> list[Output]:
+        """All that is written."""
+        crops = [clip_output(self.target, "kept crop", numbered="crop")] if self.keep_crop else []
+        debug = [clip_output(self.debug, "debug video")] if self.debug is not None else []
+        return [clip_output(self.target), *crops, *debug]
+
 
 def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path]:
     """Do the job and return the paths that were written. Raises the library's errors.
 
     What can be known to fail is refused before any work: unusable files, targets, missing weights.
     """
+    if job.faces is None and (job.keep_crop or job.debug is not None):
+        raise InputError("Kept crops and the debug video show found faces: they do not go with whole frames.")
+    outputs = job.outputs()
+    check_paths(job.inputs(), outputs)
     clip = open_clip(job.source)
+    check_frames(clip, outputs)
     with ExitStack() as targets:
         writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
         self_referred = job.options.passes == 2 and job.reference is None
         pictures = job.identity or ((job.reference,) if job.reference and job.options.passes == 2 else ())
         by_picture = job.faces is not None and isinstance(job.faces.choice, Path)
-        _check_files(job, clip)
+        _check_files(job)
         _check_mask(job)
         _check_reference_frame(job, loader, self_referred)
         loader.require(
@@ -106,19 +124,8 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
     return [job.target, *written]
 
 
-def _check_files(job: Job, clip: Clip) -> None:
-    """Refuse, before any work, files that cannot be read and targets that cannot be written."""
-    if job.faces is None and (job.keep_crop or job.debug is not None):
-        raise InputError("Kept crops and the debug video show found faces: they do not go with whole frames.")
-    if job.debug is not None:
-        if job.debug.absolute() == job.target.absolute():
-            raise InputError(f"{job.debug}: output and debug video are the same file. Give them different names.")
-        ClipWriter(job.debug, clip.fps, (clip.width, clip.height), source=clip)
-    if job.target.suffix.lower() in PICTURE_OUT_SUFFIXES and expected_length(clip) > 1:
-        raise InputError(
-            f"{job.target}: a picture holds one frame, the clip has {expected_length(clip)}. "
-            "Give a video (.mp4, .mov, .mkv) or a folder as output."
-        )
+def _check_files(job: Job) -> None:
+    """Refuse, before any work, files that cannot be read."""
     if job.mask is not None:
         open_clip(job.mask)
     if job.faces is not None and isinstance(job.faces.choice, Path):
@@ -225,7 +232,7 @@ def _write_debug(path: Path, clip: Clip, found: Detection, tracks: Sequence[Face
 
 def _write_crop(target: Path, entry: RestoredTrack, clip: Clip, targets: ExitStack) -> Path:
     """Write a track's crops as a clip, or folder, beside the target."""
-    path = target.with_name(f"{target.stem}-crop{entry.track.id}{target.suffix}")
+    path = clip_output(target, numbered="crop").numbered_path(entry.track.id)
     writer = targets.enter_context(ClipWriter(path, clip.fps, entry.track.crop_size))
     for crop in entry.crops:
         writer.write(crop.permute(1, 2, 0).numpy())  # CHW -> HWC

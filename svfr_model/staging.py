@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 PREFIX = ".svfr-"
 """How the names of hidden folders begin. They do not grow with the target's name, which may be as long as
 the file system allows."""
+_HIDDEN = re.compile(re.escape(PREFIX) + r"[0-9a-f]{12}")
 _LOCK = ".lock"
 _FILE = "staged"
 _LONGEST_SUFFIX = 20
@@ -92,7 +94,7 @@ def staged(target: Path, *, folder: bool = False) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove what runs that were killed have staged in a folder; what a living run stages there is locked and stays."""
     try:
-        names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(PREFIX)]
+        names = [entry.name for entry in os.scandir(folder) if _HIDDEN.fullmatch(entry.name)]
     except OSError:
         return  # It cannot be read, or is not there: whoever writes into it will say so.
     for path in (folder / name for name in names):

@@ -24,9 +24,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from ..metrics import run_evaluate, temporal_profile
-    from ..pictures import write_picture
-    from ..video import open_clip
+    from ..metrics import run_evaluate
 
     report = run_evaluate(
         Path(options.restored),
@@ -38,9 +36,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         i3d=Path(options.i3d) if options.i3d else None,
         device=options.device,
         json_path=Path(options.json) if options.json else None,
+        profile=Path(options.profile) if options.profile else None,
         callback=progress(options.quiet),
     )
-    if options.profile:
-        write_picture(Path(options.profile), temporal_profile(open_clip(options.restored)))
     print(report.table())
     return 0

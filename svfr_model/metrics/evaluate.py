@@ -13,6 +13,8 @@ from ..clip import Clip
 from ..errors import InputError
 from ..faces.find import as_uint8
 from ..identity import similarity
+from ..paths import Output, check_paths
+from ..pictures import write_picture
 from ..progress import Callback, report
 from ..staging import staged
 from .faces import Watcher, difference, landmark_distance
@@ -21,7 +23,7 @@ from .instruments import Instruments, load_instruments
 from .meters import ChainMeter, FrameMeter, Meter, Pair
 from .pixels import chroma_error, psnr, ssim
 from .report import METRICS, Measure, Report
-from .temporal import flow_frame, flow_magnitude
+from .temporal import flow_frame, flow_magnitude, temporal_profile
 
 if TYPE_CHECKING:
     from ..faces.detect import DetectorKind
@@ -92,15 +94,21 @@ def run_evaluate(
     i3d: Path | None = None,
     device: str = "auto",
     json_path: Path | None = None,
+    profile: Path | None = None,
     callback: Callback | None = None,
 ) -> Report:
     """Evaluate files: videos, pictures or folders of pictures; see `evaluate` and, for the rest, `load_instruments`.
 
-    mask: white where the picture was missing. json_path: also write the report there. Raises InputError for files that
-    cannot be read or do not fit together, WeightsError for weights that are there but broken.
+    mask: white where the picture was missing. json_path: also write the report there. profile: also write the picture
+    of the restored clip's middle column over time there. Raises InputError for files that cannot be read or written or
+    do not fit together, WeightsError for weights that are there but broken.
     """
     from ..video import open_clip, read_mask
+    from ..video.writer import PICTURE_OUT_SUFFIXES
 
+    figures = [Output(json_path, "figures", (".json",))] if json_path is not None else []
+    pictures = [Output(profile, "profile", PICTURE_OUT_SUFFIXES)] if profile is not None else []
+    check_paths([path for path in (restored, truth, mask, i3d) if path is not None], [*figures, *pictures])
     clip = open_clip(restored)
     true_clip = None if truth is None else open_clip(truth)
     masks = None if mask is None else read_mask(mask, len(clip), clip.width, clip.height)
@@ -109,6 +117,9 @@ def run_evaluate(
     if json_path is not None:
         with staged(json_path) as path:
             path.write_text(found.to_json() + "\n", encoding="utf-8")
+    if profile is not None:
+        with staged(profile) as path:
+            write_picture(path, temporal_profile(clip))
     return found
 
 

@@ -14,9 +14,11 @@ from ..faces.find import find_tracks
 from ..faces.paste import PasteOptions
 from ..faces.select import select_tracks
 from ..load import Loader, choose_device
+from ..paths import check_frames, check_paths
 from ..pipeline import find_shots
 from ..progress import Callback
 from ..video import ClipWriter, open_clip
+from ..video.writer import clip_output
 from ..weights import find
 from .enhance import EnhanceOptions, enhance_crops, enhance_whole
 from .faces import cut_faces, paste_faces
@@ -48,7 +50,10 @@ class EnhanceJob:
 
 def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = None) -> Path:
     """Do the job and return the path that was written. Raises the library's errors."""
+    output = clip_output(job.target)
+    check_paths([job.source], [output])
     clip = open_clip(job.source)
+    check_frames(clip, [output])
     writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
     whole = job.whole if job.whole is not None else "bfr" not in job.tasks
     for task in job.tasks:

@@ -15,8 +15,9 @@ import numpy as np
 
 from ..clip import Clip
 from ..errors import DependencyError, InputError, cannot_write
+from ..paths import Output, check_paths
 from ..pictures import PictureClip, write_picture
-from ..staging import Staging, remove_leftovers
+from ..staging import Staging
 from .carry import Carrier
 from .convert import BT709, LIMITED_RANGE, YuvWriter
 from .plan import plan_streams
@@ -66,12 +67,12 @@ class ClipWriter:
     ) -> None:
         """size is (width, height) in pixels. Nothing is created yet.
 
-        Raises InputError for an unknown suffix, a missing parent folder, a folder that is not empty, a size that H.264
-        does not allow, or a path that is the source itself.
+        Raises InputError as `check_paths` does (an unknown suffix, a folder that is missing, not empty or closed, a
+        name that is too long, a path that is the source itself), and for a size that H.264 does not allow.
         """
         self.path = Path(path)
         self.size = size
-        _check_target(self.path, source)
+        check_paths([source.path] if isinstance(source, VideoClip | PictureClip) else [], [clip_output(self.path)])
         self._sink: _Sink
         if self.path.is_dir() or not self.path.suffix:
             self._sink = _FolderSink(self.path)
@@ -136,23 +137,9 @@ def write_clip(path: str | os.PathLike[str], clip: Clip, *, source: Clip | None 
             writer.write(frame)
 
 
-def _check_target(path: Path, source: Clip | None) -> None:
-    """Refuse what is known not to work before any work is done."""
-    known = (*VIDEO_FORMATS, *PICTURE_OUT_SUFFIXES)
-    if isinstance(source, (VideoClip, PictureClip)) and path.exists() and path.samefile(source.path):
-        raise InputError(f"{path}: this is the input itself. Give another output path.")
-    if path.is_dir():
-        remove_leftovers(path)
-        if any(path.iterdir()):
-            raise InputError(f"{path}: the folder is not empty. Give an empty or a new folder for the frames.")
-    elif path.suffix and path.suffix.lower() not in known:
-        raise InputError(
-            f"{path}: cannot write {path.suffix} files. Use {', '.join(known)}, or no suffix for a folder of PNGs."
-        )
-    elif path.exists() and not path.suffix:
-        raise InputError(f"{path}: a file is in the way of the folder of frames. Remove it or give another path.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: the folder {path.absolute().parent} does not exist. Make it first.")
+def clip_output(path: Path, name: str = "output", *, numbered: str = "") -> Output:
+    """What a `ClipWriter` will write, for `check_paths`."""
+    return Output(path, name, (*VIDEO_FORMATS, *PICTURE_OUT_SUFFIXES), "clip", numbered=numbered)
 
 
 def _to_uint8(frame: np.ndarray, number: int) -> np.ndarray:

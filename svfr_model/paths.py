@@ -1,0 +1,260 @@
+"""All that a run reads and writes, looked at before any work: no output may replace an input or another output.
+
+`check_paths` is the one check. What it lets pass can be written, as far as can be known beforehand; what it refuses is
+refused in words, with nothing touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from .clip import Clip, expected_length
+from .errors import InputError
+from .pictures import PICTURE_SUFFIXES
+from .staging import Staging, remove_leftovers
+
+Form: TypeAlias = Literal["file", "clip", "folder"]
+_SAMPLE_NUMBER = "0000"
+"""Stands for a number that is not known yet where the length of a name is looked at."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Something that a run will write.
+
+    path: where. name: what messages call it. suffixes: those of the files that can be written, in lower case.
+    form: "file"; "clip", a file or a folder of pictures, which has no suffix or is there and empty; "folder", which may
+    have content and is made where it is missing. contents: the files that will be written into a "folder". numbered:
+    not path itself is written but what is named after it, with this word and a number before the suffix.
+    """
+
+    path: Path
+    name: str
+    suffixes: tuple[str, ...] = ()
+    form: Form = "file"
+    contents: tuple[str, ...] = ()
+    numbered: str = ""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether a folder is what will be written."""
+        there = not self.numbered and os.path.isdir(self.path)
+        return self.form == "folder" or (self.form == "clip" and (there or not self.path.suffix))
+
+    def numbered_path(self, number: int | str) -> Path:
+        """The path of one of a numbered output."""
+        return self.path.with_name(f"{self.path.stem}-{self.numbered}{number}{self.path.suffix}")
+
+    def takes(self, name: str) -> bool:
+        """Whether a name is one that a numbered output may come to have, on any file system."""
+        begin = re.escape(f"{self.path.stem}-{self.numbered}")
+        return re.fullmatch(rf"{begin}\d+{re.escape(self.path.suffix)}", name, re.IGNORECASE) is not None
+
+    def targets(self) -> list[Path]:
+        """The paths that will be written, as far as they are known: of a numbered output those that are there."""
+        if self.numbered:
+            folder = self.path.absolute().parent
+            return sorted(folder / entry.name for entry in os.scandir(folder) if self.takes(entry.name))
+        return [self.path, *(self.path / name for name in self.contents)]
+
+
+def check_paths(inputs: Iterable[Path], outputs: Sequence[Output]) -> None:
+    """Refuse outputs that cannot be written or would replace an input or each other. Raises InputError.
+
+    Links are followed, two names of one file count as one, and so do names that differ in case where the file system
+    takes them for the same. A picture may not be written into a folder of pictures that is an input. That a place can
+    be written to is tried. Inputs that are not there are left to those who read them.
+    """
+    inputs = [path for path in inputs if _status(path, "input") is not None]
+    for output in outputs:
+        _check_form(output)
+    ignoring_case = {folder for folder in {_home(output) for output in outputs} if _try_folder(folder)}
+    given = [_Place(path, ignoring_case) for path in inputs]
+    places = [[_Place(path, ignoring_case) for path in output.targets()] for output in outputs]
+    for number, output in enumerate(outputs):
+        for place in places[number]:
+            _check_against_inputs(output, place, given)
+        for other, others in zip(outputs[:number], places, strict=False):
+            _check_apart(output, places[number], other, others)
+
+
+def check_frames(clip: Clip, outputs: Iterable[Output]) -> None:
+    """Refuse a picture as the output of a clip of several frames. Raises InputError."""
+    count = expected_length(clip)
+    for output in outputs:
+        if count > 1 and not output.is_folder and output.path.suffix.lower() in PICTURE_SUFFIXES:
+            raise InputError(
+                f"{output.path}: a picture holds one frame, the clip has {count}. "
+                f"Give a video or a folder as the {output.name}."
+            )
+
+
+class _Place:
+    """Where a path leads, to be compared with others."""
+
+    def __init__(self, path: Path, ignoring_case: Collection[Path]) -> None:
+        """ignoring_case: folders that take names for the same that differ in case."""
+        self.path = path
+        self.real = Path(os.path.realpath(path))
+        self._folds = self.real.parent in ignoring_case
+        self._file = (found.st_dev, found.st_ino) if (found := _status(path, "path")) is not None else None
+
+    @property
+    def _name(self) -> str:
+        return unicodedata.normalize("NFC", self.real.name).casefold() if self._folds else self.real.name
+
+    def is_same(self, other: _Place) -> bool:
+        """Whether both are one file or folder, there or still to be made."""
+        if self._file is not None and other._file is not None:
+            return self._file == other._file
+        return self.real.parent == other.real.parent and self._name == other._name
+
+    def is_in(self, folder: _Place) -> bool:
+        """Whether it lies directly in a folder."""
+        return self.real.parent == folder.real
+
+
+def _check_against_inputs(output: Output, place: _Place, inputs: Iterable[_Place]) -> None:
+    for given in inputs:
+        if place.is_same(given):
+            raise InputError(f"{place.path}: this is the input itself. Give another path for the {output.name}.")
+        if place.is_in(given) and place.real.suffix.lower() in PICTURE_SUFFIXES:
+            raise InputError(
+                f"{place.path}: the {output.name} would become one of the input pictures of that folder. "
+                "Give a path elsewhere."
+            )
+
+
+def _check_apart(output: Output, places: list[_Place], other: Output, others: list[_Place]) -> None:
+    """Refuse two outputs that are one, may become one, or of which one lies among the other's frames."""
+    for one in places:
+        for two in others:
+            if one.is_same(two) or _meets(output, one, other, two) or _meets(other, two, output, one):
+                raise InputError(
+                    f"{one.path}: the {output.name} and the {other.name} are the same file, or one lies in the other. "
+                    "Give them different names."
+                )
+    for numbered, fixed in ((output, others), (other, places)):
+        clash = [place.path for place in fixed if numbered.numbered and _may_be(numbered, place)]
+        if clash:
+            raise InputError(
+                f"{clash[0]}: the {output.name} and the {other.name} may come to be the same file. "
+                "Give them different names."
+            )
+
+
+def _meets(inner: Output, place: _Place, outer: Output, folder: _Place) -> bool:
+    """Whether a file would lie among another output's frames."""
+    return outer.form == "clip" and outer.is_folder and not inner.is_folder and place.is_in(folder)
+
+
+def _may_be(numbered: Output, place: _Place) -> bool:
+    """Whether a place is one that a numbered output will take, if it comes to that number."""
+    home = Path(os.path.realpath(numbered.path.absolute().parent))
+    return place.real.parent == home and numbered.takes(place.real.name)
+
+
+def _check_form(output: Output) -> None:
+    """Refuse a name of another kind than can be written, one that is too long, and what stands in the way."""
+    _check_kind(output)
+    path = output.numbered_path(_SAMPLE_NUMBER) if output.numbered else output.path
+    _status(path, output.name)
+    parent = path.absolute().parent
+    if output.form != "folder" and not os.path.isdir(parent):
+        raise InputError(
+            f"{path}: {parent} is a file, not a folder. Give another path for the {output.name}."
+            if os.path.exists(parent)
+            else f"{path}: the folder {parent} does not exist. Make it first."
+        )
+    for target in output.targets():
+        inside = not output.numbered and target != output.path
+        _check_in_the_way(output, target, is_folder=output.is_folder and not inside)
+
+
+def _check_kind(output: Output) -> None:
+    path = output.path
+    if output.is_folder:
+        if path.name.lower() in output.suffixes:
+            raise InputError(f"{path}: there is no name before the suffix. Give the {output.name} a name.")
+    elif path.suffix.lower() not in output.suffixes:
+        what = f"cannot write {path.suffix} files" if path.suffix else "this name has no suffix"
+        choice = ", ".join(output.suffixes) + (", or no suffix for a folder of PNGs" if output.form == "clip" else "")
+        raise InputError(f"{path}: {what}. As the {output.name} use {choice}.")
+
+
+def _status(path: Path, name: str) -> os.stat_result | None:
+    """What is at path, None for nothing; InputError for a path that the file system does not take."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        hint = "Check its permissions, or give another path."
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            hint = f"The name has {len(os.fsencode(path.name))} bytes, and most file systems allow 255: shorten it."
+        raise InputError(
+            f"{path}: cannot be used as {name} ({getattr(error, 'strerror', None) or error}). {hint}"
+        ) from error
+
+
+def _check_in_the_way(output: Output, path: Path, *, is_folder: bool) -> None:
+    """Refuse to replace what is no file by a file, what is no folder by a folder, and what is protected."""
+    found = _status(path, output.name)
+    if found is None:
+        return
+    if stat.S_ISDIR(found.st_mode) != is_folder:
+        there = "file" if is_folder else "folder"
+        raise InputError(
+            f"{path}: a {there} is in the way of the {output.name}. Remove it or give another path."
+        )
+    if is_folder:
+        remove_leftovers(path)
+        if output.form == "clip" and any(path.iterdir()):
+            raise InputError(f"{path}: the folder is not empty. Give an empty or a new folder for the frames.")
+    elif not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path}: not a file, but a device or a pipe. Give the path of a file as the {output.name}.")
+    else:
+        _check_unprotected(output, path)
+
+
+def _check_unprotected(output: Output, path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_RDWR))
+    except OSError as error:
+        raise InputError(
+            f"{path}: this file is there already and cannot be replaced ({error.strerror}). "
+            f"Give another path for the {output.name}."
+        ) from error
+
+
+def _home(output: Output) -> Path:
+    """The folder in which an output, or the first missing folder above it, will be made."""
+    place = Path(os.path.realpath(output.path))
+    if output.numbered or not output.is_folder:
+        return place.parent
+    return next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
+
+
+def _try_folder(folder: Path) -> bool:
+    """Make something in a folder and remove it; whether the folder takes names for the same that differ in case."""
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}: this is a file, not a folder. Give another path.")
+    try:
+        trial = Staging(folder / "trial")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: nothing can be written into this folder ({error.strerror or error}). Check its permissions and "
+            "free space, or give a path elsewhere."
+        ) from error
+    hidden = trial.path.parent
+    ignores_case = hidden.with_name(hidden.name.upper()).exists()
+    trial.discard()
+    return ignores_case
