@@ -7,6 +7,7 @@ import json
 import pickle
 import re
 import struct
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from svfr_model import tiny
+from svfr_model import tiny, unet, vae
 from svfr_model.errors import InputError, WeightsError
-from svfr_model.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_projection, build_recognizer
+from svfr_model.identity import (
+    PROJECTION_ROLE,
+    PUBLISHED_PROJECTION,
+    PUBLISHED_RECOGNIZER,
+    RECOGNIZER_ROLE,
+    build_projection,
+    build_recognizer,
+)
 from svfr_model.unet import build_unet, load_unet
 from svfr_model.vae import build_vae, load_vae
 from svfr_model.weights import (
@@ -164,6 +172,12 @@ def test_a_missing_file_is_described_with_its_source_and_the_folders_searched(tm
     assert "python -m svfr_model weights download --accept-license" in message
 
 
+@pytest.mark.parametrize("role", ["yoloface_v5m", "scrfd", "landmarks_68", "stc_bfr"])
+def test_an_optional_file_comes_with_the_command_that_fetches_it(tmp_path, role):
+    with pytest.raises(WeightsError, match=f"`python -m svfr_model weights download {role} --accept-license`"):
+        find(role, [tmp_path])
+
+
 def test_an_unknown_role_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match=r"'unett'.*unet, id_linear"):
         weight_file("unett")
@@ -237,13 +251,91 @@ def test_many_faults_are_counted(folder):
         ("[]", "not of the form"),
         ('{"role": "unet"}', "not of the form"),
         ('{"role": "unet", "config": {"in_channels": 12}}', "num_attention_heads"),
-        (json.dumps({"role": "unet", "config": {**tiny.TINY_UNET, "no_such_argument": 1}}), "no_such_argument"),
+        (json.dumps({"role": ["unet"] * 99, "config": {}}), "says that it is a ['unet', 'unet'"),
     ],
 )
 def test_malformed_metadata_is_refused(tmp_path, text, reason):
     path = tmp_path / "unet.safetensors"
     save_file({"a": torch.zeros(1)}, path, {"svfr_config": text})
     refuses("unet", path, "svfr_config", reason)
+
+
+HOSTILE_ARGUMENTS = {
+    "unet": (
+        {"layers_per_block": 3000},
+        {"layers_per_block": 10**9},
+        {"layers_per_block": [1] * 3},
+        {
+            "layers_per_block": 4,
+            "transformer_layers_per_block": 4,
+            "block_out_channels": [32] * 3,
+            "num_attention_heads": 1,
+            "down_block_types": ["CrossAttnDownBlockSpatioTemporal"] * 3,
+            "up_block_types": ["CrossAttnUpBlockSpatioTemporal"] * 3,
+        },
+        {"block_out_channels": [0, 64]},
+        {"block_out_channels": [-32, 64]},
+        {"block_out_channels": [32, 10**9]},
+        {"block_out_channels": [33, 64]},
+        {"block_out_channels": "ab"},
+        {"block_out_channels": []},
+        {"block_out_channels": [[32], [64]]},
+        {"block_out_channels": [32] * 10_000},
+        {"num_attention_heads": [0, 0]},
+        {"num_attention_heads": True},
+        {"num_attention_heads": 2.5},
+        {"down_block_types": ["__import__", "x"]},
+        {"down_block_types": None},
+        {"cross_attention_dim": [32, 32]},
+        {"no_such_argument": 1},
+    ),
+    "vae": (
+        {"layers_per_block": 10**9},
+        {"scaling_factor": float("nan")},
+        {"scaling_factor": 0},
+        {"force_upcast": "yes"},
+        {"latent_channels": {}},
+    ),
+    RECOGNIZER_ROLE: ({"layers": [10**9, 1, 1, 1]}, {"layers": [1]}, {"widths": [8, 16, 16, 0]}, {"layers": 4}),
+    PROJECTION_ROLE: ({"in_channels": 0}, {"out_channels": 1 << 40}, {"in_channels": "16"}),
+}
+
+
+@pytest.mark.parametrize(
+    ("role", "changes"),
+    [(role, changes) for role, every in HOSTILE_ARGUMENTS.items() for changes in every],
+    ids=lambda value: value if isinstance(value, str) else str(value)[:50],
+)
+def test_hostile_arguments_are_refused_by_name_before_anything_is_built(folder, tmp_path, monkeypatch, role, changes):
+    tensors, metadata = stored(folder, role)
+    config = json.loads(metadata["svfr_config"])["config"]
+    path = tmp_path / "network.safetensors"
+    save_file(tensors, path, {"svfr_config": json.dumps({"role": role, "config": {**config, **changes}})})
+    monkeypatch.setattr(torch.nn.Module, "__init__", lambda *_: pytest.fail("a module was built"))
+    name = next(iter(changes))
+    refuses(role, path, "svfr_config", "no usable network", "blocks" if len(changes) > 1 else name)
+
+
+@pytest.mark.parametrize("text", ["[" * 2_000_000, "[" * 60_000, '{"role":"unet","config":{"a":' + "9" * 60_000 + "}}"])
+def test_metadata_made_to_hang_the_reader_is_refused(tmp_path, text):
+    path = tmp_path / "unet.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"svfr_config": text})
+    refuses("unet", path, "svfr_config")
+
+
+def test_every_shipped_and_published_size_is_within_the_bounds(folder):
+    files = [*embedded_set("svfr-tiny").items(), *((role, find(role, [folder])) for role in NETWORKS)]
+    for role, path in files:
+        with safe_open(path, framework="pt") as file:
+            assert model_config(file.metadata(), role, path)
+    published = {
+        "unet": unet.PUBLISHED_CONFIG,
+        "vae": vae.PUBLISHED_CONFIG,
+        RECOGNIZER_ROLE: PUBLISHED_RECOGNIZER,
+        PROJECTION_ROLE: PUBLISHED_PROJECTION,
+    }
+    for role, config in published.items():
+        assert model_config({"svfr_config": json.dumps({"role": role, "config": config})}, role, "") == config
 
 
 # damaged and hostile files
@@ -261,6 +353,72 @@ def test_a_truncated_file_is_refused(folder, tmp_path, role, suffix, kept):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
     refuses(role, path)
+
+
+def header(length, content=b"", more=b""):
+    return struct.pack("<Q", length) + content + more
+
+
+def entry(first, last, count=1):
+    """The header of one tensor that claims the bytes from first to last."""
+    content = json.dumps({"a": {"dtype": "F32", "shape": [count], "data_offsets": [first, last]}}).encode()
+    return header(len(content), content, bytes(4))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header(1 << 62, b"{}"),
+        header(200 << 20, b"{}"),
+        header(60_000, b"[" * 60_000),
+        entry(0, 1 << 40, 1 << 38),
+        entry(1 << 40, (1 << 40) + 4),
+        entry(4, 0),
+        entry(0, 4, 1 << 30),
+        entry(-4, 0),
+    ],
+    ids=["endless", "past the end", "brackets", "huge", "beyond", "backwards", "too few bytes", "negative"],
+)
+def test_a_hostile_header_is_refused(tmp_path, content):
+    path = tmp_path / "unet.safetensors"
+    path.write_bytes(content)
+    refuses("unet", path, "no whole safetensors file")
+
+
+def test_a_packed_archive_is_refused_before_it_is_unpacked(tmp_path):
+    torch.save({"a": torch.zeros(1 << 22)}, tmp_path / "plain.pth")
+    path = tmp_path / "unet.pth"
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert path.stat().st_size < 100_000
+    refuses("unet", path, "compressed")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "word"),
+    [
+        (torch.zeros(1).expand(1 << 40), "claim 4096 GiB"),
+        (torch.zeros(4, device="meta"), "'conv_in.weight' is no plain tensor"),
+        (torch.eye(3).to_sparse(), "'conv_in.weight' is no plain tensor"),
+    ],
+    ids=["expanded", "meta", "sparse"],
+)
+def test_a_tensor_that_is_not_in_the_file_is_refused(tmp_path, tensor, word):
+    path = tmp_path / "unet.pth"
+    torch.save({"conv_in.weight": tensor}, path)
+    refuses("unet", path, word)
+
+
+@EVERY_ROLE
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers_are_named(folder, tmp_path, role, value):
+    tensors, metadata = stored(folder, role)
+    name = next(key for key, tensor in tensors.items() if tensor.ndim > 1)
+    tensors[name].view(-1)[-1] = value
+    path = tmp_path / "network.safetensors"
+    save_file(tensors, path, metadata)
+    refuses(role, path, f"1 entry is spoiled by values that are no numbers (NaN or infinite): {name}")
 
 
 NOT_CHECKPOINTS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import reprlib
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,10 +16,17 @@ from torch import nn
 
 from ..errors import InputError, WeightsError
 from ..staging import staged
+from .bounds import check_arguments
 from .registry import weight_file
 
 CONFIG_KEY = "svfr_config"
 """Metadata key of a safetensors file that holds a model of another size than the published one."""
+
+MOST_METADATA = 1 << 16
+"""Characters that the metadata may have; those of the published architecture have about a thousand."""
+
+MOST_REPEATED = 4 << 30
+"""Bytes that tensors may claim by repeating few numbers, as a pickle can make them."""
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -32,6 +40,8 @@ BROKEN_PICKLE = (
     TypeError,
     AttributeError,
     AssertionError,
+    OverflowError,
+    MemoryError,
     struct.error,
 )
 """What torch's restricted unpickler raises on bytes that are no checkpoint: almost anything."""
@@ -60,20 +70,28 @@ def read_state_dict(path: Path | str, role: str) -> tuple[dict[str, torch.Tensor
 def model_config(metadata: Mapping[str, str], role: str, path: Path | str) -> dict[str, Any] | None:
     """The constructor arguments in a checkpoint's `svfr_config` metadata, or None for a published one.
 
-    Raises WeightsError where the metadata is malformed or belongs to a network of another role.
+    Every argument is known and within the bounds of `bounds.RULES`, so a network can be built from them. Raises
+    WeightsError where it is not, and where the metadata is malformed or belongs to a network of another role.
     """
     text = metadata.get(CONFIG_KEY)
     if text is None:
         return None
+    if len(text) > MOST_METADATA:
+        reason = f"its {CONFIG_KEY} metadata has {len(text)} characters, of which no network needs {MOST_METADATA}"
+        raise _refusal(path, role, reason)
     try:
         stored = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise _refusal(path, role, f"its {CONFIG_KEY} metadata is not JSON ({error})") from error
     if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict) or "role" not in stored:
         needed = '{"role": ..., "config": {...}}'
         raise _refusal(path, role, f"its {CONFIG_KEY} metadata is not of the form {needed}")
     if stored["role"] != role:
-        raise _refusal(path, role, f"its {CONFIG_KEY} metadata says that it is a {stored['role']!r}")
+        raise _refusal(path, role, f"its {CONFIG_KEY} metadata says that it is a {reprlib.repr(stored['role'])}")
+    try:
+        check_arguments(role, stored["config"])
+    except InputError as error:
+        raise _refusal(path, role, f"its {CONFIG_KEY} metadata describes no usable network: {error}") from error
     return stored["config"]
 
 
@@ -164,6 +182,8 @@ def _read_pickle(path: Path, role: str) -> dict[str, torch.Tensor]:
         raise _refusal(path, role, "its end is missing: it looks like a truncated download")
     if not zipped and head[:1] != b"\x80":
         raise _refusal(path, role, "it is not a PyTorch checkpoint")
+    if zipped:
+        _refuse_packed(path, role)
     try:
         stored = torch.load(path, weights_only=True, map_location="cpu", mmap=zipped)
     except BROKEN_PICKLE as error:
@@ -173,9 +193,26 @@ def _read_pickle(path: Path, role: str) -> dict[str, torch.Tensor]:
     tensors = _unwrapped(stored, path, role)
     for key, value in tensors.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            reason = f"its entry {key!r} is a {type(value).__name__}, where only tensors belong"
+            reason = f"its entry {reprlib.repr(key)} is a {type(value).__name__}, where only tensors belong"
             raise _refusal(path, role, reason)
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise _refusal(path, role, f"its entry {reprlib.repr(key)} is no plain tensor")
+    claimed = sum(value.numel() * value.element_size() for value in tensors.values())
+    if claimed > max(path.stat().st_size, MOST_REPEATED):
+        raise _refusal(path, role, f"its tensors claim {claimed / 2**30:.0f} GiB, which the file does not hold")
     return dict(tensors)
+
+
+def _refuse_packed(path: Path, role: str) -> None:
+    """WeightsError for an archive that torch did not write: it never compresses, so a small file stays small."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _refusal(path, role, f"its directory cannot be read ({error})") from error
+    size = path.stat().st_size
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
+        raise _refusal(path, role, "its entries are compressed, which those of a checkpoint never are")
 
 
 def _unwrapped(stored: Any, path: Path, role: str) -> dict[Any, Any]:
@@ -235,6 +272,18 @@ def _faults(needed: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor
     ]
     if kinds:
         yield _listing("of the wrong kind of number", kinds)
+    if not shapes:
+        broken = [key for key in common if not _is_finite(found[key])]
+        if broken:
+            yield _listing("spoiled by values that are no numbers (NaN or infinite)", broken)
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    """Whether all numbers of a tensor are finite. Extremes carry NaN along, and need no copy of the tensor."""
+    if not value.is_floating_point() or not value.numel():
+        return True
+    low, high = torch.aminmax(value if value.element_size() > 1 else value.half())
+    return bool(low.isfinite() and high.isfinite())
 
 
 def _listing(fault: str, items: Iterable[str], shown: int = 4) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from ..errors import InputError
 
-DOWNLOAD_COMMAND = "python -m svfr_model weights download --accept-license"
+DOWNLOAD_COMMAND = "python -m svfr_model weights download"
 
 _SVFR_LICENCE = "non-commercial research use only, by the README of github.com/wangzhiyaoo/SVFR"
 _INSIGHTFACE_LICENCE = "non-commercial research use only, by InsightFace (github.com/deepinsight/insightface)"
@@ -66,8 +66,13 @@ class WeightFile:
         """Where to get the file and on which terms, as the end of an error message."""
         return (
             f"Get it from {self.url} (licence: {self.licence}) or with "
-            f"`{DOWNLOAD_COMMAND}`, and put it into a weights folder as {self.name}."
+            f"`{self.command}`, and put it into a weights folder as {self.name}."
         )
+
+    @property
+    def command(self) -> str:
+        """The command that fetches this file; without a role all files that are not optional are fetched."""
+        return f"{DOWNLOAD_COMMAND} {f'{self.role} ' if self.optional else ''}--accept-license"
 
     def candidates(self, folder: Path) -> list[Path]:
         """Where under folder this file may lie: by its name, or by its path in the repository."""
@@ -194,4 +199,3 @@ def weight_file(role: str) -> WeightFile:
     if role not in REGISTRY:
         raise InputError(f"No weights are registered under {role!r}; known: {', '.join(REGISTRY)}.")
     return REGISTRY[role]
-
