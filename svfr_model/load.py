@@ -63,7 +63,7 @@ class Loader:
 
     folders: of weights, None for the default. device, dtype: see choose_device and choose_dtype. compile: torch.compile
     the UNet. detector, threshold: which face detector and how sure it must be, None for its own. reference_frame,
-    alignment: see SelfReferrer.
+    alignment: see SelfReferrer. trust_torchscript: see load_detector.
     """
 
     folders: Folders = None
@@ -74,6 +74,7 @@ class Loader:
     threshold: float | None = None
     reference_frame: Literal["best", "last"] | int = "best"
     alignment: Alignment = "arcface"
+    trust_torchscript: bool = False
 
     def require(self, *, detector: bool, encoder: bool, landmarks: bool = False) -> None:
         """Find every file that a run needs, so that a missing one is known before any work. Raises WeightsError."""
@@ -90,7 +91,8 @@ class Loader:
         from .faces.detect import load_detector
 
         path = find(DETECTOR_ROLES[self.detector], self.folders)
-        return load_detector(self.detector, path, self.threshold, str(choose_device(self.device)))
+        device = str(choose_device(self.device))
+        return load_detector(self.detector, path, self.threshold, device, trust_torchscript=self.trust_torchscript)
 
     @cached_property
     def landmark_model(self) -> LandmarkModel:

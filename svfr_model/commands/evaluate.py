@@ -33,6 +33,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         folders=options.weights,
         detector=options.detector,
         threshold=options.threshold,
+        trust_torchscript=options.trust_torchscript,
         i3d=Path(options.i3d) if options.i3d else None,
         device=options.device,
         json_path=Path(options.json) if options.json else None,

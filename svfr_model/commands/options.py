@@ -16,6 +16,16 @@ def add_detector(group: argparse._ActionsContainer) -> None:
     group.add_argument("--detector", choices=("yunet", "yoloface", "scrfd"), default="yunet")
     group.add_argument("--detect-size", type=int, default=640, help="longer side at which faces are looked for")
     group.add_argument("--threshold", type=float, help="detection threshold in (0,1); the detector's own if not given")
+    add_trust(group)
+
+
+def add_trust(group: argparse._ActionsContainer) -> None:
+    """Whether files that are programs may run."""
+    group.add_argument(
+        "--trust-torchscript",
+        action="store_true",
+        help="run the program in a TorchScript file (yoloface, I3D): only for files whose origin you trust",
+    )
 
 
 def add_machine(group: argparse._ActionsContainer) -> None:

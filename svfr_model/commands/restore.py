@@ -115,6 +115,7 @@ def _restore(options: argparse.Namespace) -> int:
         options.threshold,
         _reference_frame(options.reference_frame),
         options.alignment,
+        options.trust_torchscript,
     )
     job = Job(
         source=Path(options.input),

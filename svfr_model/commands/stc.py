@@ -49,7 +49,13 @@ def _stc(options: argparse.Namespace) -> int:
         faces=options.faces,
         options=EnhanceOptions(options.window, options.overlap, options.stretch, low_frequency=not options.own_picture),
     )
-    loader = Loader(options.weights, options.device, detector=options.detector, threshold=options.threshold)
+    loader = Loader(
+        options.weights,
+        options.device,
+        detector=options.detector,
+        threshold=options.threshold,
+        trust_torchscript=options.trust_torchscript,
+    )
     path = run_enhance(job, loader, progress(options.quiet))
     if not options.quiet:
         print(f"wrote {path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .bar import progress
+from .options import add_trust
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -20,11 +21,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     download.add_argument("--weights", metavar="DIR", default="weights", help="folder to download to")
     download.add_argument("--quiet", action="store_true")
     download.set_defaults(run=_download_weights)
-    convert = actions.add_parser("convert", help="write a checkpoint as safetensors")
+    convert = actions.add_parser("convert", help="write a checkpoint as safetensors, yoloface_v5m as ONNX")
     convert.add_argument("role", help="what the file is, as `weights list` names it")
     convert.add_argument("source", metavar="IN")
-    convert.add_argument("target", metavar="OUT.safetensors")
+    convert.add_argument("target", metavar="OUT", help=".safetensors, or .onnx for yoloface_v5m")
     convert.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="cast the numbers; kept if not given")
+    add_trust(convert)
     convert.set_defaults(run=_convert_weights, quiet=False)
 
 
@@ -57,6 +59,12 @@ def _convert_weights(options: argparse.Namespace) -> int:
     from ..load import DTYPES
     from ..weights import convert
 
+    if options.role == "yoloface_v5m":
+        from ..faces.yoloface import convert_to_onnx
+
+        convert_to_onnx(options.source, options.target, trusted=options.trust_torchscript)
+        print(options.target)
+        return 0
     convert(options.source, options.target, options.role, DTYPES[options.dtype] if options.dtype else None)
     print(options.target)
     return 0

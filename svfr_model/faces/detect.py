@@ -15,6 +15,10 @@ from ..errors import DependencyError, InputError, WeightsError
 DetectorKind: TypeAlias = Literal["yunet", "yoloface", "scrfd"]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = ("yunet", "yoloface", "scrfd")
 
+YUNET_OUTPUTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+"""Numbers per cell of each of YuNet's outputs."""
+YUNET_STRIDES = (8, 16, 32)
+
 
 @dataclass(frozen=True)
 class Face:
@@ -56,8 +60,8 @@ def checked_file(path: str | Path, what: str) -> Path:
     path = Path(path)
     if not path.is_file():
         raise WeightsError(
-            f"No file {path} with the weights of {what}. "
-            "Put it there, or get it with: python -m svfr_model weights download --accept-license"
+            f"No file {path} with the weights of {what}. Put it there, or give the path of one: "
+            "`python -m svfr_model weights list` says which are at hand, and where others are from."
         )
     return path
 
@@ -80,11 +84,13 @@ class YuNetDetector:
                 f"OpenCV {cv2.__version__} has no FaceDetectorYN: install opencv-python 4.8 or newer."
             )
         try:
+            _check_yunet(path)
             self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), checked_threshold(threshold), iou)
         except cv2.error as error:
             raise WeightsError(
-                f"OpenCV cannot read {path} as the YuNet detector ({error.err or error}). "
-                "Expected face_detection_yunet_2023mar.onnx or its like: delete the file and download it again."
+                f"OpenCV cannot read {path} as the YuNet detector ({str(error.err or error).strip()}). "
+                "Expected face_detection_yunet_2023mar.onnx or its like: delete the file, and the one that ships with "
+                "this package is used."
             ) from error
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
@@ -104,10 +110,42 @@ class YuNetDetector:
         return sorted_faces(boxes, rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14])
 
 
-def load_detector(kind: str, path: str | Path, threshold: float | None = None, device: str = "cpu") -> FaceDetector:
+def _check_yunet(path: Path) -> None:
+    """WeightsError where the graph's outputs are not YuNet's: OpenCV's decoder reads them without looking.
+
+    Raises cv2.error for a file that is no graph.
+    """
+    names = [f"{kind}_{stride}" for kind in YUNET_OUTPUTS for stride in YUNET_STRIDES]
+    side = 64
+    net = cv2.dnn.readNetFromONNX(str(path))
+    try:
+        net.setInput(np.zeros((1, 3, side, side), np.float32))
+        found = [output.shape for output in net.forward(names)]
+    except cv2.error:
+        found = []
+    cells = [(side // stride) ** 2 for stride in YUNET_STRIDES]
+    needed = [(1, count, width) for width in YUNET_OUTPUTS.values() for count in cells]
+    if found != needed:
+        raise WeightsError(
+            f"{path} is a network, but not YuNet: it has no outputs cls, obj, bbox and kps for strides 8, 16 and 32. "
+            "Expected face_detection_yunet_2023mar.onnx or its like: remove the file, and the one that ships with this "
+            "package is used."
+        )
+
+
+def load_detector(
+    kind: str,
+    path: str | Path,
+    threshold: float | None = None,
+    device: str = "cpu",
+    *,
+    trust_torchscript: bool = False,
+) -> FaceDetector:
     """A detector from its weight file: "yunet", "yoloface" or "scrfd"; threshold None takes the detector's own.
 
-    Raises InputError for an unknown kind, WeightsError for a missing or broken file.
+    trust_torchscript: the user has said that the code in a TorchScript file (yoloface's) may run on this machine.
+    Raises InputError for an unknown kind, WeightsError for a file that is missing, broken, another network, or a
+    program that nobody vouches for.
     """
     extra = {} if threshold is None else {"threshold": checked_threshold(threshold)}
     if kind == "yunet":
@@ -115,7 +153,7 @@ def load_detector(kind: str, path: str | Path, threshold: float | None = None, d
     if kind == "yoloface":
         from .yoloface import YoloFaceDetector
 
-        return YoloFaceDetector(path, device=device, **extra)
+        return YoloFaceDetector(path, device=device, trusted=trust_torchscript, **extra)
     if kind == "scrfd":
         from .scrfd import ScrfdDetector
 

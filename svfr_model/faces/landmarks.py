@@ -33,6 +33,14 @@ class LandmarkModel:
         """Load the ONNX file on "cpu", "cuda" or "mps". Raises WeightsError."""
         self._session = open_session(path, "the landmark model 1k3d68", device)
         self._path = path
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        shapes = [entry.shape for entry in (*inputs, *outputs)]
+        if len(shapes) != 2 or not _fits(shapes[0], (None, 3, INPUT_SIZE, INPUT_SIZE)) or not _holds_points(shapes[1]):
+            raise WeightsError(
+                f"{path} is a network, but not 1k3d68: its inputs are {[entry.shape for entry in inputs]} and its "
+                f"outputs {[entry.shape for entry in outputs]}. Expected are a picture (1,3,{INPUT_SIZE},{INPUT_SIZE}) "
+                f"in, and at least {COUNT} 3-D points out: use 1k3d68.onnx of insightface's buffalo_l."
+            )
 
     @property
     def provider(self) -> str:
@@ -53,11 +61,25 @@ class LandmarkModel:
         matrix = np.array([[scale, 0.0, offset[0]], [0.0, scale, offset[1]]])
         view = warp(frame, matrix, (INPUT_SIZE, INPUT_SIZE), border="zero", interpolation="linear")
         batch = np.ascontiguousarray(view.astype(np.float32).transpose(2, 0, 1)[None])  # HWC -> 1CHW
-        points = np.asarray(run_session(self._session, batch)[0], dtype=np.float64).reshape(-1)
+        points = np.asarray(run_session(self._session, batch, self._path)[0], dtype=np.float64).reshape(-1)
         if points.size % 3 or points.size < 3 * COUNT:
             raise WeightsError(f"{self._path} gave {points.size} numbers, expected 3-D points, at least {COUNT}.")
         points = points.reshape(-1, 3)[-COUNT:, :2]
         return apply(invert(matrix), (points + 1) * (INPUT_SIZE / 2))
+
+
+def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | None]) -> bool:
+    """Whether a shape of a graph can be the one wanted; a side left open in the file is a string or None."""
+    return len(shape) == len(wanted) and all(
+        not isinstance(found, int) or need is None or found == need for found, need in zip(shape, wanted, strict=True)
+    )
+
+
+def _holds_points(shape: Sequence[int | str | None]) -> bool:
+    """Whether an output can be 3-D points; where the file leaves its size open, the first picture tells."""
+    sizes = [size for size in shape if isinstance(size, int)]
+    count = int(np.prod(sizes)) if len(sizes) == len(shape) else 0
+    return not count or (count % 3 == 0 and count >= 3 * COUNT)
 
 
 def add_outlines(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,18 @@ def _session_errors() -> tuple[type[Exception], ...]:
     return tuple(getattr(state, name) for name in names if hasattr(state, name))
 
 
-def run_session(session: onnxruntime.InferenceSession, batch: np.ndarray) -> list[np.ndarray]:
-    """All outputs of a network of one input, in the order of the file."""
-    return session.run(None, {session.get_inputs()[0].name: batch})
+def run_session(
+    session: onnxruntime.InferenceSession, given: np.ndarray | Mapping[str, np.ndarray], path: str | Path
+) -> list[np.ndarray]:
+    """All outputs of a network in the order of the file; given is its one input, or all of them by name.
+
+    path is for the message. Raises WeightsError where the network cannot be run on what it is given.
+    """
+    inputs = given if isinstance(given, Mapping) else {session.get_inputs()[0].name: given}
+    failures = (RuntimeError, ValueError, *_session_errors())
+    try:
+        return session.run(None, dict(inputs))
+    except failures as error:
+        raise WeightsError(
+            f"{path} cannot be run on a picture: it is another network ({str(error).splitlines()[0]})."
+        ) from error

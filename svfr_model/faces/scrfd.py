@@ -87,7 +87,7 @@ class ScrfdDetector:
 
     def _detect_one(self, frame: np.ndarray) -> list[Face]:
         batch, scale = letterbox(frame, self._size)
-        outputs = run_session(self._session, batch)
+        outputs = run_session(self._session, batch, self._path)
         cells = sum((self._size[0] // stride) * (self._size[1] // stride) * ANCHORS for stride in STRIDES)
         if sum(np.asarray(output).size for output in outputs) != cells * sum(WIDTHS):
             raise WeightsError(f"{self._path} does not have two anchors per cell at strides 8, 16 and 32: not SCRFD.")

@@ -1,20 +1,37 @@
-"""The reference's detector: a YOLOv5-face TorchScript module (yoloface_v5m.pt) and its pre- and post-processing.
+"""The reference's detector, YOLOv5-face (yoloface_v5m.pt, or what it is converted to), and what belongs around it.
 
 Spec section 4, "Detector wrapper".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 import torch
 
-from ..errors import WeightsError
+from ..errors import InputError, WeightsError
+from ..staging import staged
+from ..weights import load_torchscript, weight_file
 from .detect import Face, checked_file, checked_threshold, sorted_faces
 from .geometry import non_max_suppression
+from .onnx import open_session, run_session
+
+ROLE = "yoloface_v5m"
+INPUTS = ["picture", "grid_8", "grid_16", "grid_32"]
+"""Of the ONNX graph: the picture and the cells of each stride."""
+CONVERTED = (
+    "Better, run its code once and make it a graph, which has none and is found by itself: `python -m svfr_model "
+    "weights convert yoloface_v5m yoloface_v5m.pt weights/yoloface_v5m.onnx --trust-torchscript`. Or use YuNet, which "
+    "ships with this package."
+)
+
+Network: TypeAlias = "Callable[[torch.Tensor, list[torch.Tensor]], np.ndarray | None]"
+"""A picture (1,3,h,w) and its three grids, on the CPU, to rows float32; None where no single tensor comes back."""
 
 INPUT_SIZE = 416
 STRIDES = (8, 16, 32)
@@ -64,34 +81,133 @@ def decode(prediction: np.ndarray, height: int, width: int, threshold: float = 0
 
 
 class YoloFaceDetector:
-    """The reference's detector. The module is called as network(picture, [three grids]) and returns (1,n,16)."""
+    """The reference's detector: network(picture, three grids) returns (1,n,16).
 
-    def __init__(self, path: str | Path, threshold: float = 0.5, iou: float = IOU, device: str = "cpu") -> None:
-        """Load the TorchScript file on a torch device; threshold in (0,1). Raises WeightsError."""
-        path = checked_file(path, "the face detector yoloface")
-        self._threshold, self._iou, self._device = checked_threshold(threshold), iou, device
-        self._path = path
-        try:
-            self._net = torch.jit.load(str(path), map_location=device).eval()
-        except (RuntimeError, ValueError) as error:
-            raise WeightsError(
-                f"{path} is no TorchScript module ({str(error).splitlines()[0]}). "
-                "Expected yoloface_v5m.pt as published with SVFR: delete the file and get it again."
-            ) from error
+    The file is ONNX, as `convert_to_onnx` makes it, or the published TorchScript, which is a program and so must be
+    known or trusted.
+    """
 
-    @torch.inference_mode()
+    def __init__(
+        self,
+        path: str | Path,
+        threshold: float = 0.5,
+        iou: float = IOU,
+        device: str = "cpu",
+        *,
+        trusted: bool = False,
+    ) -> None:
+        """Load the file on a device; threshold in (0,1); trusted: TorchScript may run. Raises WeightsError."""
+        self._path = checked_file(path, "the face detector yoloface")
+        self._threshold, self._iou = checked_threshold(threshold), iou
+        if self._path.suffix == ".onnx":
+            self._run: Network = _onnx_network(self._path, device)
+        else:
+            self._run = _script_network(self._path, device, trusted)
+
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces of each (H,W,3) uint8 RGB frame, best score first."""
-        return [decode(self._run(frame), *frame.shape[:2], self._threshold, self._iou) for frame in frames]
+        return [decode(self._rows(frame), *frame.shape[:2], self._threshold, self._iou) for frame in frames]
 
-    def _run(self, frame: np.ndarray) -> np.ndarray:
-        picture = preprocess(frame).to(self._device)
-        cells = [grid.to(self._device) for grid in grids(*picture.shape[2:])]
+    def _rows(self, frame: np.ndarray) -> np.ndarray:
+        picture = preprocess(frame)
+        return _checked_rows(self._run(picture, grids(*picture.shape[2:])), self._path)
+
+
+def _checked_rows(rows: np.ndarray | None, path: Path) -> np.ndarray:
+    """The rows (n,16) of a network's answer, or a WeightsError where it is of another form."""
+    if rows is None or rows.ndim != 3 or rows.shape[0] != 1 or rows.shape[2] != ROW:
+        found = "something else than one tensor" if rows is None else rows.shape
+        raise WeightsError(f"{path} returned {found}, expected rows (1,n,{ROW}): it is not yoloface.")
+    return rows[0]
+
+
+def _onnx_network(path: Path, device: str) -> Network:
+    session = open_session(path, "yoloface", device)
+    names = [entry.name for entry in session.get_inputs()]
+    if names != INPUTS or len(session.get_outputs()) != 1:
+        raise WeightsError(
+            f"{path} is not yoloface: its inputs are {', '.join(names)}, those of yoloface {', '.join(INPUTS)}. "
+            f"{CONVERTED}"
+        )
+
+    def run(picture: torch.Tensor, cells: list[torch.Tensor]) -> np.ndarray | None:
+        given = (value.numpy() for value in (picture, *cells))
+        found = run_session(session, dict(zip(INPUTS, given, strict=True)), path)[0]
+        return np.asarray(found, dtype=np.float32)
+
+    return run
+
+
+def _script_network(path: Path, device: str, trusted: bool) -> Network:
+    known = weight_file(ROLE).sha256
+    network = load_torchscript(
+        path, "yoloface_v5m.pt as published with SVFR", CONVERTED, sha256=known, trusted=trusted, device=device
+    )
+
+    @torch.inference_mode()
+    def run(picture: torch.Tensor, cells: list[torch.Tensor]) -> np.ndarray | None:
         try:
-            rows = self._net(picture, cells)
+            rows = network(picture.to(device), [grid.to(device) for grid in cells])
         except RuntimeError as error:
-            raise WeightsError(f"{self._path} cannot be run as yoloface: {error}") from error
-        if not isinstance(rows, torch.Tensor) or rows.ndim != 3 or rows.shape[2] != ROW:
-            found = tuple(rows.shape) if isinstance(rows, torch.Tensor) else type(rows).__name__
-            raise WeightsError(f"{self._path} returned {found}, expected rows (1,n,{ROW}): it is not yoloface.")
-        return rows[0].float().cpu().numpy()
+            raise WeightsError(f"{path} cannot be run as yoloface: {error}") from error
+        return rows.float().cpu().numpy() if isinstance(rows, torch.Tensor) else None
+
+    return run
+
+
+class _Flat(torch.nn.Module):
+    """The network with each grid as an input of its own, which is what a graph can have."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, picture: torch.Tensor, fine: torch.Tensor, middle: torch.Tensor, coarse: torch.Tensor
+    ) -> torch.Tensor:
+        """Rows (1,n,16)."""
+        return self.network(picture, [fine, middle, coarse])
+
+
+def convert_to_onnx(source: Path | str, target: Path | str, *, trusted: bool = False) -> None:
+    """Write the published TorchScript detector as ONNX, which is a graph and runs no code of the file's maker.
+
+    The module's own code runs here, so it must be known or trusted. What is written gives the same rows for noise of
+    two sizes, or nothing is written. The file appears under its name only when it is whole. Raises InputError for a
+    target that does not end in .onnx, WeightsError for a source that cannot be used.
+    """
+    source, target = checked_file(source, "the face detector yoloface"), Path(target)
+    if target.suffix != ".onnx":
+        raise InputError(f"yoloface is converted to an .onnx file, not to {target.name!r}.")
+    network = _script_network(source, "cpu", trusted)
+    picture = torch.rand(1, 3, 64, 96)
+    _checked_rows(network(picture, grids(64, 96)), source)
+    module = torch.jit.load(str(source), map_location="cpu").eval()
+    axes = {name: {2: f"{name}_height", 3: f"{name}_width"} for name in INPUTS} | {"rows": {1: "candidates"}}
+    with staged(target) as path, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that TorchScript is deprecated is known
+        try:
+            torch.onnx.export(
+                torch.jit.script(_Flat(module)),
+                (picture, *grids(64, 96)),
+                str(path),
+                input_names=INPUTS,
+                output_names=["rows"],
+                dynamic_axes=axes,
+                opset_version=17,
+                dynamo=False,
+            )
+        except (RuntimeError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
+            raise WeightsError(f"{source} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
+        _compare(network, _onnx_network(path, "cpu"), source)
+
+
+def _compare(one: Network, other: Network, source: Path) -> None:
+    for height, width in ((64, 96), (416, 736)):
+        picture = torch.rand(1, 3, height, width)
+        expected, found = one(picture, grids(height, width)), other(picture, grids(height, width))
+        if expected.shape != found.shape or not np.allclose(expected, found, rtol=1e-3, atol=1e-3):
+            raise WeightsError(
+                f"{source} gives other results as ONNX at {height}x{width}: it was not converted. Use the file itself, "
+                "with --trust-torchscript."
+            )

@@ -93,6 +93,7 @@ def run_evaluate(
     threshold: float | None = None,
     i3d: Path | None = None,
     device: str = "auto",
+    trust_torchscript: bool = False,
     json_path: Path | None = None,
     profile: Path | None = None,
     callback: Callback | None = None,
@@ -112,7 +113,14 @@ def run_evaluate(
     clip = open_clip(restored)
     true_clip = None if truth is None else open_clip(truth)
     masks = None if mask is None else read_mask(mask, len(clip), clip.width, clip.height)
-    instruments = load_instruments(folders, detector=detector, threshold=threshold, i3d=i3d, device=device)
+    instruments = load_instruments(
+        folders,
+        detector=detector,
+        threshold=threshold,
+        i3d=i3d,
+        device=device,
+        trust_torchscript=trust_torchscript,
+    )
     found = evaluate(clip, true_clip, instruments, masks=masks, callback=callback)
     if json_path is not None:
         with staged(json_path) as path:

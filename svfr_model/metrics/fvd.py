@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ..clip import Clip
 from ..errors import InputError, WeightsError
 from ..faces.find import as_uint8
+from ..weights import load_torchscript
 
 I3d: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 """Clips (B,3,T,224,224) float32 RGB in [-1,1] to features (B,d)."""
@@ -30,17 +31,22 @@ LEAST_FRAMES = 10
 SIDE = 224
 
 
-def load_i3d(path: str | Path, device: torch.device | str = "cpu") -> I3d:
-    """The I3D network from its TorchScript file. Raises WeightsError for a file that is missing or something else."""
+def load_i3d(path: str | Path, device: torch.device | str = "cpu", *, trust_torchscript: bool = False) -> I3d:
+    """The I3D network from its TorchScript file.
+
+    trust_torchscript: the user has said that the file's code may run on this machine. Raises WeightsError for a file
+    that is missing, not trusted, or something else.
+    """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"No file {path}: give the path of i3d_torchscript.pt (StyleGAN-V's TorchScript I3D).")
-    try:
-        network = torch.jit.load(str(path), map_location=device).eval()
-    except (RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"{path} is no TorchScript module ({str(error).splitlines()[0]}). Give StyleGAN-V's i3d_torchscript.pt."
-        ) from error
+    network = load_torchscript(
+        path,
+        "StyleGAN-V's i3d_torchscript.pt",
+        "Without it all other figures are measured.",
+        trusted=trust_torchscript,
+        device=device,
+    )
 
     @torch.no_grad()
     def features(clips: torch.Tensor) -> torch.Tensor:

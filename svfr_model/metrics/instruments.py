@@ -67,12 +67,14 @@ def load_instruments(
     threshold: float | None = None,
     i3d: Path | None = None,
     device: str = "auto",
+    trust_torchscript: bool = False,
 ) -> Instruments:
     """Every instrument that is at hand, loaded.
 
     folders: where weights are looked for, None for the default. detector, threshold: which face detector, and how sure
-    it must be, None for its own. i3d: path of the TorchScript I3D. device: as `choose_device` takes it. Weights and
-    packages that are not there are left out with their reason; a file that is there but broken is a WeightsError.
+    it must be, None for its own. i3d: path of the TorchScript I3D. device: as `choose_device` takes it.
+    trust_torchscript: see `load_detector` and `load_i3d`. Weights and packages that are not there are left out with
+    their reason; a file that is there but broken is a WeightsError.
     """
     from ..load import DETECTOR_ROLES, choose_device
 
@@ -90,9 +92,11 @@ def load_instruments(
         lpips = load_lpips(place)
     except (DependencyError, WeightsError) as error:
         reasons["lpips"] = str(error)
-    finder = load_detector(detector, paths["detector"], threshold, str(place)) if "detector" in paths else None
+    finder = None
+    if "detector" in paths:
+        finder = load_detector(detector, paths["detector"], threshold, str(place), trust_torchscript=trust_torchscript)
     encoder = None
     if "encoder" in paths:
         encoder = Embedder(load_network(paths["encoder"], RECOGNIZER_ROLE, build_recognizer, device=place))
-    network = None if i3d is None else load_i3d(i3d, place)
+    network = None if i3d is None else load_i3d(i3d, place, trust_torchscript=trust_torchscript)
     return Instruments(detector=finder, encoder=encoder, lpips=lpips, i3d=network, reasons=reasons)

@@ -6,6 +6,7 @@ from .checkpoint import CONFIG_KEY, convert, load_network, load_strict, model_co
 from .hub import download
 from .registry import REGISTRY, WeightFile, weight_file
 from .search import default_folders, embedded, embedded_set, find
+from .torchscript import load_torchscript
 
 __all__ = [
     "CONFIG_KEY",
@@ -19,6 +20,7 @@ __all__ = [
     "find",
     "load_network",
     "load_strict",
+    "load_torchscript",
     "model_config",
     "read_state_dict",
     "save",

@@ -1,7 +1,8 @@
 """Which weight files exist, what each is for, where it comes from and on which terms.
 
-Sizes and checksums are left out on purpose: none of these files was at hand when the list was written, and an
-invented checksum is worse than none. To add a file, add one `WeightFile` to `_FILES`.
+Sizes and checksums are those that the publisher states or that stand in public records of the published file, and are
+left out where there is none: none of these files was at hand when the list was written, and an invented checksum is
+worse than none. To add a file, add one `WeightFile` to `_FILES`.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class WeightFile:
     """Where the bytes are, for a file that is not on Hugging Face."""
     inside: str = ""
     """Key under which the published pickle keeps these weights, among others; "" where it holds nothing else."""
+    size: int = 0
+    """Bytes of the published file; 0 where nobody states it."""
+    sha256: str = ""
+    """SHA-256 of the published file in hexadecimal; "" where nobody states it."""
     shipped: str = ""
     """Where a copy lies in this package, under `svfr_model/models`; "" where none is shipped."""
 
@@ -77,7 +82,9 @@ class WeightFile:
     def candidates(self, folder: Path) -> list[Path]:
         """Where under folder this file may lie: by its name, or by its path in the repository."""
         paths = [folder / self.name, folder / PurePosixPath(self.path)]
-        if self.kind != "state_dict":
+        if self.kind == "torchscript":  # what it was converted to comes first: a graph runs no code
+            return [path.with_suffix(suffix) for path in paths for suffix in (".onnx", path.suffix)]
+        if self.kind == "onnx":
             return paths
         return [path.with_suffix(suffix) for path in paths for suffix in (".safetensors", ".pth", ".pt")]
 
@@ -120,7 +127,7 @@ _FILES = (
         comfyui_folders=("svfr",),
         purpose="the reference's face detector",
         kind="torchscript",
-        note="YuNet is the default detector",
+        note="a TorchScript program, which runs only where it is trusted; YuNet is the default detector",
         optional=True,
     ),
     WeightFile(
@@ -143,6 +150,8 @@ _FILES = (
         kind="onnx",
         note="a detector of this kind ships with this package; a file of yours replaces it",
         optional=True,
+        size=232_589,
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         shipped="yunet/face_detection_yunet_n_640.onnx",
     ),
     WeightFile(
@@ -156,6 +165,8 @@ _FILES = (
         kind="onnx",
         note="a mirror of InsightFace's buffalo_l; YuNet is the default detector",
         optional=True,
+        size=16_923_827,
+        sha256="5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91",
     ),
     WeightFile(
         role="landmarks_68",
@@ -168,6 +179,8 @@ _FILES = (
         kind="onnx",
         note="a mirror of InsightFace's buffalo_l",
         optional=True,
+        size=143_607_619,
+        sha256="df5c06b8a0c12e422b2ed8947b8869faa4105387f199c477af038aa01f9a45cc",
     ),
     *(
         WeightFile(

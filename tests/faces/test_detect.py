@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +13,8 @@ from skimage.data import astronaut
 
 from svfr_model.errors import InputError, WeightsError
 from svfr_model.faces.detect import YuNetDetector, load_detector
-from svfr_model.faces.yoloface import YoloFaceDetector
+from svfr_model.faces.yoloface import YoloFaceDetector, convert_to_onnx
+from svfr_model.weights import REGISTRY, find
 
 
 def test_yunet_finds_the_portrait(yunet_path):
@@ -89,12 +93,24 @@ class StandInYolo(torch.nn.Module):
         return row[None]
 
 
-def test_yoloface_runs_a_graph_of_its_signature(tmp_path):
-    path = tmp_path / "yoloface.pt"
-    torch.jit.script(StandInYolo()).save(str(path))
+def scripted(module, path):
+    torch.jit.script(module).save(str(path))
+    return path
+
+
+@pytest.fixture
+def yoloface(tmp_path):
+    return scripted(StandInYolo(), tmp_path / "yoloface_v5m.pt")
+
+
+def spotted():
     frame = np.zeros((240, 320, 3), np.uint8)
     frame[150:180, 200:230] = 255
-    found = YoloFaceDetector(path).detect([frame, frame[::-1].copy()])
+    return [frame, frame[::-1].copy()]
+
+
+def test_yoloface_runs_a_graph_of_its_signature(yoloface):
+    found = YoloFaceDetector(yoloface, trusted=True).detect(spotted())
     assert [len(faces) for faces in found] == [1, 1], "two rows overlap, the third is below the threshold"
     center = (found[0][0].box[:2] + found[0][0].box[2:]) / 2
     assert np.abs(center - (215, 165)).max() < 20
@@ -108,7 +124,63 @@ class WrongYolo(torch.nn.Module):
 
 
 def test_yoloface_refuses_another_network(tmp_path):
-    path = tmp_path / "other.pt"
-    torch.jit.script(WrongYolo()).save(str(path))
+    path = scripted(WrongYolo(), tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="not yoloface"):
-        YoloFaceDetector(path).detect([np.zeros((64, 64, 3), np.uint8)])
+        YoloFaceDetector(path, trusted=True).detect([np.zeros((64, 64, 3), np.uint8)])
+
+
+class Program(torch.nn.Module):
+    """A detector that writes a file of its choice."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, picture: torch.Tensor, grids: list[torch.Tensor]) -> torch.Tensor:
+        written = torch.from_file(self.name, True, 4)
+        return torch.zeros(1, 1, 16) + written.fill_(1.0).sum() * 0
+
+
+def test_a_torchscript_program_runs_only_where_it_is_trusted(tmp_path, caplog):
+    mark, frame = tmp_path / "written", np.zeros((64, 64, 3), np.uint8)
+    path = scripted(Program(str(mark)), tmp_path / "yoloface_v5m.pt")
+    with pytest.raises(WeightsError, match=r"yoloface_v5m\.pt was not loaded.*--trust-torchscript.*weights convert"):
+        load_detector("yoloface", path)
+    with pytest.raises(WeightsError, match="was not loaded"):
+        convert_to_onnx(path, tmp_path / "yoloface.onnx")
+    assert not mark.exists()
+    load_detector("yoloface", path, trust_torchscript=True).detect([frame])
+    assert mark.exists(), "the test's program does nothing anywhere"
+    assert "its code runs now" in caplog.text
+
+
+def test_a_known_program_needs_no_word(yoloface, monkeypatch):
+    known = replace(REGISTRY["yoloface_v5m"], sha256=hashlib.sha256(yoloface.read_bytes()).hexdigest())
+    monkeypatch.setitem(REGISTRY, "yoloface_v5m", known)
+    assert len(load_detector("yoloface", yoloface).detect(spotted())[0]) == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_yoloface_as_a_graph_finds_the_same_and_is_found_first(yoloface, tmp_path):
+    target = tmp_path / "yoloface_v5m.onnx"
+    convert_to_onnx(yoloface, target, trusted=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["yoloface_v5m.onnx", "yoloface_v5m.pt"]
+    assert find("yoloface_v5m", [tmp_path]) == target
+    frames = spotted()
+    expected = YoloFaceDetector(yoloface, trusted=True).detect(frames)
+    found = load_detector("yoloface", target).detect(frames)
+    for faces, others in zip(found, expected, strict=True):
+        assert len(faces) == len(others) == 1
+        assert np.allclose(faces[0].box, others[0].box, atol=1e-3)
+        assert np.allclose(faces[0].landmarks, others[0].landmarks, atol=1e-3)
+        assert faces[0].score == pytest.approx(others[0].score, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_become_a_graph_leaves_no_file(yoloface, tmp_path):
+    with pytest.raises(InputError, match=r"\.onnx"):
+        convert_to_onnx(yoloface, tmp_path / "out.safetensors", trusted=True)
+    other = scripted(WrongYolo(), tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match=r"other\.pt"):
+        convert_to_onnx(other, tmp_path / "out.onnx", trusted=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.pt", "yoloface_v5m.pt"]

@@ -219,7 +219,34 @@ def test_landmark_model_of_too_few_points(tmp_path):
     picture = helper.make_tensor_value_info("data", TensorProto.FLOAT, ["None", 3, 192, 192])
     nodes = [helper.make_node("Identity", ["c"], ["y"])]
     path = save(tmp_path / "short.onnx", nodes, [picture], [short], {"c": np.zeros((1, 10), np.float32)})
-    with pytest.raises(WeightsError, match="gave 10 numbers"):
+    with pytest.raises(WeightsError, match="at least 68 3-D points"):
         LandmarkModel(path).detect(stripe(140), [np.array([100.0, 50, 160, 110])])
     with pytest.raises(InputError, match="area"):
         model.detect(stripe(140), [np.array([100.0, 50, 100, 50])])
+
+
+def test_another_graph_under_the_name_of_1k3d68_is_refused(scrfd, tmp_path):
+    with pytest.raises(WeightsError, match=r"det_10g\.onnx is a network, but not 1k3d68.*1, 3, '\?', '\?'"):
+        LandmarkModel(scrfd)
+    few = landmark_file(tmp_path / "few.onnx", vertices=68)
+    LandmarkModel(few)
+    with pytest.raises(WeightsError, match=r"another\.onnx is a network, but not 1k3d68"):
+        LandmarkModel(plain_file(tmp_path / "another.onnx", (1, 3, 192, 192), (1, 212)))
+
+
+def plain_file(path, given, result):
+    """A graph that says the same of every picture."""
+    nodes = [helper.make_node("Identity", ["constant"], ["fc1"])]
+    picture = helper.make_tensor_value_info("data", TensorProto.FLOAT, given)
+    points = helper.make_tensor_value_info("fc1", TensorProto.FLOAT, result)
+    return save(path, nodes, [picture], [points], {"constant": np.zeros(result, np.float32)})
+
+
+def test_another_graph_under_the_name_of_yunet_or_yoloface_is_refused(scrfd, tmp_path):
+    for kind in ("yunet", "yoloface"):
+        with pytest.raises(WeightsError, match=r"det_10g\.onnx is .*not (YuNet|yoloface)"):
+            load_detector(kind, scrfd)
+    landmarks = landmark_file(tmp_path / "1k3d68.onnx")
+    for kind in ("yunet", "yoloface", "scrfd"):
+        with pytest.raises(WeightsError, match=r"1k3d68\.onnx"):
+            load_detector(kind, landmarks)

@@ -79,7 +79,7 @@ def test_unfit_sets_are_refused():
 
 
 def test_features_are_of_the_first_24_frames_in_rgb(tmp_path):
-    i3d = load_i3d(saved(StandIn(), tmp_path / "i3d.pt"))
+    i3d = load_i3d(saved(StandIn(), tmp_path / "i3d.pt"), trust_torchscript=True)
     frames = np.zeros((30, 16, 16, 3), np.uint8)
     frames[:, ..., 0] = (np.arange(30) * 5)[:, None, None]
     frames[:, ..., 2] = 255
@@ -96,6 +96,9 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.pt").write_text("not a network")
     with pytest.raises(WeightsError, match="no TorchScript module"):
         load_i3d(tmp_path / "text.pt")
-    other = load_i3d(saved(OtherNetwork(), tmp_path / "other.pt"))
+    untrusted = saved(OtherNetwork(), tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match=r"other\.pt was not loaded.*--trust-torchscript"):
+        load_i3d(untrusted)
+    other = load_i3d(untrusted, trust_torchscript=True)
     with pytest.raises(WeightsError, match="cannot be run as I3D"):
         fvd_features(ArrayClip(np.zeros((12, 16, 16, 3), np.uint8)), other)

@@ -1,0 +1,55 @@
+"""TorchScript files, which are programs: they are loaded only where it is known or said that they may be.
+
+A module's code can do what torch can, among it to write files of its choice (`torch.from_file`), when it is loaded and
+whenever it runs. No check of its contents tells a good one from a bad one, so the file itself must be known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import zipfile
+from pathlib import Path
+
+import torch
+
+from ..errors import WeightsError
+
+log = logging.getLogger(__name__)
+
+
+def load_torchscript(
+    path: Path, what: str, remedy: str, *, sha256: str = "", trusted: bool = False, device: torch.device | str = "cpu"
+) -> torch.jit.ScriptModule:
+    """The module in a TorchScript file, whose code will run on this machine.
+
+    The file must be the one with the SHA-256 given, or trusted: the user has said that its code may run. what and
+    remedy are for the message: what the file should be, and what else to do. Raises WeightsError for any other file,
+    before a byte of it is interpreted, and for one that is no TorchScript.
+    """
+    if not zipfile.is_zipfile(path):
+        raise WeightsError(f"{path} is no TorchScript module. Expected {what}: delete the file and get it again.")
+    if not trusted and not (sha256 and sha256_of(path) == sha256):
+        raise WeightsError(
+            f"{path} was not loaded: it is TorchScript, a program that can do anything on this machine that you can, "
+            f"and it is not known to be {what}. If you trust where it comes from, say so with --trust-torchscript (in "
+            f"ComfyUI: trust_torchscript on the node). {remedy}"
+        )
+    if trusted:
+        log.warning("%s is TorchScript: its code runs now, because you said that you trust it.", path)
+    try:
+        return torch.jit.load(str(path), map_location=device).eval()
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is no TorchScript module ({str(error).splitlines()[0]}). Expected {what}: delete the file and get "
+            "it again."
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file in hexadecimal, read in parts."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
