@@ -124,8 +124,9 @@ class Restored:
             ):
                 if not frames.isfinite().all():
                     raise NotFiniteError(
-                        f"The result has values that are not finite from frame {position} on. The weight files hold finite "
-                        "numbers only: use fp32 or bf16 where fp16 was used, which overflows, else a lower guidance scale."
+                        f"The result has values that are not finite from frame {position} on, though the "
+                        "weights are finite. If fp16 was used, it may have overflowed: use fp32 or bf16. Else use a "
+                        "lower guidance scale."
                     )
                 rows = [row for row in range(len(frames)) if position + row in kept]
                 position += len(frames)
