@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # Only this development environment names a torch version; requirements.txt never does.
 TORCH ?= torch==2.13.0
+# The tests' own files are UTF-8 on Windows too; the library names the encoding wherever it opens a text.
+export PYTHONUTF8 := 1
 VENV := .venv
 PY := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts/python.exe,bin/python)
 # The ComfyUI to test in; where it cannot be made, its tests are skipped and say why.

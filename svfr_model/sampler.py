@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,7 +60,7 @@ def _checked(steps: int) -> int:
 
 def _rounded(sigmas: list[float]) -> list[float]:
     """Noise levels as float32 holds them, which is what the reference computes with, and the final 0."""
-    return [*torch.tensor(sigmas, dtype=torch.float64).float().tolist(), 0.0]
+    return [*np.asarray(sigmas, np.float32).tolist(), 0.0]
 
 
 def euler(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], callback: Callback | None = None) -> Tensor:

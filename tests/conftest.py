@@ -97,6 +97,14 @@ def root_logger_kept():
     logger.handlers[:] = handlers
 
 
+@pytest.fixture(autouse=True)
+def no_open_file_is_replaced(monkeypatch):
+    """What a test of Linux can see of Windows: see `support.windows`."""
+    from support.windows import refuse_open_files
+
+    refuse_open_files(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The repository root."""

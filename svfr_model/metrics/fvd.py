@@ -67,7 +67,7 @@ def fvd_features(clip: Clip, i3d: I3d) -> np.ndarray:
     frames = [prepare_frame(as_uint8(frame)) for frame in islice(clip, FVD_FRAMES)]
     if len(frames) < LEAST_FRAMES:
         raise InputError(f"I3D needs at least {LEAST_FRAMES} frames, the clip has {len(frames)}.")
-    return i3d(torch.stack(frames, dim=1)[None])[0].double().cpu().numpy()  # T x (3,h,w) -> (1,3,T,h,w)
+    return i3d(torch.stack(frames, dim=1)[None])[0].cpu().double().numpy()  # T x (3,h,w) -> (1,3,T,h,w)
 
 
 def prepare_frame(frame: np.ndarray) -> torch.Tensor:

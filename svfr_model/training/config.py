@@ -108,7 +108,7 @@ def dump_config(config: TrainConfig) -> str:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     try:
         if path.suffix == ".toml":
             if sys.version_info < (3, 11):

@@ -243,4 +243,4 @@ def markdown(tables: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 def write_samples(samples: Sequence[Sample], path: Path | str) -> None:
     """All measurements as JSON, one entry per clip and task."""
-    Path(path).write_text(json.dumps([asdict(sample) for sample in samples], indent=1))
+    Path(path).write_text(json.dumps([asdict(sample) for sample in samples], indent=1), encoding="utf-8")

@@ -98,7 +98,7 @@ def prepare_footage(
                 entries.append({"video": path.name, **entry})
         report(callback, "footage", number + 1, len(videos))
     _check(counts, len(videos), options)
-    (target / INDEX).write_text(json.dumps({"size": options.size, "clips": entries}, indent=1))
+    (target / INDEX).write_text(json.dumps({"size": options.size, "clips": entries}, indent=1), encoding="utf-8")
     return counts
 
 
@@ -176,7 +176,7 @@ def _keep(
     points = {"five": planned.crop_landmarks[first:last].tolist()}
     if planned.crop_outlines is not None:
         points["landmarks"] = planned.crop_outlines[first:last].tolist()
-    (target / f"{name}.json").write_text(json.dumps(points))
+    (target / f"{name}.json").write_text(json.dumps(points), encoding="utf-8")
     return "kept", {"name": name, "frames": last - first}
 
 
@@ -223,10 +223,10 @@ class Footage:
         path = self._folder / INDEX
         if not path.is_file():
             raise InputError(f"{folder} holds no prepared footage ({INDEX} is missing): prepare the videos first.")
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
         self.size = int(stored["size"])
         self._names: Sequence[str] = [entry["name"] for entry in stored["clips"]]
-        self._points = [json.loads((self._folder / f"{name}.json").read_text()) for name in self._names]
+        self._points = [json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8")) for name in self._names]
 
     def __len__(self) -> int:
         return len(self._names)

@@ -239,19 +239,19 @@ class Loop:
         log.info("Continuing %s at step %d.", path, self.done)
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        with (self.folder / LOSSES).open("a") as file:
+        with (self.folder / LOSSES).open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def _forget_after(self, step: int) -> None:
         """Drop loss rows that were written after the checkpoint: they are about to be written again."""
         rows = [row for row in read_losses(self.folder) if row["step"] < step]
-        (self.folder / LOSSES).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (self.folder / LOSSES).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def read_losses(folder: Path | str) -> list[dict[str, float]]:
     """The loss file of a training: one dictionary per step, in order; empty before the first step."""
     path = Path(folder) / LOSSES
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def plot_losses(folder: Path | str, size: tuple[int, int] = (960, 540)) -> Path | None:

@@ -145,7 +145,7 @@ def train(config: TrainConfig, callback: Callback | None = None) -> Path:
     """
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_COPY).write_text(dump_config(config))
+    (folder / CONFIG_COPY).write_text(dump_config(config), encoding="utf-8")
     source = open_source(config, callback)
     where = [config.weights]
     unet, unet_config = _network(where, ROLE, build_unet, PUBLISHED_CONFIG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_a_folder_that_is_no_comfyui_is_said_to_be_none(monkeypatch, tmp_path):
 
 def test_without_the_package_one_line_says_why(tmp_path, monkeypatch):
     """pip is sent to an address where nothing answers; nothing of the real one is touched."""
-    for name, value in {"INDEX_URL": "http://127.0.0.1:9/", "CONFIG_FILE": "/dev/null", "RETRIES": "0"}.items():
+    for name, value in {"INDEX_URL": "http://127.0.0.1:9/", "CONFIG_FILE": os.devnull, "RETRIES": "0"}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     for name in ("EXTRA_INDEX_URL", "FIND_LINKS"):
         monkeypatch.delenv(f"PIP_{name}", raising=False)

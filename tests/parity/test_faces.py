@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from support.near import assert_near
 
 from svfr_model.faces import geometry, yoloface
 from svfr_model.faces.crop import crop_resize
@@ -25,11 +26,6 @@ OPENCV = tuple(int(part) for part in cv2.__version__.split(".")[:2])
 def corners(xywh):
     boxes = np.asarray(xywh, dtype=np.float64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-
-
-def relative(found, expected):
-    expected = np.asarray(expected)
-    return np.abs(np.asarray(found) - expected).max() / np.abs(expected).max()
 
 
 @pytest.fixture(scope="module", params=FOLDERS, ids=lambda folder: str(folder.name) + f"{FOLDERS.index(folder)}")
@@ -73,7 +69,7 @@ def test_similarity(golden):
     target = geometry.TEMPLATE_256.astype(np.float64) * 2
     assert any("degenerate" in case["note"] for case in golden["affine"])
     for case in golden["affine"]:
-        assert relative(geometry.similarity(case["pts"], target), case["M"]) < 1e-5
+        assert_near(geometry.similarity(case["pts"], target), case["M"], 1e-5)
 
 
 def test_yoloface_wrapper(golden):
@@ -85,9 +81,9 @@ def test_yoloface_wrapper(golden):
         faces = yoloface.decode(np.array(case["pred"]), case["h0"], case["w0"])
         assert len(faces) == len(case["scores"])
         if faces:
-            assert relative([face.box for face in faces], corners(case["bboxes_xywh"])) < 1e-5
-            assert relative([face.landmarks for face in faces], case["kps"]) < 1e-5
-            assert relative([face.score for face in faces], case["scores"]) < 1e-5
+            assert_near([face.box for face in faces], corners(case["bboxes_xywh"]), 1e-5, "boxes")
+            assert_near([face.landmarks for face in faces], case["kps"], 1e-5, "landmarks")
+            assert_near([face.score for face in faces], case["scores"], 1e-5, "scores")
 
 
 def test_to_uint8(golden):
@@ -101,12 +97,12 @@ def test_alignment(folder):
     data = load_file(folder / "face_align_chain.safetensors")
     for case in sorted(key.removeprefix("M_") for key in data if key.startswith("M_")):
         warped, matrix = geometry.reference_warp(data[f"ref_uint8_{case}"], data[f"pts5_{case}"])
-        assert relative(matrix, data[f"M_{case}"]) < 1e-5
+        assert_near(matrix, data[f"M_{case}"], 1e-5, "matrix")
         expected = data[f"warped_uint8_{case}"].astype(int)
         # The golden warp is OpenCV 4.11's; OpenCV 5 computes its bicubic weights otherwise.
         assert np.abs(warped.astype(int) - expected).max() <= (0 if OPENCV[0] == 4 else 2)
         aligned = geometry.halve_to_input(data[f"warped_uint8_{case}"]).numpy()
-        assert np.abs(aligned - data[f"arc_in_{case}"][0]).max() < 1e-6
+        assert_near(aligned, data[f"arc_in_{case}"][0], 1e-6, "aligned")
         whole = geometry.align_face(data[f"ref_uint8_{case}"], data[f"pts5_{case}"], mode="reference").numpy()
         assert np.abs(whole - data[f"arc_in_{case}"][0]).max() <= (0 if OPENCV[0] == 4 else 2) / 127.5 + 1e-6
 

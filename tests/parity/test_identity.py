@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.near import assert_near
 
 from svfr_model.identity import PUBLISHED_RECOGNIZER, IdentityEncoder, build_projection, build_recognizer
 
@@ -59,11 +60,6 @@ def check_hashes(weights, hashes):
         assert hashlib.sha256(weights[key].numpy().tobytes()).hexdigest()[:16] == expected, key
 
 
-def assert_close(found, expected):
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
-
-
 def published_projection(hashes):
     projection = build_projection()
     weights = formula_weights(projection.state_dict())
@@ -82,11 +78,11 @@ def test_recognizer(golden, name, layers):
     faces = tensors["arc_in"]
     with torch.no_grad():
         grid, embedding = network(faces)
-    assert_close(grid, tensors[f"{name}.layer4"])
-    assert_close(embedding, tensors[f"{name}.embedding"])
+    assert_near(grid, tensors[f"{name}.layer4"], TOLERANCE, "grid")
+    assert_near(embedding, tensors[f"{name}.embedding"], TOLERANCE, "embedding")
     expected = tensors[f"{name}.embedding"]
     found = IdentityEncoder(network, published_projection(hashes)).embed(faces)
-    assert_close(found, expected / expected.norm(dim=1, keepdim=True))
+    assert_near(found, expected / expected.norm(dim=1, keepdim=True), TOLERANCE, "unit embedding")
 
 
 @pytest.mark.parametrize(("given", "expected"), [("iresnet18.layer4", "out"), ("id_proj.rand_in", "rand_out")])
@@ -94,7 +90,7 @@ def test_projection(golden, given, expected):
     tensors, hashes = golden
     with torch.no_grad():
         found = published_projection(hashes)(tensors[given])
-    assert_close(found, tensors[f"id_proj.{expected}"])
+    assert_near(found, tensors[f"id_proj.{expected}"], TOLERANCE)
 
 
 def test_tiny_projection(golden):
@@ -103,4 +99,5 @@ def test_tiny_projection(golden):
     projection = build_projection({"in_channels": 512, "out_channels": 32})
     projection.load_state_dict({key: tensors[prefix + key] for key in projection.state_dict()})
     with torch.no_grad():
-        assert_close(projection(tensors["id_proj.rand_in"]), tensors[prefix + "rand_out"])
+        found = projection(tensors["id_proj.rand_in"])
+    assert_near(found, tensors[prefix + "rand_out"], TOLERANCE)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.near import assert_near
 
 from svfr_model.conditioning import decode_clip, encode_clip
 from svfr_model.denoiser import guidance_schedule
@@ -113,22 +114,18 @@ def test_case_equals_reference(folder, case, monkeypatch):
     frames = torch.cat(list(decode_clip(networks.vae, latents, chunk=options.decode_chunk)))
     frames = frames.transpose(0, 1)[None]
 
-    def near(ours, theirs, tolerance):
-        theirs = theirs.float()
-        if dtype != torch.float32:
-            tolerance = HALF_TOLERANCE[dtype] * theirs.abs().max()
-        assert ours.shape == theirs.shape
-        assert (ours - theirs).abs().max() <= tolerance
+    def near(ours, theirs, relative, what):
+        assert_near(ours, theirs, HALF_TOLERANCE.get(dtype, relative), f"{what}, {call.get('dt', 'float32')}")
 
-    near(clip.degraded, golden["image_latents"], 1e-5)
+    near(clip.degraded, golden["image_latents"], 1e-5, "degraded")
     if reference is not None:
-        near(reference, golden["ref_latent"], 1e-5)
-    near(visited[0], golden["latents_init"][0], 5e-4)
+        near(reference, golden["ref_latent"], 5e-6, "reference")
+    near(visited[0], golden["latents_init"][0], 2e-7, "start")
     assert len(visited) == len(golden["latents_steps"]) + 1
     for ours, theirs in zip(visited[1:], golden["latents_steps"], strict=True):
-        near(ours, theirs, 1e-3)
-    near(latents, golden["latents_steps"][-1], 1e-4)
-    near(frames, golden["frames"], 1e-4)
+        near(ours, theirs, 3e-5, "steps")
+    near(latents, golden["latents_steps"][-1], 2e-5, "latents")
+    near(frames, golden["frames"], 3e-5, "frames")
 
 
 @pytest.mark.parametrize(("folder", "case"), RUNS)
@@ -160,8 +157,7 @@ def test_half_precision_stays_near_the_float32_reference(dtype):
         tokens=shared["input.id_embedding"][0],
         noise=golden["init_noise"][0],
     )
-    expected = golden["latents_steps"][-1]
-    assert (latents - expected).abs().max() <= HALF_TOLERANCE[dtype] * expected.abs().max()
+    assert_near(latents, golden["latents_steps"][-1], HALF_TOLERANCE[dtype], str(dtype).removeprefix("torch."))
 
 
 @pytest.mark.parametrize(("folder", "case"), FAILURES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.near import assert_near
 from torch import nn
 from torch.nn import functional as F
 
@@ -37,8 +38,7 @@ def piece(request, monkeypatch):
 
 
 def close(found, expected):
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() < 1e-5
+    assert_near(found, expected, 1e-5)
 
 
 @pytest.mark.usefixtures("piece")

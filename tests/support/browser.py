@@ -138,7 +138,7 @@ async def wait_for(page: Page, condition: str, seconds: float = 60) -> None:
 
 async def main(chromium: str, url: str, folder: Path, workflows: list[Path], run: bool) -> dict:
     """Start the browser, look at every workflow, end it."""
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its last process may write a moment more
         browser = subprocess.Popen(
             [chromium, *FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
         )

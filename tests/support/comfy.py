@@ -132,9 +132,7 @@ def running_server(comfyui: ComfyUI, base: Path, *options: str):
     """
     for folder in ("custom_nodes", "input", "models", "output", "user"):
         (base / folder).mkdir(parents=True, exist_ok=True)
-    link = base / "custom_nodes" / PACK
-    if not link.exists():
-        link.symlink_to(ROOT, target_is_directory=True)
+    _link(base / "custom_nodes" / PACK)
     port = _free_port()
     command = [comfyui.python, "main.py", "--cpu", "--port", str(port), "--base-directory", base]
     command += ["--disable-api-nodes", *options]
@@ -153,6 +151,18 @@ def running_server(comfyui: ComfyUI, base: Path, *options: str):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _link(place: Path) -> None:
+    """Let place be the repository; on Windows by a junction, which needs no rights."""
+    if place.exists():
+        return
+    if sys.platform == "win32":
+        import _winapi
+
+        _winapi.CreateJunction(str(ROOT), str(place))
+    else:
+        place.symlink_to(ROOT, target_is_directory=True)
 
 
 def _wait_until_ready(server: Server) -> None:

@@ -18,17 +18,17 @@ import torch  # noqa: E402
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def _load_pack() -> None:
-    """Import the repository by path under the name svfr_pack; its root stays off sys.path."""
-    spec = importlib.util.spec_from_file_location(
-        "svfr_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
+def _load(name: str, path: Path) -> None:
+    """Import a file by path: neither the repository's root nor the tests' support may be on sys.path here."""
+    places = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=places)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["svfr_pack"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
 
 
-_load_pack()
+_load("svfr_pack", ROOT / "__init__.py")
+_load("near", ROOT / "tests" / "support" / "near.py")
 
 
 @pytest.fixture(autouse=True)

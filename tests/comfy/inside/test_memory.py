@@ -12,6 +12,7 @@ import comfy.model_patcher
 import pytest
 import torch
 from measure import Peak
+from near import assert_near
 from svfr_pack.nodes import model as native
 from svfr_pack.nodes import vae as native_vae
 from svfr_pack.nodes.memory import HalvingBatch, Resident
@@ -92,7 +93,7 @@ def test_a_partly_loaded_model_gives_the_same(tiny_unet, budget, share, dtype):
     whole = denoised(load_model(tiny_unet, dtype))
     budget(share)
     patcher = load_model(tiny_unet, dtype)
-    assert (denoised(patcher) - whole).abs().max() < 1e-5
+    assert_near(denoised(patcher), whole, 1e-5)
     assert loaded_share(patcher) <= share
 
 
@@ -110,7 +111,7 @@ def test_a_partly_loaded_model_with_lora_gives_the_same(tiny_unet, budget, share
     whole = denoised(patched())
     assert (whole - denoised(load_model(tiny_unet, "fp32"))).abs().max() > 1e-3
     budget(share)
-    assert (denoised(patched()) - whole).abs().max() < 1e-5
+    assert_near(denoised(patched()), whole, 1e-5)
 
 
 @pytest.mark.parametrize("share", BUDGETS)
@@ -134,7 +135,7 @@ def test_a_partly_loaded_vae_gives_the_same(tiny_vae, budget, share, dtype):
     budget(share)
     vae = load_vae(tiny_vae, dtype)
     for part, expected in zip(coded(ComfyVAE(vae)), whole, strict=True):
-        assert (part - expected).abs().max() < 1e-5
+        assert_near(part, expected, 1e-5)
     assert loaded_share(vae.patcher) <= share
 
 
@@ -294,7 +295,7 @@ def test_a_call_that_does_not_fit_runs_its_rows_one_by_one(tiny_unet, monkeypatc
         return real(x, *args, **kwargs)
 
     monkeypatch.setattr(network, "apply_model", cramped)
-    assert (denoised(patcher) - whole).abs().max() < 1e-5
+    assert_near(denoised(patcher), whole, 1e-5)
     monkeypatch.setattr(network, "apply_model", lambda *_, **__: cramped(torch.zeros(99)))
     with pytest.raises(InputError, match="window of 5 frames does not fit: choose a shorter window or smaller crops"):
         denoised(patcher)

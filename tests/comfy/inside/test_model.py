@@ -15,6 +15,7 @@ import comfy.sd
 import pytest
 import torch
 from golden import OWN, cases, final_latents, folders, manifest, tensors
+from near import assert_near
 from svfr_pack.nodes import model as native
 from svfr_pack.nodes.model import TASK_KEY, ComfyBackend, load_model
 from svfr_pack.svfr_model.conditioning import EncodedClip
@@ -63,9 +64,7 @@ def test_comfyui_keeps_its_own_nodes_module():
 def test_case_equals_reference(folder, case, patcher):
     ours, reference = final_latents(patcher, folder, case)
     half = case["call"].get("dt", "float32")
-    tolerance = {"float32": 1e-3, "float16": 1e-2 * reference.abs().max(), "bfloat16": 1e-1 * reference.abs().max()}
-    assert ours.shape == reference.shape
-    assert (ours - reference).abs().max() <= tolerance[half]
+    assert_near(ours, reference, {"float32": 1e-3, "float16": 1e-2, "bfloat16": 1e-1}[half], half)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +83,7 @@ def test_half_precision_stays_near_the_reference(folder, case, dtype, compute, t
     if compute is not None:
         patcher.set_model_compute_dtype(compute)
     ours, reference = final_latents(patcher, folder, case)
-    assert (ours - reference).abs().max() <= tolerance * reference.abs().max()
+    assert_near(ours, reference, tolerance, dtype)
 
 
 def test_fp8_weights_are_kept_in_fp8_and_still_denoise(tiny_unet, sample):
@@ -192,7 +191,7 @@ def test_rows_do_not_see_each_other(patcher, sample):
     together = denoised(patcher, sample)
     x, sigma, degraded, reference, tokens, task = sample
     alone = denoised(patcher, (x[1:], sigma, degraded[1:], reference[1:], tokens[1:], task))
-    assert (together[1:] - alone).abs().max() < 1e-5
+    assert_near(alone, together[1:], 1e-5)
 
 
 def test_each_input_has_an_effect(patcher, sample):
@@ -235,7 +234,7 @@ def test_lora_takes_part(patcher, sample):
         layer = patcher.model.diffusion_model.input_blocks[1][1].transformer_blocks[0].attn1.to_q
         patched.detach()
         layer.weight += up @ down
-    assert (denoised(patcher, sample) - after).abs().max() < 1e-4
+    assert_near(after, denoised(patcher, sample), 1e-4)
 
 
 def test_attention_patches_and_wrappers_take_part(patcher, sample):
@@ -249,7 +248,7 @@ def test_attention_patches_and_wrappers_take_part(patcher, sample):
     assert seen[0] == [0, 1]
     # the estimate is linear in the network's output: c_skip x + c_out v, and 1 more by the outer wrapper
     skip = sample[0] / (sample[1] ** 2 + 1)
-    assert (after - 1 - (skip + (before - skip) / 2)).abs().max() < 1e-5
+    assert_near(after, 1 + skip + (before - skip) / 2, 1e-5)
 
 
 def test_cancel_ends_a_call(patcher, sample):
@@ -296,7 +295,7 @@ def test_ksampler_equals_our_sampler(patcher):
         latents,
         disable_pbar=True,
     )
-    assert (ours - theirs * 0.18215).abs().max() < 1e-3
+    assert_near(ours, theirs * 0.18215, 1e-3)
 
 
 @pytest.mark.parametrize(

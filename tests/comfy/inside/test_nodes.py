@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from comfy_api.latest import io
+from near import assert_near
 from svfr_pack.nodes import SVFRExtension
 from svfr_pack.nodes.conditioning import Conditioning
 from svfr_pack.nodes.face import FaceCrop, PasteBack
@@ -120,7 +121,7 @@ def test_ksampler_gives_what_our_sampler_gives(model, vae, encoder):
     _, ours, also_shown = sample(model, vae, crops, **settings, **told)
     assert ours["samples"].shape == latent["samples"].shape
     assert torch.equal(shown, also_shown)
-    assert (theirs - ours["samples"]).abs().max() < 1e-3
+    assert_near(ours["samples"], theirs, 1e-3)
     unguided = sample(model, vae, crops, **settings)[1]["samples"]
     assert (unguided - ours["samples"]).abs().max() > 1e-2  # reference and identity were not ignored by both
 
@@ -138,7 +139,7 @@ def test_native_samplers_drive_the_denoiser_as_ours_do(name, model):
         denoiser, start, sigmas, lambda *progress: told.append(progress[:3])
     )
     ours = SOLVERS[name](denoiser, start, sigmas, None)
-    assert (theirs - ours).abs().max() < 1e-4
+    assert_near(ours, theirs, 1e-4)
     assert told == [("denoise", step + 1, 12) for step in range(12)]
 
 
@@ -148,7 +149,7 @@ def test_native_sampler_and_sigmas_in_the_node(model, vae):
     expected = sample(model, vae, crops, steps=4, **settings)[1]["samples"]
     wired = {"sampler": comfy.samplers.sampler_object("euler"), "sigmas": torch.tensor(karras_sigmas(4))}
     found = sample(model, vae, crops, steps=9, **settings, **wired)[1]["samples"]
-    assert (expected - found).abs().max() < 1e-3
+    assert_near(found, expected, 1e-3)
 
 
 def test_a_sampler_that_replaces_guidance_is_refused(model, vae):
@@ -166,10 +167,10 @@ def test_restore_is_two_samplers_with_self_reference_between_them(model, vae, en
     frames, latent, _, picture, same_person, same_score, same_index = restored
     assert frames.shape == crops.shape
     assert (index, score) == (same_index, pytest.approx(same_score, abs=1e-4))
-    assert (picture - reference).abs().max() < 1e-5
-    assert (same_person.tokens - identity.tokens).abs().max() < 1e-4
-    assert (latent["samples"] - wired[1]["samples"]).abs().max() < 1e-3
-    assert (frames - wired[0]).abs().max() < 1e-3
+    assert_near(picture, reference, 1e-5, "picture")
+    assert_near(same_person.tokens, identity.tokens, 1e-4, "tokens")
+    assert_near(latent["samples"], wired[1]["samples"], 1e-3, "latents")
+    assert_near(frames, wired[0], 1e-3, "frames")
     assert shift > 0
     assert call(SelfReference, frames=first, **referring)[4] == NOT_MEASURED
 
@@ -321,7 +322,7 @@ def test_pictures_of_a_list_are_averaged(encoder):
     one, two = clip(1), clip(2, 80, 50)
     settings = {"encoder": [encoder], "detector": [WHOLE], "alignment": ["arcface"]}
     both, first, rest = (call(IdEmbedding, pictures=pictures, **settings)[0] for pictures in ([one, two], [one], [two]))
-    assert (both.tokens - (first.tokens + 2 * rest.tokens) / 3).abs().max() < 1e-4
+    assert_near(both.tokens, (first.tokens + 2 * rest.tokens) / 3, 1e-4)
     assert float(both.embedding.norm()) == pytest.approx(1, abs=1e-5)
 
 

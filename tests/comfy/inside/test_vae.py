@@ -5,6 +5,7 @@ from __future__ import annotations
 import comfy.sd
 import pytest
 import torch
+from near import assert_near
 from safetensors.torch import save_file
 from svfr_pack.nodes.vae import ComfyVAE, load_vae
 from svfr_pack.svfr_model.conditioning import encode_clip
@@ -69,15 +70,15 @@ def test_numbers_are_those_of_diffusers(size, request):
     encoded, decoded = ours.encode(pixels), ours.decode(latents)
     assert encoded.shape == (3, 4, 4, 6)
     assert decoded.shape == (3, 3, 32, 48)
-    assert (encoded - theirs.encode(pixels)).abs().max() < 1e-4
-    assert (decoded - theirs.decode(latents)).abs().max() < 1e-4
+    assert_near(encoded, theirs.encode(pixels), 1e-4, "encoded")
+    assert_near(decoded, theirs.decode(latents), 1e-4, "decoded")
 
 
 def test_decoded_values_are_not_clamped(tiny_file):
     vae, latents = ComfyVAE(load_vae(tiny_file, "fp32")), torch.randn(2, 4, 4, 4)
     before = vae.decode(latents)
     vae.network.decoder.conv_out.time_mix_conv.bias.data += 3
-    assert (vae.decode(latents) - before - 3).abs().max() < 1e-5
+    assert_near(vae.decode(latents), before + 3, 1e-5)
 
 
 def test_frames_of_a_call_are_one_clip(tiny_file):
@@ -93,10 +94,10 @@ def test_full_precision_encodes_as_float32_from_half_weights(tiny, tiny_file):
     pixels = pictures(2, 64, 64)
     expected = exact.encode(pixels)
     # not exact, because ComfyUI has the last two layers as one, and in half precision their product is rounded
-    error = (vae.encode(pixels, full_precision=True) - expected).abs().max()
-    half = (vae.encode(pixels) - expected).abs().max()
-    assert error < 3e-4 * expected.abs().max()
-    assert 1e-3 * expected.abs().max() < half < 1e-2 * expected.abs().max()
+    assert_near(vae.encode(pixels, full_precision=True), expected, 3e-4, "full precision")
+    half = vae.encode(pixels)
+    assert_near(half, expected, 1e-2, "half precision")
+    assert (half - expected).abs().max() > 1e-3 * expected.abs().max()
     assert {weight.dtype for weight in vae.network.parameters()} == {torch.float16}
     assert not any(getattr(layer, "comfy_cast_weights", False) for layer in vae.network.modules())
 
@@ -107,7 +108,7 @@ def test_half_precision_decodes_near_float32(tiny, tiny_file, dtype, tolerance):
     expected = DiffusersVAE(tiny).decode(latents)
     ours = ComfyVAE(load_vae(tiny_file, dtype)).decode(latents)
     assert ours.dtype == torch.float32
-    assert (ours - expected).abs().max() < tolerance * expected.abs().max()
+    assert_near(ours, expected, tolerance, dtype)
 
 
 def test_encoding_in_parts_changes_nothing(tiny_file, monkeypatch):
@@ -117,7 +118,7 @@ def test_encoding_in_parts_changes_nothing(tiny_file, monkeypatch):
     calls = []
     vae.network.encoder.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
     monkeypatch.setattr(vae.vae.patcher, "get_free_memory", lambda device: 0.0, raising=False)
-    assert (vae.encode(pixels) - together).abs().max() < 1e-5
+    assert_near(vae.encode(pixels), together, 1e-5)
     assert calls == [1] * 5
 
 
@@ -125,7 +126,7 @@ def test_the_librarys_encoding_of_a_clip_runs_on_it(tiny, tiny_file):
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     ours = encode_clip(ComfyVAE(load_vae(tiny_file, "fp32")), pixels, frozenset())
     theirs = encode_clip(DiffusersVAE(tiny), pixels, frozenset())
-    assert (ours.degraded - theirs.degraded).abs().max() < 1e-4
+    assert_near(ours.degraded, theirs.degraded, 1e-4)
 
 
 def test_comfyuis_own_decode_node_works_on_it(tiny, tiny_file):
@@ -133,7 +134,7 @@ def test_comfyuis_own_decode_node_works_on_it(tiny, tiny_file):
     latents = torch.randn(3, 4, 8, 8)
     frames = load_vae(tiny_file, "fp32").decode(latents)
     expected = DiffusersVAE(tiny).decode(latents).clamp(-1, 1) / 2 + 0.5
-    assert (frames.movedim(-1, 1) - expected).abs().max() < 1e-4
+    assert_near(frames.movedim(-1, 1), expected, 1e-4)
 
 
 @pytest.mark.parametrize("prefix", ["first_stage_model.", ""])
