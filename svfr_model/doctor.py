@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .errors import WeightsError
-from .weights import REGISTRY, embedded, find
+from .weights import REGISTRY, embedded, fault_of, find
 
 State: TypeAlias = Literal["ok", "warning", "missing"]
 
@@ -119,7 +119,7 @@ def check_onnxruntime(version: Callable[[str], str | None]) -> Iterator[Finding]
 
 
 def check_weights(folders: Sequence[Path | str] | None = None) -> Iterator[Finding]:
-    """Every registered weight file: where it was found, or how to get it."""
+    """Every registered weight file: where it was found and whether it is whole, or how to get it."""
     for role, entry in REGISTRY.items():
         try:
             path = find(role, folders)
@@ -132,5 +132,10 @@ def check_weights(folders: Sequence[Path | str] | None = None) -> Iterator[Findi
                 f"python -m svfr_model weights download {role} --accept-license   (licence: {entry.licence})",
             )
         else:
+            fault = fault_of(path, role)
+            if fault:
+                remedy = f"delete it, then: {entry.command}"
+                yield Finding(entry.name, "warning" if entry.optional else "missing", f"{path} {fault}", remedy)
+                continue
             origin = ", ships with this package" if path == embedded(role) else ""
             yield Finding(entry.name, "ok", f"{path} ({path.stat().st_size / 2**20:.1f} MiB{origin})")

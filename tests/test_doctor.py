@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from svfr_model import doctor
+from svfr_model.commands import main
 from svfr_model.tiny import write_random_weights
 
 
@@ -64,3 +65,37 @@ def test_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert all(str(finding) for finding in doctor.examine())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("unet.safetensors", None, "no whole safetensors file"),
+        ("unet.pth", b"PK\x03\x04 and then nothing", "lost its end"),
+        ("unet.pth", b"<!doctype html>", "no PyTorch checkpoint"),
+        ("det_10g.onnx", b"\x08\x07 no graph" * 9, "no whole ONNX file"),
+    ],
+)
+def test_files_are_opened_so_a_damaged_one_is_not_all_right(tmp_path, capsys, name, content, word):
+    write_random_weights(tmp_path)
+    if content is None:
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) * 9 // 10])
+    else:
+        (tmp_path / "unet.safetensors").unlink()
+        (tmp_path / name).write_bytes(content)
+    (finding,) = [f for f in doctor.check_weights([tmp_path]) if str(tmp_path / name) in f.text]
+    assert finding.state == ("warning" if name == "det_10g.onnx" else "missing")
+    assert word in finding.text
+    assert "delete it, then: python -m svfr_model weights download" in finding.remedy
+    assert main(["doctor", "--weights", str(tmp_path)]) == 1
+    assert "everything needed is there" not in capsys.readouterr().out
+    assert main(["weights", "list", "--weights", str(tmp_path)]) == 0
+    assert f"{tmp_path / name}: DAMAGED, it " in capsys.readouterr().out
+
+
+def test_the_detector_that_ships_is_named_as_such(tmp_path):
+    findings = {finding.topic: finding for finding in doctor.check_weights([tmp_path])}
+    shipped = findings["face_detection_yunet_2023mar.onnx"]
+    assert shipped.state == "ok"
+    assert "models/yunet/face_detection_yunet_n_640.onnx (0.3 MiB, ships with this package)" in shipped.text

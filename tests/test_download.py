@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
+import subprocess
 import threading
+import time
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from svfr_model.errors import InputError, WeightsError
-from svfr_model.weights import REGISTRY, download
+from svfr_model.weights import REGISTRY, convert, download
 
 CONTENT = bytes(torch.randint(256, (5000,), generator=torch.Generator().manual_seed(0)).tolist())
 
@@ -31,10 +35,15 @@ class Hub(ThreadingHTTPServer):
         self.knows_ranges = True
         self.break_after = []
         self.names_storage = True
+        self.pieces = None
+        self.storage = f"http://localhost:{self.server_port}"
         self.requests = []
 
     def page(self, repository, path):
         return f"http://127.0.0.1:{self.server_port}/{repository}/resolve/main/{path}"
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is part of the tests."""
 
     @property
     def ranges(self):
@@ -58,7 +67,7 @@ class HubHandler(BaseHTTPRequestHandler):
         self.send_response(302 if redirects else hub.status)
         self.send_header("Content-Length", "0")
         if redirects:
-            self.send_header("Location", f"http://localhost:{hub.server_port}/bytes{self.path}")
+            self.send_header("Location", f"{hub.storage}/bytes{self.path}")
         if hub.status == 200:
             self.send_header("X-Repo-Commit", "0" * 40)
             self.send_header("X-Linked-Etag", f'"{hub.etag}"')
@@ -70,7 +79,7 @@ class HubHandler(BaseHTTPRequestHandler):
         hub.requests.append(("GET", self.path, dict(self.headers)))
         if self.headers["Host"].startswith("127.0.0.1"):
             self.send_response(302)
-            self.send_header("Location", f"http://localhost:{hub.server_port}{self.path}")
+            self.send_header("Location", f"{hub.storage}{self.path}")
             self.end_headers()
             return
         start = 0
@@ -80,7 +89,11 @@ class HubHandler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(hub.content) - start))
         self.end_headers()
         sent = hub.break_after.pop(0) if hub.break_after else len(hub.content)
-        self.wfile.write(hub.content[start : start + sent])
+        for piece in range(start, start + sent, hub.pieces or sent or 1):
+            self.wfile.write(hub.content[piece : min(piece + (hub.pieces or sent), start + sent)])
+            self.wfile.flush()
+            if hub.pieces:
+                time.sleep(0.02)
         self.close_connection = True
 
 
@@ -94,6 +107,7 @@ def hub(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("svfr_model.weights.hub._CHUNK", 700)
+    monkeypatch.setattr("svfr_model.weights.hub._PAUSE_SECONDS", 0.0)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
@@ -157,10 +171,16 @@ def test_the_login_is_not_carried_along_to_where_the_hub_redirects(hub, tmp_path
     assert sent == [("127.0.0.1", "Bearer hf_secret"), ("localhost", None)]
 
 
-def test_a_file_that_is_there_is_left_alone(hub, tmp_path):
-    (tmp_path / "id_linear.pth").write_bytes(b"mine")
-    assert fetch(tmp_path) == [tmp_path / "id_linear.pth"]
-    assert (tmp_path / "id_linear.pth").read_bytes() == b"mine"
+def test_a_file_that_is_there_is_left_alone_unless_it_is_damaged(hub, tmp_path):
+    path = tmp_path / "id_linear.pth"
+    torch.save({"mine": torch.zeros(100)}, path)
+    mine = path.read_bytes()
+    assert fetch(tmp_path) == [path]
+    assert path.read_bytes() == mine
+    path.write_bytes(mine[:500])
+    with pytest.raises(WeightsError, match=r"id_linear\.pth is there already, but has lost its end.*Delete or rename"):
+        fetch(tmp_path)
+    assert path.read_bytes() == mine[:500]
     assert not hub.requests
 
 
@@ -231,3 +251,128 @@ def test_no_connection_names_the_address(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_url", lambda repository, path: f"http://127.0.0.1:9/{path}")
     with pytest.raises(WeightsError, match=re.escape(REGISTRY["id_linear"].url)):
         fetch(tmp_path)
+
+
+def test_a_server_that_gives_little_at_a_time_is_given_up_with_what_came(hub, tmp_path, monkeypatch):
+    pauses = []
+    monkeypatch.setattr("svfr_model.weights.hub._PAUSE_SECONDS", 1.0)
+    monkeypatch.setattr("time.sleep", pauses.append)
+    hub.break_after = [10] * 1000
+    with pytest.raises(WeightsError, match=r"5 connections in a row.*50 of 5000 bytes are kept"):
+        fetch(tmp_path)
+    assert pauses == [2.0, 4.0, 8.0, 16.0]
+    assert len(hub.ranges) == 5
+    hub.break_after = []
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    assert hub.ranges[-1] == "bytes=50-"
+
+
+def test_many_breaks_that_each_bring_enough_are_no_reason_to_stop(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("svfr_model.weights.hub._LEAST", 400)
+    hub.break_after = [500] * 9
+    assert fetch(tmp_path)[0].read_bytes() == CONTENT
+    assert len(hub.ranges) == 10
+
+
+def test_a_connection_that_is_too_slow_is_given_up(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("svfr_model.weights.hub._CHUNK", 5000)
+    monkeypatch.setattr("svfr_model.weights.hub._SLOW_SECONDS", 0.1)
+    hub.pieces = 10
+    with pytest.raises(WeightsError, match=r"only \d+ bytes came in 0\.1 seconds"):
+        fetch(tmp_path)
+    assert not (tmp_path / "id_linear.pth").exists()
+
+
+def test_more_bytes_than_stated_are_not_kept(hub, tmp_path):
+    hub.content = CONTENT * 3
+    with pytest.raises(WeightsError, match="more than the 5000 bytes"):
+        fetch(tmp_path)
+    assert not (tmp_path / "id_linear.pth").exists()
+    assert all(path.stat().st_size <= 5000 for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("storage", ["http://files.example", "ftp://localhost", "file:///etc"])
+def test_only_https_is_followed(hub, tmp_path, storage):
+    hub.storage = storage
+    with pytest.raises(WeightsError, match=f"{storage}.* is not fetched: it is no https address"):
+        fetch(tmp_path)
+    hub.names_storage = False
+    with pytest.raises(WeightsError, match=f"{storage}.* (is not fetched: it is no https address|is not allowed)"):
+        fetch(tmp_path)
+    assert not list(tmp_path.glob("*.pth"))
+
+
+@pytest.mark.parametrize(("size", "checksum"), [(4999, ""), (5000, "0" * 64)])
+def test_what_the_registry_knows_of_a_file_is_checked_too(hub, tmp_path, monkeypatch, size, checksum):
+    monkeypatch.setitem(REGISTRY, "id_linear", replace(REGISTRY["id_linear"], size=size, sha256=checksum))
+    with pytest.raises(WeightsError, match=r"it is another file|SHA-256"):
+        fetch(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_room_is_told_before_anything_is_fetched(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4000))
+    with pytest.raises(InputError, match="room for 4000 bytes, and 5000 bytes are still to come"):
+        fetch(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert not hub.ranges
+
+
+def test_a_file_in_place_of_the_folder_and_a_folder_in_place_of_the_file(hub, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file cannot be made into a folder.*--weights"):
+        fetch(tmp_path / "file")
+    (tmp_path / "id_linear.pth").mkdir()
+    with pytest.raises(InputError, match=r"id_linear\.pth is in the way"):
+        fetch(tmp_path)
+    assert not hub.requests
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """Mounts a small disk of its own; the test is skipped where that is not allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = []
+
+    def mounting(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("no disk of its own can be mounted for this test")
+        mounted.append(folder)
+        return folder
+
+    yield mounting
+    for _ in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_keeps_what_came_and_says_so(hub, mount, monkeypatch):
+    folder = mount("size=32k")
+    (folder / "other").write_bytes(bytes(28 << 10))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+    with pytest.raises(WeightsError, match=r"No space left.*4096 of 5000 bytes are kept in \.id_linear.*--weights"):
+        fetch(folder)
+    (folder / "other").unlink()
+    assert fetch(folder)[0].read_bytes() == CONTENT
+    assert hub.ranges[-1] == "bytes=4096-"
+
+
+def test_a_read_only_folder_is_told(hub, mount):
+    folder = mount("ro,size=64k")
+    with pytest.raises(WeightsError, match=r"disk cannot be written to \(Read-only file system\).*--weights"):
+        fetch(folder)
+
+
+def test_a_conversion_on_a_full_disk_leaves_nothing_and_says_so(mount, tmp_path):
+    torch.save({"a": torch.zeros(100_000)}, tmp_path / "id_linear.pth")
+    folder = mount("size=64k")
+    with pytest.raises(InputError, match=r"id_linear\.safetensors cannot be written.*No space left"):
+        convert(tmp_path / "id_linear.pth", folder / "id_linear.safetensors", "id_linear")
+    assert not list(folder.iterdir())
+
+
+def test_a_conversion_into_a_read_only_folder_says_so(mount, tmp_path):
+    torch.save({"a": torch.zeros(10)}, tmp_path / "id_linear.pth")
+    with pytest.raises(InputError, match=r"cannot be written.*Read-only"):
+        convert(tmp_path / "id_linear.pth", mount("ro,size=64k") / "id_linear.safetensors", "id_linear")

@@ -32,12 +32,14 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _list_weights(options: argparse.Namespace) -> int:
     from ..errors import WeightsError
-    from ..weights import REGISTRY, embedded, find
+    from ..weights import REGISTRY, embedded, fault_of, find
 
     for role, entry in REGISTRY.items():
         try:
             path = find(role, options.weights)
-            place = f"{path} (ships with this package)" if path == embedded(role) else str(path)
+            fault = fault_of(path, role)
+            place = f"{path}{' (ships with this package)' if path == embedded(role) else ''}"
+            place = f"{place}: DAMAGED, it {fault}" if fault else place
         except WeightsError:
             place = "not found"
         note = f"\n  note: {entry.note}" if entry.note else ""

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from ..errors import WeightsError
+from ..weights.onnx import active_provider, open_session, run_session
 from .detect import Face, checked_threshold, sorted_faces
 from .geometry import non_max_suppression
-from .onnx import active_provider, open_session, run_session
 
 STRIDES = (8, 16, 32)
 ANCHORS = 2

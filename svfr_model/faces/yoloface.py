@@ -17,9 +17,9 @@ import torch
 from ..errors import InputError, WeightsError
 from ..staging import staged
 from ..weights import load_torchscript, weight_file
+from ..weights.onnx import open_session, run_session
 from .detect import Face, checked_file, checked_threshold, sorted_faces
 from .geometry import non_max_suppression
-from .onnx import open_session, run_session
 
 ROLE = "yoloface_v5m"
 INPUTS = ["picture", "grid_8", "grid_16", "grid_32"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .checkpoint import CONFIG_KEY, convert, load_network, load_strict, model_config, read_state_dict, save
 from .hub import download
+from .inspect import fault_of
 from .registry import REGISTRY, WeightFile, weight_file
 from .search import default_folders, embedded, embedded_set, find
 from .torchscript import load_torchscript
@@ -17,6 +18,7 @@ __all__ = [
     "download",
     "embedded",
     "embedded_set",
+    "fault_of",
     "find",
     "load_network",
     "load_strict",

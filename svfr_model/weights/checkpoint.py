@@ -153,15 +153,22 @@ def convert(source: Path | str, target: Path | str, role: str, dtype: torch.dtyp
     """Write a checkpoint as safetensors, metadata kept, floating-point tensors cast to dtype if given.
 
     The file appears under its name only when it is whole. Raises InputError for a target that does not end in
-    .safetensors, WeightsError for a source that cannot be read.
+    .safetensors or cannot be written, WeightsError for a source that cannot be read.
     """
+    from safetensors import SafetensorError
+
     source, target = Path(source), Path(target)
     if target.suffix != ".safetensors":
         raise InputError(f"A converted checkpoint is a .safetensors file, not {target.name!r}.")
     tensors, metadata = read_state_dict(source, role)
     if dtype is not None:
         tensors = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
-    _write_safetensors(tensors, target, metadata)
+    try:
+        _write_safetensors(tensors, target, metadata)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{target} cannot be written: {error}. Nothing was left there; make room, or choose another place."
+        ) from error
 
 
 def _read_safetensors(path: Path, role: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import http.client
 import os
 import re
+import shutil
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InputError, WeightsError
 from ..progress import Callback, report
+from .inspect import fault_of
 from .registry import WeightFile, weight_file
+from .torchscript import sha256_of
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 30
+_SLOW_SECONDS, _SLOW_BYTES = 60, 60 << 10
+"""A connection that brings less in that time is given up: a server may send a byte now and then for ever."""
+_LEAST = 1 << 20
+_TRIES = 5
+_PAUSE_SECONDS = 1.0
+"""After so many connections in a row that broke before they brought _LEAST bytes it is enough; before each but the
+first there is a pause, twice as long every time."""
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -37,12 +52,13 @@ def download(
     """Fetch the files of these roles from their sources into folder; a file that is there already is left alone.
 
     Each file is written beside its place under a temporary name, where an interrupted download goes on the next
-    time, is compared with the size (and, where given, the SHA-256) that the hub states, and is only then renamed.
+    time, is compared with the size (and, where given, the SHA-256) that the registry or the hub states, and is only
+    then renamed. A connection that is too slow, or too many that break, are given up; what came is kept.
     huggingface_hub supplies the endpoint and the login; its own downloader is not used because from version 2 on
     it starts again after an interruption. The callback gets the stage "download <role>" in bytes.
 
-    Raises InputError, with every licence spelt out, unless accept_license is True; WeightsError, with the address,
-    where a file cannot be had.
+    Raises InputError, with every licence spelt out, unless accept_license is True, and for a folder that cannot be made
+    or has no room; WeightsError, with the address, where a file cannot be had, and for a damaged one that is there.
     """
     entries = [weight_file(role) for role in roles]
     if not accept_license:
@@ -52,33 +68,92 @@ def download(
             "Read them, and repeat with --accept-license if you accept them."
         )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be made into a folder for weights ({error.strerror}). Choose another with --weights."
+        ) from error
     return [_fetch(entry, folder, callback) for entry in entries]
 
 
 def _fetch(entry: WeightFile, folder: Path, callback: Callback | None) -> Path:
     target = folder / entry.name
     if target.is_file():
-        return target
+        return _checked_old(target, entry)
+    if target.exists():
+        raise InputError(f"{target} is in the way: it is no file. Move it, or choose another folder with --weights.")
     remote = _ask_hub(entry)
+    if entry.size and remote.size != entry.size:
+        raise WeightsError(f"{entry.url} has {remote.size} bytes now, and {entry.size} are known: it is another file.")
     # named after the content, so that a newer version never continues an older one's beginning
     partial = folder / f".{entry.name}.{hashlib.sha256(remote.etag.encode()).hexdigest()[:12]}.partial"
-    while (done := partial.stat().st_size if partial.exists() else 0) < remote.size:
-        try:
-            _continue(remote, partial, entry.role, callback)
-        except WeightsError:
-            if partial.exists() and partial.stat().st_size > done:
-                remote = _ask_hub(entry)  # the connection broke on the way: the signed address may have expired
-                continue
-            raise
-    fault = _difference(partial, remote)
+    _check_room(partial, remote.size)
+    _gather(entry, remote, partial, callback)
+    fault = _difference(partial, remote.size, entry.sha256 or remote.etag)
     if fault:
         partial.unlink()
         raise WeightsError(f"The download of {entry.url} is damaged ({fault}) and was removed. Try again.")
-    os.replace(partial, target)
-    for stale in folder.glob(f".{entry.name}.*.partial"):
+    try:
+        os.replace(partial, target)
+    except OSError as error:
+        raise WeightsError(f"{partial} is whole, but cannot be renamed to {target} ({error.strerror}).") from error
+    for stale in folder.glob(f".{glob.escape(entry.name)}.*.partial"):
         stale.unlink()
     return target
+
+
+def _checked_old(target: Path, entry: WeightFile) -> Path:
+    """The file that is there already, or a WeightsError where it is damaged."""
+    fault = fault_of(target, entry.role)
+    if fault:
+        raise WeightsError(f"{target} is there already, but {fault}. Delete or rename it, and repeat the command.")
+    return target
+
+
+def _check_room(partial: Path, size: int) -> None:
+    """InputError, before anything is fetched, where the disk has no room for what is still missing."""
+    missing = size - _length(partial)
+    free = shutil.disk_usage(partial.parent).free
+    if free < missing:
+        raise InputError(
+            f"{partial.parent} has room for {_amount(free)}, and {_amount(missing)} are still to come: nothing was "
+            "downloaded. Make room, or choose another folder with --weights."
+        )
+
+
+def _gather(entry: WeightFile, remote: _Remote, partial: Path, callback: Callback | None) -> None:
+    """All bytes into partial, over as many connections as it takes while each brings something on."""
+    meagre = 0
+    while (done := _length(partial)) < remote.size:
+        try:
+            _continue(remote, partial, entry.role, callback)
+        except WeightsError as error:
+            gained = _length(partial) - done
+            if not gained:
+                raise
+            meagre = 0 if gained >= _LEAST else meagre + 1
+            if meagre == _TRIES:
+                raise WeightsError(
+                    f"{entry.url} was given up after {meagre} connections in a row that brought little: "
+                    f"{_length(partial)} of {remote.size} bytes are kept, and the same command goes on there. {error}"
+                ) from error
+            time.sleep(_PAUSE_SECONDS * 2**meagre if meagre else 0)
+            remote = _ask_hub(entry)  # the signed address may have expired
+
+
+def _length(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _amount(size: int) -> str:
+    return (
+        f"{size / 2**30:.2f} GiB"
+        if size >= 1 << 28
+        else f"{size / 2**20:.1f} MiB"
+        if size >= 1 << 20
+        else f"{size} bytes"
+    )
 
 
 def _ask_hub(entry: WeightFile) -> _Remote:
@@ -106,8 +181,9 @@ def _ask_server(entry: WeightFile) -> _Remote:
     """The same of a file that is not on Hugging Face, by a HEAD request."""
     try:
         request = urllib.request.Request(entry.address, method="HEAD")
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-            size = int(response.headers.get("Content-Length") or 0)
+        with _open(request) as response:
+            stated = response.headers.get("Content-Length") or ""
+            size = int(stated) if stated.isdecimal() else 0
             etag = response.headers.get("ETag") or response.headers.get("Last-Modified") or str(size)
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(entry.url, error) from error
@@ -117,8 +193,8 @@ def _ask_server(entry: WeightFile) -> _Remote:
 
 
 def _continue(remote: _Remote, partial: Path, role: str, callback: Callback | None) -> None:
-    """Append to partial what is still missing, as far as the connection holds."""
-    with partial.open("ab") as file:
+    """Append to partial what is still missing, as far as the connection holds and the disk has room."""
+    with _writing(partial, remote), partial.open("ab") as file:
         done = file.tell()
         for position, chunk in _stream(remote, done):
             if position < done:  # the server knows no ranges and sends all of it again
@@ -128,6 +204,24 @@ def _continue(remote: _Remote, partial: Path, role: str, callback: Callback | No
             report(callback, f"download {role}", done, remote.size)
 
 
+@contextmanager
+def _writing(partial: Path, remote: _Remote) -> Iterator[None]:
+    """Turns what the disk refuses into a WeightsError that says what is kept; the network's errors are that already."""
+    try:
+        yield
+    except OSError as error:
+        kept = _length(partial)
+        raise WeightsError(
+            f"{partial.parent} cannot be written to ({error.strerror or error}). "
+            + (
+                f"{kept} of {remote.size} bytes are kept in {partial.name}, and the same command goes on there. "
+                if kept
+                else ""
+            )
+            + "Make room or give yourself the right to write there, or choose another folder with --weights."
+        ) from error
+
+
 def _stream(remote: _Remote, start: int) -> Iterator[tuple[int, bytes]]:
     """The file's bytes from start on, each chunk with its position, which begins at 0 if the server insists."""
     request = urllib.request.Request(remote.url, headers={"Range": f"bytes={start}-"} if start else {})
@@ -135,10 +229,12 @@ def _stream(remote: _Remote, start: int) -> Iterator[tuple[int, bytes]]:
         request.add_unredirected_header("Authorization", f"Bearer {remote.token}")
     position = start
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+        with _open(request) as response:
             if response.status != http.client.PARTIAL_CONTENT:
                 position = 0
-            while chunk := response.read(_CHUNK):
+            while chunk := _chunk(response):
+                if position + len(chunk) > remote.size:
+                    raise WeightsError(f"{remote.url} sends more than the {remote.size} bytes that it stated.")
                 yield position, chunk
                 position += len(chunk)
     except (OSError, http.client.HTTPException) as error:
@@ -147,18 +243,56 @@ def _stream(remote: _Remote, start: int) -> Iterator[tuple[int, bytes]]:
         raise WeightsError(f"{remote.url} ended after {position} of {remote.size} bytes. Try again: it goes on there.")
 
 
-def _difference(path: Path, remote: _Remote) -> str | None:
-    """In what a finished download differs from what the hub states, or None."""
-    size = path.stat().st_size
-    if size != remote.size:
-        return f"{size} bytes instead of {remote.size}"
-    if not _SHA256.fullmatch(remote.etag):
+def _chunk(response: http.client.HTTPResponse) -> bytes:
+    """The next bytes, at most _CHUNK, or what came before a connection became too slow. b"" at the end.
+
+    Raises TimeoutError where hardly anything came.
+    """
+    parts: list[bytes] = []
+    length, started = 0, time.monotonic()
+    while length < _CHUNK and (part := response.read1(_CHUNK - length)):
+        parts.append(part)
+        length += len(part)
+        if time.monotonic() - started > _SLOW_SECONDS:
+            if length < _SLOW_BYTES:
+                raise TimeoutError(f"only {length} bytes came in {_SLOW_SECONDS} seconds")
+            break
+    return b"".join(parts)
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows to https only; on this machine, where tests have their server, from http to http."""
+
+    def redirect_request(self, request: urllib.request.Request, *args: Any) -> urllib.request.Request | None:
+        """The request that follows. Raises WeightsError for an address that is not safe."""
+        address = args[-1]
+        _check_address(address, loopback=_is_loopback(request.full_url))
+        return super().redirect_request(request, *args)
+
+
+def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
+    _check_address(request.full_url, loopback=True)
+    return urllib.request.build_opener(_SafeRedirects).open(request, timeout=_TIMEOUT_SECONDS)
+
+
+def _check_address(url: str, *, loopback: bool) -> None:
+    """WeightsError for an address that is not https; http is allowed on this machine itself where loopback says so."""
+    if urlsplit(url).scheme != "https" and not (loopback and _is_loopback(url)):
+        raise WeightsError(f"{url} is not fetched: it is no https address, so that anyone on the way could change it.")
+
+
+def _is_loopback(url: str) -> bool:
+    return urlsplit(url).scheme == "http" and urlsplit(url).hostname in _LOOPBACK
+
+
+def _difference(path: Path, size: int, checksum: str) -> str | None:
+    """In what a finished download differs from what is stated, or None. A checksum may be some other version mark."""
+    found = path.stat().st_size
+    if found != size:
+        return f"{found} bytes instead of {size}"
+    if not _SHA256.fullmatch(checksum):
         return None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return None if digest.hexdigest() == remote.etag else "its SHA-256 is not the stated one"
+    return None if sha256_of(path) == checksum else "its SHA-256 is not the stated one"
 
 
 def _unreachable(url: str, error: Exception) -> WeightsError:

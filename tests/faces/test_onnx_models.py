@@ -16,8 +16,8 @@ from svfr_model.errors import InputError, WeightsError
 from svfr_model.faces.crop import CropOptions, plan_crop
 from svfr_model.faces.detect import load_detector
 from svfr_model.faces.landmarks import LandmarkModel, add_outlines
-from svfr_model.faces.onnx import open_session
 from svfr_model.faces.scrfd import ScrfdDetector, decode, letterbox
+from svfr_model.weights.onnx import open_session
 
 SIZE = 640
 CELLS = {8: 12800, 16: 3200, 32: 800}

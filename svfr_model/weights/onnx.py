@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import DependencyError, WeightsError
-from .detect import checked_file
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -26,7 +25,11 @@ def open_session(path: str | Path, what: str, device: str = "cpu") -> onnxruntim
     Where the provider asked for is not active, onnxruntime uses the CPU: that is warned of, with the remedy. Raises
     WeightsError for a missing or broken file, DependencyError where onnxruntime is missing.
     """
-    path = checked_file(path, what)
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(
+            f"No file {path} with the weights of {what}: `python -m svfr_model weights list` names sources."
+        )
     try:
         import onnxruntime
     except ImportError as error:

@@ -1,0 +1,62 @@
+"""Whether a weight file is whole, told without loading it: for those who only want to know."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+from ..errors import DependencyError, WeightsError
+from .onnx import open_session
+from .registry import weight_file
+from .torchscript import sha256_of
+
+
+def fault_of(path: Path, role: str) -> str:
+    """What is wrong with a file of a role, as the end of "the file ..."; "" where nothing is.
+
+    A safetensors file must hold what its header says, an archive of torch have its directory, which is at its end, and
+    an ONNX file be a graph that onnxruntime reads, or the one whose SHA-256 the registry knows. Whether it is the
+    right network only loading it can tell.
+    """
+    entry = weight_file(role)
+    try:
+        if path.suffix == ".safetensors":
+            return _safetensors_fault(path)
+        if path.suffix == ".onnx":
+            known = entry.sha256 if path.name == entry.name and entry.size == path.stat().st_size else ""
+            return "" if known and sha256_of(path) == known else _onnx_fault(path)
+        return _archive_fault(path)
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+
+
+def _safetensors_fault(path: Path) -> str:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return "" if len(list(file.keys())) else "holds nothing"
+    except (SafetensorError, ValueError) as error:
+        return f"is no whole safetensors file ({error})"
+
+
+def _archive_fault(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head == b"PK":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return "" if archive.namelist() else "holds nothing"
+        except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            return "has lost its end: it looks like a truncated download"
+    return "" if head[:1] == b"\x80" else "is no PyTorch checkpoint"
+
+
+def _onnx_fault(path: Path) -> str:
+    try:
+        open_session(path, "a network")
+    except WeightsError:
+        return "is no whole ONNX file"
+    except DependencyError:
+        pass  # without onnxruntime nothing can be said of it, and its absence is told elsewhere
+    return ""
