@@ -68,8 +68,8 @@ def clip():
     return ArrayClip(np.clip(frames, 0, 255).astype(np.uint8))
 
 
-def planned(number, start, left, top, step):
-    """A face of 20x24 that moves by `step` pixels a frame through a crop that stays where it is."""
+def planned(number, start, left, top, step, mode="static"):
+    """A face of 20x24 that moves by `step` pixels a frame, through a crop that stays where it is or moves with it."""
     count = COUNT - 2 - start
     moves = step * np.arange(count)[:, None]
     boxes = np.array([left, top, left + 20.0, top + 24.0]) + np.concatenate([moves, 0 * moves] * 2, axis=1)
@@ -77,7 +77,7 @@ def planned(number, start, left, top, step):
     found = FaceTrack(
         number, number, 0, start, boxes, points, np.ones(count), np.ones(count, bool), (WIDTH, HEIGHT)
     )
-    return plan_crop(found, CropOptions(mode="static", size=(SIDE, SIDE)))
+    return plan_crop(found, CropOptions(mode=mode, size=(SIDE, SIDE)))
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +162,18 @@ def test_the_mask_of_each_frame_is_in_its_crop(clip, tracks, masks):
         assert np.array_equal(entry.missing[:, 0].numpy(), expected)
         assert len({hole.tobytes() for hole in expected}) > 5, "the hole moves"
         assert_alike(entry.crops, kept(before.masked_fill(entry.missing, 255)))
+
+
+def test_a_hole_that_stays_moves_through_a_crop_that_does_not(clip):
+    track = planned(0, 2, 10, 20, 3.0, "tracked")
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[24:40, 40:48] = True
+    (entry,) = restore_tracks(clip, [track], networks(), [Request(INPAINTING, ONE_PASS)], masks=[mask] * COUNT)
+    expected = np.stack([crop_mask(mask, track, i) >= 0.5 for i in range(len(track))])
+    assert np.array_equal(entry.missing[:, 0].numpy(), expected)
+    columns = [np.flatnonzero(hole.any(axis=0)).mean() for hole in expected if hole.any()]
+    assert len(columns) > 5
+    assert columns[0] > columns[-1] + 10
 
 
 def test_masks_may_come_one_by_one_and_only_as_far_as_tracks_reach(clip, tracks, masks):

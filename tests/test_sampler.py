@@ -128,3 +128,5 @@ def test_progress_counts_every_step_and_cancels(name):
 def test_sigmas_that_do_not_descend_are_refused():
     with pytest.raises(InputError, match="descend"):
         euler(gaussian, torch.ones(1), [1.0, 2.0, 0.0])
+    with pytest.raises(InputError, match="descend"):
+        euler(gaussian, torch.ones(1), [2.0, 2.0, 0.0])

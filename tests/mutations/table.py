@@ -1,0 +1,197 @@
+"""Small mistakes that the tests must see, each of the kind that is made by hand: a sign, an index, a forgotten term.
+
+A mutation is a text that stands exactly once in its file and what is put in its place. `run.py` makes one after the
+other in a copy of the repository and runs the tests of its part; `test_mutations.py` sees to it that every text is
+still where it should be. Whoever rewrites a line keeps its mutation by writing the same mistake into the new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A mistake: `old` in the file at `path` becomes `new`. tests: the files that are to see it, one at least."""
+
+    path: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.old!r} -> {self.new!r}"
+
+
+INSIDE = "tests/comfy/inside/"
+"""Tests in this folder run in ComfyUI's Python."""
+
+_TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
+    ("svfr_model/sampler.py", "tests/test_sampler.py"): [
+        ("previous_step / step", "step / previous_step"),
+        ("/ following) / 2", "/ sigma) / 2"),
+        ("torch.lerp(denoised, x, following / sigma)", "torch.lerp(x, denoised, following / sigma)"),
+        ("first + k / steps *", "first + (k + 1) / steps *"),
+        ("any(a <= b for", "any(a < b for"),
+    ],
+    ("svfr_model/windows.py", "tests/test_windows.py"): [
+        ("if step < OVERLAPPED_STEPS", "if step <= OVERLAPPED_STEPS"),
+        ("shift = (step * overlap)", "shift = ((step + 1) * overlap)"),
+        ("offset = (step * max(overlap, 1)) % stride", "offset = 0"),
+        ("[last - 1] * (minimum", "[first] * (minimum"),
+        ("min(j + 1, length - j)", "min(j + 1, length - j + 1)"),
+    ],
+    ("svfr_model/denoiser.py", "tests/test_denoiser.py"): [
+        ("1.0 - scale if guided else 1.0", "scale - 1.0 if guided else 1.0"),
+        ("level >= sigma * (1 - SIGMA_TOLERANCE)", "level >= sigma"),
+        ("total[frame] += weight", "total[frame] = weight"),
+        ("if fits and len(groups[-1][0].window.frames) == len(job.window.frames):", "if fits:"),
+    ],
+    ("svfr_model/conditioning.py", "tests/test_restore.py"): [
+        ("mask[first : first + count]", "mask[:count]"),
+        ("_fade(held, frames[: len(held)])", "_fade(frames[: len(held)], held)"),
+        ("part + augmentation * added", "part + added"),
+        ("latents[first:last] / vae.scaling_factor", "latents[first:last] * vae.scaling_factor"),
+    ],
+    ("svfr_model/restore.py", "tests/test_restore.py"): [
+        ("options.first_steps or options.steps", "options.steps"),
+        ("options.seed + AUGMENTATION_SEED", "options.seed"),
+        ("seed=options.seed + 1", "seed=options.seed"),
+        ("[options.steps - steps :]", "[: steps + 1]"),
+        ("if position + row in kept", "if row in kept"),
+        ("tokens if tokens is not None else referred", "referred"),
+        ("landmarks[:count]", "landmarks[-count:]"),
+        ("start = latents * scale", "start = latents / scale"),
+        ("return plan if count >= plan.length else", "return plan if count >= 1 else"),
+    ],
+    ("svfr_model/pixels.py", "tests/test_pixels.py"): [
+        ("scaled if truncate else scaled + 0.5", "scaled + 0.5"),
+        ("blue * 7471 + 0x8000", "blue * 7471"),
+    ],
+    ("svfr_model/tasks.py", "tests/test_tasks.py"): [
+        ("task in chosen) for task in Task", "task in chosen) for task in [*Task][::-1]"),
+    ],
+    ("svfr_model/self_reference.py", "tests/test_self_reference.py"): [
+        ("index = max(seen, key", "index = min(seen, key"),
+        ("* frontality(face.landmarks) *", "*"),
+        ("else len(pictures) // 2", "else 0"),
+        ("points = points[index]", "points = points[0]"),
+        ("faces[largest_box(np.stack([face.box for face in faces]))]", "faces[0]"),
+    ],
+    ("svfr_model/pipeline.py", "tests/test_restore_tracks.py"): [
+        ("torch.from_numpy(track.crop_landmarks)", "torch.from_numpy(track.landmarks)"),
+        ("frame, track.crop_landmarks[index], hole", "frame, track.crop_landmarks[0], hole"),
+        ("None if mask is None else mask[index, 0]", "None if mask is None else mask[0, 0]"),
+        ("entry.missing[index, 0]", "entry.missing[0, 0]"),
+        ("crop_mask(mask, track, index)", "crop_mask(mask, track, 0)"),
+        ("pictures, alone, mask=mask", "pictures, alone, mask=None"),
+    ],
+    ("svfr_model/portrait.py", "tests/test_job.py"): [("factor = max(height /", "factor = min(height /")],
+    ("svfr_model/faces/detect.py", "tests/faces/test_reduce.py"): [
+        ("shift = 0.5 * factor - 0.5", "shift = 0 * factor"),
+    ],
+    ("svfr_model/faces/geometry.py", "tests/faces/test_geometry.py"): [
+        ("- offset - 0.5) / 2", "- offset) / 2"),
+        ("center_x += float(np.clip(", "center_x -= float(np.clip("),
+    ],
+    ("svfr_model/faces/find.py", "tests/faces/test_people.py tests/faces/test_tracks.py"): [
+        ("stack @ middle >= 0.5", "stack @ middle >= -1.0"),
+        ("piece.frames[0] - last.frames[-1] - 1 <= max_gap", "piece.frames[0] - last.frames[-1] <= max_gap"),
+        ("(lengths[shot] + 1) // 2", "lengths[shot]"),
+        ("np.where(seen & whole, 1.0, UNSURE)", "np.ones(len(boxes))"),
+    ],
+    ("svfr_model/faces/follow.py", "tests/faces/test_people.py tests/faces/test_tracks.py"): [
+        ("elif not crowded:", "else:"),
+        ("last + velocity * (frame", "last - velocity * (frame"),
+        ("PATIENCE * len(person.frames)", "PATIENCE"),
+    ],
+    ("svfr_model/faces/select.py", "tests/faces/test_select.py"): [
+        ("t.person == best.person or ", ""),
+        ("len(track) < len(other) / 2", "len(track) < len(other) / 9"),
+    ],
+    ("svfr_model/faces/crop.py", "tests/faces/test_crop.py"): [
+        ("(1 + 2 * options.margin)", "(1 + options.margin)"),
+        ("+= 0.5 * factor - 0.5", "+= 0.0"),
+        ("np.where(outside, 4 * weights, weights)", "weights"),
+    ],
+    ("svfr_model/faces/paste.py", "tests/faces/test_paste.py"): [
+        ("key=lambda patch: float(", "key=lambda patch: -float("),
+        ("return weight * _trust(track, index)", "return weight"),
+        ("np.clip(mixed + 0.5,", "np.clip(mixed,"),
+    ],
+    ("svfr_model/faces/color.py", "tests/faces/test_color.py"): [
+        ("1.0 - 4.0 * hole", "1.0 - 0.0 * hole"),
+        ("(spreads[0] + SHADOW) / (spreads[1] + SHADOW)", "(spreads[1] + SHADOW) / (spreads[0] + SHADOW)"),
+    ],
+    ("svfr_model/faces/smooth.py", "tests/faces/test_smooth.py"): [("** (2 * ORDER)", "** ORDER")],
+    ("svfr_model/faces/shots.py", "tests/faces/test_shots.py"): [
+        ("max(self._options.minimum, self._options.ratio * usual)", "self._options.minimum"),
+    ],
+    ("svfr_model/stc/enhance.py", "tests/stc/test_enhance.py"): [
+        ('level=network.task == "deflicker"', "level=False"),
+        ("if index in starts:", "if index == 0:"),
+        ('network.task != "bfr"', 'network.task == "bfr"'),
+    ],
+    ("svfr_model/stc/frames.py", "tests/stc/test_enhance.py"): [(".clamp(0, 1) * 255).round()", ".clamp(0, 1) * 255)")],
+    ("svfr_model/metrics/pixels.py", "tests/metrics/test_pixels.py"): [("return min(ratio(", "return max(ratio(")],
+    ("svfr_model/metrics/meters.py", "tests/metrics/test_faces.py tests/metrics/test_temporal.py"): [
+        ("not self._with_first or not self._started", "not self._started"),
+    ],
+    ("svfr_model/metrics/temporal.py", "tests/metrics/test_temporal.py"): [
+        ("* REFERENCE_SIZE / max(before.shape)", "* REFERENCE_SIZE / min(before.shape)"),
+    ],
+    ("svfr_model/video/convert.py", "tests/test_video.py"): [
+        ("flip_x, flip_y = c < 0, b < 0", "flip_x, flip_y = b < 0, c < 0"),
+        ("width >= 1280 or height > 576", "width >= 1280 or height >= 576"),
+    ],
+    ("svfr_model/training/losses.py", "tests/training/test_losses.py"): [
+        ("(noise - level * clean) / spread", "(noise + level * clean) / spread"),
+    ],
+    ("svfr_model/identity.py", "tests/parity/test_identity.py"): [
+        ("self._project(grid).mean(dim=0)", "self._project(grid)[0]"),
+    ],
+    ("nodes/sampling.py", INSIDE + "test_nodes.py"): [
+        ("restored.latents[list(restored.kept)] / networks", "restored.latents[list(restored.kept)] * networks"),
+        ("mask = mask[: len(crops)]", "mask = mask[-len(crops) :]"),
+        ("[..., : self.size[0], : self.size[1]]", "[..., -self.size[0] :, -self.size[1] :]"),
+        ('values.pop("guidance_from"), values.pop("guidance_to")', '1.0, values.pop("guidance_to")'),
+    ],
+    ("nodes/self_reference.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
+        ("index if choice == BY_NUMBER else", "0 if choice == BY_NUMBER else"),
+        ("track.crop_landmarks[:count]", "track.landmarks[:count]"),
+        ("to_planar(crops[: len(frames)]), to_planar(frames)", "to_planar(frames), to_planar(frames)"),
+    ],
+    ("nodes/conditioning.py", INSIDE + "test_nodes.py"): [
+        ("_conditioning(torch.zeros_like(tokens), clip", "_conditioning(tokens, clip"),
+    ],
+    ("nodes/restore.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [('widgets["first_steps"] or None', "None")],
+    ("nodes/solver.py", INSIDE + "test_nodes.py"): [("noise, nothing = x / levels[0]", "noise, nothing = x")],
+    ("nodes/identity.py", INSIDE + "test_nodes.py"): [("in to_pictures(batch)]", "in to_pictures(batch)[:1]]")],
+    ("nodes/images.py", INSIDE + "test_nodes.py"): [("return to_planar(image) * 2 - 1", "return to_planar(image)")],
+    ("nodes/progress.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [("before += units", "before = units")],
+    ("nodes/face.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
+        ("whole[track.start + i, 0]", "whole[i, 0]"),
+        ("setdefault(track.start + index, [])", "setdefault(index, [])"),
+        ("limits[min(number, len(limits) - 1), 0]", "limits[0, 0]"),
+        ("None if mask is None else mask[index, 0]", "None if mask is None else mask[0, 0]"),
+    ],
+    ("nodes/model.py", INSIDE + "test_model.py"): [
+        ("tokens.repeat_interleave(frames, 0)", "tokens.repeat(frames, 1, 1)"),
+        ("[int(not (r.any() or t.any()))", "[int(bool(r.any() or t.any()))"),
+        ("2 * noise.shape[1], *noise.shape[2:]", "noise.shape[1], *noise.shape[2:]"),
+        ("for _ in range(count + 1)]", "for _ in range(count)]"),
+    ],
+    ("nodes/vae.py", INSIDE + "test_vae.py"): [("moments.chunk(2, dim=1)[0]", "moments.chunk(2, dim=1)[1]")],
+    ("nodes/memory.py", INSIDE + "test_memory.py"): [("min(count, self._size or count,", "min(count, count,")],
+    ("nodes/stc.py", INSIDE + "test_stc.py"): [("motion=meters[-1]", "motion=meters[0]")],
+    ("nodes/quality.py", INSIDE + "test_quality.py"): [
+        ("int(position * clip.width)", "int(position * clip.height)"),
+    ],
+}
+
+MUTATIONS = tuple(
+    Mutation(path, old, new, tuple(tests.split())) for (path, tests), pairs in _TABLE.items() for old, new in pairs
+)
+
+SURVIVORS: dict[tuple[str, str], str] = {}
+"""Why no test sees a mutation, by its path and `old`, for those few that are known and let live."""
