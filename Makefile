@@ -15,7 +15,7 @@ export SVFR_GOLDEN_DIR ?= $(abspath $(SHARED)/golden/svfr)
 export SVFR_TEST_DATA ?= $(abspath $(SHARED)/data)
 endif
 
-.PHONY: test test-slow demo lint bench clean
+.PHONY: test test-slow test-mutations demo lint bench clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +31,10 @@ test: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	$(COMFYUI)
 	$(PY) -m pytest -m slow
+
+test-mutations: $(VENV)/.installed
+	$(COMFYUI)
+	$(PY) tests/mutations/run.py
 
 demo: $(VENV)/.installed
 	$(PY) -m svfr_model demo --out demo_output

@@ -48,6 +48,16 @@ def test_linear_joins_move_from_step_to_step():
     assert len(starts) == 8
 
 
+@pytest.mark.parametrize(
+    ("step", "starts"),
+    [(0, [0, 13, 26, 39]), (1, [-3, 10, 23, 36]), (2, [-6, 7, 20, 33]), (3, [-9, 7, 23]), (6, [-2, 14, 30])],
+)
+def test_the_references_windows_start_where_it_starts_them(step, starts):
+    """40 frames: every 13 frames, from step 3 on every 16, all moved back by 3 frames a step modulo 16."""
+    found = [window.frames for window in reference_windows(40, 16, 3, step)]
+    assert found == [tuple((start + j) % 40 for j in range(16)) for start in starts]
+
+
 def test_reference_windows_overlap_in_the_first_three_steps_only():
     counts = [sum(len(w.frames) for w in reference_windows(52, 16, 3, step)) for step in range(5)]
     assert counts == [64, 64, 64, 64, 64]
