@@ -96,6 +96,16 @@ def test_the_batch_changes_no_number(batch):
     assert max(call[0].shape[0] for call in backend.calls) == min(batch, 8)
 
 
+def test_windows_of_other_lengths_are_not_batched_together():
+    """Shots of 4, 4, 8 and 8 frames: one window each, and a call takes windows of one length."""
+    backend = StubBackend(lambda x, *_: x + 1)
+    plan = WindowPlan("linear", 8, 3, cuts=(4, 8, 16))
+    denoiser = build(backend, 24, plan=plan, reference=False, batch=3)
+    x = torch.randn(24, 4, 4, 4)
+    assert torch.allclose(denoiser(x, 700.0), x + 1)
+    assert [tuple(call[0].shape[:2]) for call in backend.calls] == [(2, 4), (2, 8)]
+
+
 def test_frames_repeated_in_a_window_count_with_all_their_weights():
     """3 frames in a window of 4: frame 0 is at positions 0 and 3, both of weight 1."""
 
