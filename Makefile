@@ -15,7 +15,7 @@ export SVFR_GOLDEN_DIR ?= $(abspath $(SHARED)/golden/svfr)
 export SVFR_TEST_DATA ?= $(abspath $(SHARED)/data)
 endif
 
-.PHONY: test test-slow test-mutations demo lint bench clean
+.PHONY: test test-slow test-mutations test-versions demo lint bench clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,10 @@ test-slow: $(VENV)/.installed
 test-mutations: $(VENV)/.installed
 	$(COMFYUI)
 	$(PY) tests/mutations/run.py
+
+# Pythons, diffusers, OpenCV and ComfyUI's frontend, each combination in an environment of its own: an hour or more.
+test-versions:
+	$(PYTHON) tests/support/versions.py build/versions --torch "$(TORCH)" --readme README.md
 
 demo: $(VENV)/.installed
 	$(PY) -m svfr_model demo --out demo_output

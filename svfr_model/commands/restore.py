@@ -49,7 +49,7 @@ def _add_sampling(command: argparse.ArgumentParser) -> None:
         "--guidance", type=float, nargs="+", default=[2.0], metavar="G", help="guidance scale, or its first and last"
     )
     group.add_argument("--strength", type=float, default=1.0, help="below 1 stays nearer to the input, in (0,1]")
-    group.add_argument("--seed", type=int, default=77, help="same seed and input, same output")
+    group.add_argument("--seed", type=int, default=77, help="same seed, input and number of threads, same output")
     group.add_argument("--windows", choices=("reference", "linear"), default="reference", help="temporal window plan")
     group.add_argument("--window", type=int, default=16, help="frames the network sees together")
     group.add_argument("--overlap", type=int, default=3, help="frames that neighbouring windows share")

@@ -23,7 +23,7 @@ from svfr_model.vae import DiffusersVAE, build_vae
 from svfr_model.windows import WindowPlan, reference_window_starts
 
 OWN = Path(__file__).parents[1] / "golden" / "svfr"
-HALF_TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 1e-1}
+HALF_TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1.5e-1}
 
 
 def golden_cases() -> list:
