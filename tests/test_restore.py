@@ -73,6 +73,13 @@ def test_cuts_are_respected_by_windows_padding_and_decoding():
         assert x.shape[1] in (4, 8)
 
 
+@pytest.mark.parametrize("count", [4, 9])
+def test_a_clip_shorter_than_a_window_is_one_window_of_its_own_length(count):
+    networks = networks_of(referrer=StubReferrer())
+    restore(networks, clip(count), BFR, RestoreOptions(steps=2, plan=WindowPlan("reference", 16, 3)))
+    assert {call[0].shape[1] for call in networks.backend.calls} == {count}
+
+
 def test_the_start_is_the_degraded_clip_plus_noise_and_not_noise_alone():
     seen = []
 

@@ -12,6 +12,7 @@ from svfr_model.clip import ArrayClip
 from svfr_model.errors import FaceNotFoundError, InputError
 from svfr_model.faces.detect import Face
 from svfr_model.faces.find import TrackOptions, find_tracks
+from svfr_model.faces.follow import Follower, FollowOptions
 
 SIZE = {"width": 320, "height": 180, "noise": 0.0}
 
@@ -163,6 +164,21 @@ def test_short_and_weak_tracks_are_dropped():
     steady = scene(10, actor(0, clips.still(160, 90, 0.6)))
     assert find(steady, detector=dots.DotDetector(score=0.45)).tracks == []
     assert len(find(steady, detector=dots.DotDetector(score=0.45), min_score=0.4).tracks) == 1
+
+
+@pytest.mark.parametrize(("first", "tracks"), [(3, 1), (4, 0)])
+def test_in_a_short_shot_half_of_its_frames_are_enough(first, tracks):
+    """Six frames: seen in three of them a face counts, in two it does not."""
+    clip = scene(6, actor(0, lambda i: (160.0, 90.0, 0.6, 0.0) if i >= first else None))
+    assert len(find(clip, stride=1, min_length=5).tracks) == tracks
+
+
+@pytest.mark.parametrize(("seen", "away", "people"), [(5, 10, 1), (1, 4, 2)])
+def test_the_more_was_seen_of_a_person_the_longer_they_are_waited_for(seen, away, people):
+    clip = scene(seen + away + 3, actor(0, lambda i: None if seen <= i < seen + away else (160.0, 90.0, 0.6, 0.0)))
+    follower = Follower(dots.DotDetector(), FollowOptions(stride=1, refine=1, max_gap=15))
+    follower.feed(0, list(clip), set())
+    assert len(follower.people) == people
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
