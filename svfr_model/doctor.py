@@ -112,7 +112,7 @@ def check_onnxruntime(version: Callable[[str], str | None]) -> Iterator[Finding]
             "warning",
             f"{text}; onnxruntime {plain} (wanted by insightface) has overwritten onnxruntime-gpu {gpu}, so it runs on "
             "the CPU only",
-            "python -m pip uninstall -y onnxruntime onnxruntime-gpu && python -m pip install onnxruntime-gpu",
+            f"python -m pip install --force-reinstall --no-deps onnxruntime-gpu=={gpu}",
         )
     else:
         yield Finding("onnxruntime", "ok", text)

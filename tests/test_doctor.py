@@ -35,7 +35,7 @@ def test_onnxruntime_overwritten_by_insightfaces_is_detected(monkeypatch, instal
     assert finding.state == state
     if state == "warning":
         assert "overwritten" in finding.text
-        assert "uninstall -y onnxruntime onnxruntime-gpu" in finding.remedy
+        assert finding.remedy == "python -m pip install --force-reinstall --no-deps onnxruntime-gpu==1.31.1"
 
 
 def test_missing_weights_come_with_the_command_that_gets_them(tmp_path):
