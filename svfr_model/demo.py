@@ -23,6 +23,7 @@ from .load import Loader
 from .metrics.evaluate import evaluate
 from .metrics.instruments import Instruments
 from .metrics.report import METRICS, Report
+from .paths import Output, check_paths
 from .pipeline import CropStream, Request, pasted_frames, restore_tracks
 from .progress import Callback
 from .restore import Networks
@@ -45,6 +46,7 @@ ORIGIN, PAN = (32, 44), (1, 0)
 """Left upper corner of the first view, and how far it moves right and down per frame."""
 STROKES = 6
 """Seed of the scratches."""
+TARGET = "side_by_side.mp4"
 CROP = 64
 """The size that svfr-tiny was trained at."""
 ENLARGED = 2
@@ -73,6 +75,9 @@ def run_demo(
     detector_weights: YuNet's file, by default the one that `find` gives. seed: of the sampler. Raises FaceNotFoundError
     where the detector sees no face.
     """
+    options = replace(EVALUATION, seed=seed)
+    output = Output(folder, "demonstration", form="folder", contents=(TARGET,))
+    check_paths([detector_weights] if detector_weights is not None else [], [output])
     scene = make_scene()
     clip = ArrayClip(scene.degraded)
     detector = YuNetDetector(detector_weights or find("yunet"))
@@ -80,11 +85,11 @@ def run_demo(
     loader = Loader([str(bundled())], device="cpu")
     plain = loader.networks(self_referred=False)
     networks = Networks(plain.backend, plain.vae, SelfReferrer(detector, loader.encoder))
-    request = Request(TASKS, replace(EVALUATION, seed=seed))
+    request = Request(TASKS, options)
     restored = restore_tracks(clip, [track], networks, [request], "lab", masks=scene.masks, callback=callback)
     pasted = list(pasted_frames(clip, restored, PasteOptions(), TASKS, callback))
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / "side_by_side.mp4"
+    target = folder / TARGET
     write_side_by_side(target, zip(scene.degraded, pasted, scene.truth, strict=True))
     landmarks = apply(track.matrices, scene.track.landmarks)
     clips = {"degraded": scene.degraded, "restored": np.stack(pasted), "truth": scene.truth}

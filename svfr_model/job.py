@@ -113,6 +113,8 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
             encoder=self_referred or bool(pictures) or by_picture,
             landmarks=job.faces is not None and job.faces.outline,
         )
+        if job.faces is not None:
+            loader.check_size(*job.faces.crop.size)
         identity = _identity(pictures, loader) if pictures else None
         if job.faces is None:
             frames, written = _whole_frames(job, loader, clip, identity, callback), []

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import torch
 
 from .errors import InputError, WeightsError
+from .faces.detect import checked_threshold
 from .identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
 from .restore import Networks
 from .self_reference import Alignment, SelfReferrer
+from .unet import PUBLISHED_CONFIG as UNET_CONFIG
 from .unet import load_unet
+from .vae import PUBLISHED_CONFIG as VAE_CONFIG
 from .vae import load_vae
-from .weights import find
+from .weights import find, stored_config
 
 if TYPE_CHECKING:
     from .faces.detect import DetectorKind, FaceDetector
@@ -77,13 +80,31 @@ class Loader:
     trust_torchscript: bool = False
 
     def require(self, *, detector: bool, encoder: bool, landmarks: bool = False) -> None:
-        """Find every file that a run needs, so that a missing one is known before any work. Raises WeightsError."""
+        """Find every file that a run needs, so that a missing one is known before any work.
+
+        Raises WeightsError, and InputError for a device, precision or threshold that cannot be used.
+        """
+        choose_dtype(self.dtype, choose_device(self.device))
+        if self.threshold is not None:
+            checked_threshold(self.threshold)
         roles = ["unet", "vae"]
         roles += [DETECTOR_ROLES[self.detector]] if detector else []
         roles += [RECOGNIZER_ROLE, PROJECTION_ROLE] if encoder else []
         roles += [LANDMARK_ROLE] if landmarks else []
         for role in roles:
             find(role, self.folders)
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuse a crop size that does not fit the networks, which their files tell. Raises InputError."""
+        multiple = 1
+        for role, published in (("unet", UNET_CONFIG), ("vae", VAE_CONFIG)):
+            path = find(role, self.folders)
+            levels = (stored_config(path, role) or published).get("block_out_channels")
+            multiple *= 2 ** (len(levels) - 1) if isinstance(levels, list) else 1
+        if width % multiple or height % multiple:
+            raise InputError(
+                f"Crops of {width}x{height} do not fit the network: width and height must be multiples of {multiple}."
+            )
 
     @cached_property
     def face_detector(self) -> FaceDetector:

@@ -5,7 +5,6 @@ Everything here works on crops that are already cut out; finding faces and pasti
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from .identity import Identity
     from .self_reference import SelfReference, SelfReferrer
 
+MOST_STEPS, MOST_FRAMES, MOST_GUIDANCE, MOST_NOISE = 1000, 256, 100.0, 10.0
+"""Beyond these no use is known, and a slip of the keyboard would end in want of memory after minutes."""
 AUGMENTATION_SEED = 1 << 20
 """Added to the seed for the augmentation noise, so that it is not the noise of a pass."""
 
@@ -61,25 +62,30 @@ class RestoreOptions:
                 f"Unknown solver {self.solver!r} or schedule {self.schedule!r}. "
                 f"Solvers: {', '.join(SOLVERS)}. Schedules: {', '.join(SCHEDULES)}."
             )
-        if self.steps < 1 or (self.first_steps is not None and self.first_steps < 1):
-            raise InputError(f"The steps of a pass must be 1 or more, not {self.steps} and {self.first_steps}.")
-        if self.batch < 1:
-            raise InputError(f"The batch must be at least 1, not {self.batch}.")
+        for steps in (self.steps, self.steps if self.first_steps is None else self.first_steps):
+            if not 1 <= steps <= MOST_STEPS:
+                raise InputError(f"The steps of a pass must lie between 1 and {MOST_STEPS}, not at {steps}.")
+        if not 1 <= self.batch <= MOST_FRAMES:
+            raise InputError(f"The batch must lie between 1 and {MOST_FRAMES}, not at {self.batch}.")
         if self.passes not in (1, 2):
             raise InputError(f"A run has 1 or 2 passes, not {self.passes}.")
         if not 0 < self.strength <= 1:
             raise InputError(f"The strength must lie above 0 and not above 1, not at {self.strength}.")
-        if not 0 <= self.augmentation < math.inf:
-            raise InputError(f"The noise augmentation must be 0 or more and finite, not {self.augmentation}.")
-        if not all(math.isfinite(scale) for scale in self.guidance):
-            raise InputError(f"The guidance scales must be finite, not {self.guidance}.")
+        for steps in (self.steps, self.first_steps or self.steps):
+            _steps_left(steps, self.strength)
+        if not 0 <= self.augmentation <= MOST_NOISE:
+            raise InputError(f"The noise augmentation must lie between 0 and {MOST_NOISE:g}, not {self.augmentation}.")
+        if not all(0 <= scale <= MOST_GUIDANCE for scale in self.guidance):
+            raise InputError(f"The guidance scales must lie between 0 and {MOST_GUIDANCE:g}, not {self.guidance}.")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"The seed must lie between 0 and 2^63 - 1, not at {self.seed}.")
-        if not 0 <= self.decode_overlap < self.decode_chunk:
+        if not 0 <= self.decode_overlap < self.decode_chunk <= MOST_FRAMES:
             raise InputError(
                 f"A decode chunk of {self.decode_chunk} frames cannot overlap by {self.decode_overlap}: "
-                "the overlap must be 0 or more and smaller than the chunk."
+                f"the overlap must be 0 or more and smaller than the chunk, and that at most {MOST_FRAMES}."
             )
+        if self.plan.length > MOST_FRAMES:
+            raise InputError(f"A window must have at most {MOST_FRAMES} frames, not {self.plan.length}.")
 
 
 @dataclass(frozen=True)
@@ -200,10 +206,16 @@ def _start(latents: Tensor, noise: Tensor | None, sigma: float, scale: float, se
 
 def noise_levels(options: RestoreOptions) -> list[float]:
     """The part of the options' schedule that their strength leaves, with the final 0."""
-    steps = min(int(options.steps * options.strength), options.steps)
-    if steps < 1:
-        raise InputError(f"A strength of {options.strength} leaves none of {options.steps} steps: raise one of them.")
+    steps = _steps_left(options.steps, options.strength)
     return SCHEDULES[options.schedule](options.steps)[options.steps - steps :]
+
+
+def _steps_left(steps: int, strength: float) -> int:
+    """How many of the steps a strength runs; InputError where it is none."""
+    left = min(int(steps * strength), steps)
+    if left < 1:
+        raise InputError(f"A strength of {strength} leaves none of {steps} steps: raise one of them.")
+    return left
 
 
 @torch.inference_mode()

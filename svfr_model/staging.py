@@ -27,6 +27,9 @@ _LOCK = ".lock"
 _FILE = "staged"
 _LONGEST_SUFFIX = 20
 """No suffix that a writer goes by is longer, and a name may be all suffix."""
+committed: dict[Path, None] = {}
+"""What this process has put in place, in order; a process that ends before its work is done can tell."""
+_living: set[Staging] = set()
 _WINDOWS = sys.platform == "win32"
 
 
@@ -41,7 +44,7 @@ class Staging:
 
     def __init__(self, target: Path, *, folder: bool = False, inside: bool = False) -> None:
         """folder: the target is a folder. inside: lie inside the target, an existing folder, instead of beside it."""
-        self.target = Path(os.path.realpath(target))
+        self._given, self.target = target, Path(os.path.realpath(target))
         self._is_folder = folder
         parent = self.target if inside else self.target.parent
         remove_leftovers(parent)
@@ -50,6 +53,7 @@ class Staging:
         if not folder:
             self.path /= f"{_FILE}{target.suffix[:_LONGEST_SUFFIX]}"
             self.path.touch()
+        _living.add(self)
 
     def commit(self) -> None:
         """Put it in place. A file replaces its target; a folder needs a target that is not there, or is empty."""
@@ -57,20 +61,20 @@ class Staging:
             if _WINDOWS:  # It renames no folder in which a file is open.
                 self._unlock()
             self.path.rename(self.target)
-            self._unlock()
-            return
-        if self._is_folder:
+        elif self._is_folder:
             # It may be a mount point or a link, so it is filled, never replaced.
             for made in sorted(set(self.path.iterdir()) - {self.path / _LOCK}):
                 made.replace(self.target / made.name)
         else:
             self.path.replace(self.target)
+        committed[self._given] = None
         self.discard()
 
     def discard(self) -> None:
         """Remove it; may be called at any time, and again."""
         self._unlock()
         shutil.rmtree(self._hidden, ignore_errors=True)
+        _living.discard(self)
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -89,6 +93,12 @@ def staged(target: Path, *, folder: bool = False) -> Iterator[Path]:
     except BaseException:
         staging.discard()
         raise
+
+
+def discard_all() -> None:
+    """Remove all that is staged in this process, which is about to end without a chance to."""
+    for staging in list(_living):
+        staging.discard()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -2,44 +2,36 @@
 
 Only this package prints. Each command is a module of it: `add` adds its parser, which names the function that runs it.
 Exit codes: 0 done, 2 unusable input or arguments, 3 weights, 4 no face, 5 a package that is missing or cannot do what
-is asked, 6 a result that is not finite, 1 any other error of ours, 130 interrupted.
+is asked, 6 a result that is not finite, 1 any other error of ours, 128 + n ended by signal n: 130 by Ctrl-C, 143 by
+SIGTERM, 129 by SIGHUP, 141 where whoever read the output has gone.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Sequence
 
-from ..errors import SVFRError
-from . import degrade, demo, doctor, evaluate, restore, stc, train, weights
+from . import degrade, demo, doctor, evaluate, process, restore, stc, train, weights
+from .options import Parser
 
 COMMANDS = (restore, stc, evaluate, degrade, train, weights, doctor, demo)
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors of ours are printed as one message without a traceback."""
-    options = build_parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.ERROR if options.quiet else logging.WARNING, format="%(levelname)s: %(message)s", force=True
-    )
-    try:
-        return options.run(options) or 0
-    except SVFRError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
+    process.prepare_streams()
+    given: list[argparse.Namespace] = []
+    code = process.run(lambda: given.append(build_parser().parse_args(arguments)) or 0)
+    if not given:
+        return code
+    (options,) = given
+    process.prepare_log(options.quiet)
+    return process.run(lambda: options.run(options) or 0, goes_on=getattr(options, "goes_on", ""))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands. Building it imports nothing heavy."""
-    parser = argparse.ArgumentParser(
-        prog="python -m svfr_model", description="Restore, colorize and inpaint faces in video."
-    )
+    parser = Parser(prog="python -m svfr_model", description="Restore, colorize and inpaint faces in video.")
     commands = parser.add_subparsers(required=True, metavar="command")
     for command in COMMANDS:
         command.add(commands)

@@ -1,7 +1,8 @@
-"""The progress bar of every command."""
+"""The progress bar of every command, and messages that do not run into it."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,18 @@ if TYPE_CHECKING:
 
     from ..progress import Callback
 
+_shown: list[ProgressBar] = []
+
 
 def progress(quiet: bool) -> Callback | None:
     """The callback that shows how far the work is; None for one that is to be quiet."""
     return None if quiet else ProgressBar()
+
+
+def close() -> None:
+    """Leave what bars are shown as they stand, so that a message begins on a line of its own."""
+    for shown in list(_shown):
+        shown.close()
 
 
 class ProgressBar:
@@ -32,6 +41,7 @@ class ProgressBar:
         if stage != self._stage or self._bar is None or self._bar.total != total:
             self.close()
             self._stage, self._bar = stage, tqdm(total=total, desc=stage, file=sys.stderr)
+            _shown.append(self)
         self._bar.update(done - self._bar.n)
         if done == total:
             self.close()
@@ -39,5 +49,21 @@ class ProgressBar:
     def close(self) -> None:
         """Leave the current bar as it stands."""
         if self._bar is not None:
+            _shown.remove(self)
             self._bar.close()
             self._bar = None
+
+
+class LogHandler(logging.StreamHandler):
+    """Log lines on the standard error stream; a bar makes way for each and is drawn again below it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)

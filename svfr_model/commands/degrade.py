@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..errors import InputError
 from .bar import progress
-from .options import add_clips
+from .options import add_clips, add_seed, number, path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -15,10 +15,11 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("degrade", help="make a degraded clip for tests, as the papers do")
     add_clips(command)
     command.add_argument("--tasks", default="bfr", help="any of bfr,colorization,inpainting: what is to be undone")
-    command.add_argument("--brightness-flicker", type=float, default=0.0, help="chance of each frame; BFVR-STC: 0.3")
-    command.add_argument("--pixel-flicker", type=float, default=0.0, help="strength in grey levels")
-    command.add_argument("--mask-out", metavar="FILE", help="also write the mask of what was painted white")
-    command.add_argument("--seed", type=int, default=0)
+    chance, levels = number(0, 1), number(0, 255)
+    command.add_argument("--brightness-flicker", type=chance, default=0.0, help="chance of each frame; BFVR-STC: 0.3")
+    command.add_argument("--pixel-flicker", type=levels, default=0.0, help="strength in grey levels")
+    command.add_argument("--mask-out", metavar="FILE", type=path, help="also write the mask of what was painted white")
+    add_seed(command, 0)
     command.add_argument("--quiet", action="store_true")
     command.set_defaults(run=_degrade)
 
@@ -26,18 +27,23 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _degrade(options: argparse.Namespace) -> int:
     import numpy as np
 
+    from ..paths import check_frames, check_paths
     from ..tasks import parse_tasks
     from ..training.degrade import DegradeOptions, degrade_clip, options_for
     from ..video import ClipWriter, open_clip
+    from ..video.writer import clip_output
 
     flickers = options.brightness_flicker or options.pixel_flicker
     chosen = options_for(parse_tasks(options.tasks)) if options.tasks or not flickers else DegradeOptions()
+    if options.mask_out and chosen.mask is None:
+        raise InputError("--mask-out needs inpainting among the tasks: nothing else paints a mask.")
+    outputs = [clip_output(options.output)] + ([clip_output(options.mask_out, "mask")] if options.mask_out else [])
+    check_paths([options.input], outputs)
     clip = open_clip(options.input)
+    check_frames(clip, outputs)
     size = clip.width, clip.height
     writers = [ClipWriter(options.output, clip.fps, size, source=clip)]
     if options.mask_out:
-        if chosen.mask is None:
-            raise InputError("--mask-out needs inpainting among the tasks: nothing else paints a mask.")
         writers.append(ClipWriter(options.mask_out, clip.fps, size))
     chosen = replace(chosen, brightness_flicker=options.brightness_flicker, pixel_flicker=options.pixel_flicker)
     frames, masks = degrade_clip(np.stack(list(clip)), chosen, options.seed, progress(options.quiet))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from .bar import progress
+from .options import add_seed, path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command `demo`."""
     command = commands.add_parser("demo", help="make a degraded clip and run everything on it, without any download")
-    command.add_argument("--out", metavar="DIR", default="demo_output", help="folder for the videos")
-    command.add_argument("--detector-weights", metavar="FILE", help="another YuNet than the one that ships")
-    command.add_argument("--seed", type=int, default=77)
+    command.add_argument("--out", metavar="DIR", type=path, default="demo_output", help="folder for the videos")
+    command.add_argument("--detector-weights", metavar="FILE", type=path, help="another YuNet than the one that ships")
+    add_seed(command, 77)
     command.add_argument("--quiet", action="store_true")
     command.set_defaults(run=_demo)
 
@@ -22,8 +22,8 @@ def _demo(options: argparse.Namespace) -> int:
     from ..demo import run_demo
 
     report = run_demo(
-        Path(options.out),
-        detector_weights=Path(options.detector_weights) if options.detector_weights else None,
+        options.out,
+        detector_weights=options.detector_weights,
         seed=options.seed,
         callback=progress(options.quiet),
     )

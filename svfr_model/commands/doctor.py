@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from .options import add_folders
+
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command `doctor`."""
     command = commands.add_parser("doctor", help="look at versions, devices, providers and weights")
-    command.add_argument("--weights", metavar="DIR", action="append", help="folder of weights to look in")
+    add_folders(command)
     command.set_defaults(run=_doctor, quiet=False)
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from .bar import progress
-from .options import add_detector, add_machine
+from .options import add_detector, add_machine, path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command `evaluate`."""
     command = commands.add_parser("evaluate", help="measure a restored clip, against the truth where there is one")
     command.set_defaults(run=_evaluate)
-    command.add_argument("restored", metavar="RESTORED", help="video or folder of pictures")
-    command.add_argument("truth", metavar="TRUTH", nargs="?", help="the same clip undamaged")
-    command.add_argument("--mask", metavar="FILE", help="white where the picture was missing: measured by itself too")
-    command.add_argument("--i3d", metavar="FILE", help="I3D TorchScript, for the feature distance")
-    command.add_argument("--json", metavar="FILE", help="also write the figures here")
-    command.add_argument("--profile", metavar="FILE", help="also write the temporal profile of the middle column here")
+    command.add_argument("restored", metavar="RESTORED", type=path, help="video or folder of pictures")
+    command.add_argument("truth", metavar="TRUTH", type=path, nargs="?", help="the same clip undamaged")
+    command.add_argument("--mask", metavar="FILE", type=path, help="white where the picture was missing")
+    command.add_argument("--i3d", metavar="FILE", type=path, help="I3D TorchScript, for the feature distance")
+    command.add_argument("--json", metavar="FILE", type=path, help="also write the figures here, .json")
+    command.add_argument(
+        "--profile", metavar="FILE", type=path, help="also write the temporal profile of the middle column here, .png"
+    )
     add_detector(command)
     add_machine(command)
 
@@ -27,17 +28,17 @@ def _evaluate(options: argparse.Namespace) -> int:
     from ..metrics import run_evaluate
 
     report = run_evaluate(
-        Path(options.restored),
-        Path(options.truth) if options.truth else None,
-        mask=Path(options.mask) if options.mask else None,
+        options.restored,
+        options.truth,
+        mask=options.mask,
         folders=options.weights,
         detector=options.detector,
         threshold=options.threshold,
         trust_torchscript=options.trust_torchscript,
-        i3d=Path(options.i3d) if options.i3d else None,
+        i3d=options.i3d,
         device=options.device,
-        json_path=Path(options.json) if options.json else None,
-        profile=Path(options.profile) if options.profile else None,
+        json_path=options.json,
+        profile=options.profile,
         callback=progress(options.quiet),
     )
     print(report.table())

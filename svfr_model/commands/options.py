@@ -1,20 +1,79 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the kinds of values they take."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from ..errors import InputError
+
+MOST_SEED = 2**63 - 1
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses arguments the way everything else is refused: in one message, by an InputError."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise InputError."""
+        raise InputError(f"{message}. See: {self.prog} --help")
+
+
+def path(text: str) -> Path:
+    """A path that is not empty, as an unset variable of a shell gives it."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty: give the path of a file or folder")
+    return Path(text)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """The kind of whole numbers within bounds."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]} is no whole number between {least} and {most}")
+        return value
+
+    return parse
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """The kind of numbers within bounds; nan is in none."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text[:40]} is no number between {least:g} and {most:g}")
+        return value
+
+    return parse
 
 
 def add_clips(command: argparse.ArgumentParser) -> None:
     """A clip in and a clip out."""
-    command.add_argument("input", metavar="IN", help="video, picture or folder of pictures")
-    command.add_argument("output", metavar="OUT", help="video (.mp4, .mov, .mkv), picture, or folder of PNGs")
+    command.add_argument("input", metavar="IN", type=path, help="video, picture or folder of pictures")
+    command.add_argument(
+        "output", metavar="OUT", type=path, help="video (.mp4, .mov, .mkv), picture, or folder of PNGs"
+    )
+
+
+def add_seed(command: argparse._ActionsContainer, default: int) -> None:
+    """The seed of everything random."""
+    what = "same seed, input and number of threads, same output"
+    command.add_argument("--seed", type=whole(0, MOST_SEED), default=default, help=what)
 
 
 def add_detector(group: argparse._ActionsContainer) -> None:
     """How faces are looked for."""
     group.add_argument("--detector", choices=("yunet", "yoloface", "scrfd"), default="yunet")
-    group.add_argument("--detect-size", type=int, default=640, help="longer side at which faces are looked for")
     group.add_argument("--threshold", type=float, help="detection threshold in (0,1); the detector's own if not given")
     add_trust(group)
 
@@ -28,8 +87,20 @@ def add_trust(group: argparse._ActionsContainer) -> None:
     )
 
 
+def add_detect_size(group: argparse._ActionsContainer) -> None:
+    """The size at which faces are looked for."""
+    group.add_argument("--detect-size", type=int, default=640, help="longer side at which faces are looked for")
+
+
+def add_folders(group: argparse._ActionsContainer) -> None:
+    """Where weights lie."""
+    group.add_argument(
+        "--weights", metavar="DIR", type=path, action="append", help="folder of weights; ./weights if not given"
+    )
+
+
 def add_machine(group: argparse._ActionsContainer) -> None:
     """Where the networks run, where their weights lie, and how much is said."""
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    group.add_argument("--weights", metavar="DIR", action="append", help="folder of weights; ./weights if not given")
+    add_folders(group)
     group.add_argument("--quiet", action="store_true", help="no progress, errors only")

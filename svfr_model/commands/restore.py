@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..tasks import parse_tasks
 from .bar import progress
-from .options import add_clips, add_detector, add_machine
+from .options import add_clips, add_detect_size, add_detector, add_machine, add_seed, path
 
 if TYPE_CHECKING:
     from ..job import FaceOptions
@@ -26,12 +26,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.set_defaults(run=_restore)
     add_clips(command)
     command.add_argument("--tasks", default="bfr", help="any of bfr,colorization,inpainting, separated by commas")
-    command.add_argument("--mask", metavar="FILE", help="picture, video or folder, white where the picture is missing")
+    command.add_argument("--mask", metavar="FILE", type=path, help="picture, video or folder, white: missing")
     command.add_argument(
-        "--reference", metavar="FILE", help="picture of the person to refer to; it replaces the first pass"
+        "--reference", metavar="FILE", type=path, help="picture of the person to refer to; it replaces the first pass"
     )
     command.add_argument(
-        "--identity", metavar="FILE", action="append", help="picture of the person; several are averaged"
+        "--identity", metavar="FILE", type=path, action="append", help="picture of the person; several are averaged"
     )
     _add_sampling(command)
     _add_faces(command)
@@ -49,7 +49,7 @@ def _add_sampling(command: argparse.ArgumentParser) -> None:
         "--guidance", type=float, nargs="+", default=[2.0], metavar="G", help="guidance scale, or its first and last"
     )
     group.add_argument("--strength", type=float, default=1.0, help="below 1 stays nearer to the input, in (0,1]")
-    group.add_argument("--seed", type=int, default=77, help="same seed, input and number of threads, same output")
+    add_seed(group, 77)
     group.add_argument("--windows", choices=("reference", "linear"), default="reference", help="temporal window plan")
     group.add_argument("--window", type=int, default=16, help="frames the network sees together")
     group.add_argument("--overlap", type=int, default=3, help="frames that neighbouring windows share")
@@ -89,9 +89,10 @@ def _add_faces(command: argparse.ArgumentParser) -> None:
     group.add_argument("--outline", action="store_true", help="paste along 68 landmarks (1k3d68.onnx), not an oval")
     group.add_argument("--feather", type=float, default=0.12, help="soft edge of what is pasted, in sides of the face")
     group.add_argument("--occlusion-safe", action="store_true", help="keep the original where it disagrees strongly")
-    group.add_argument("--debug-video", metavar="FILE", help="also write the clip with boxes, landmarks, ids and cuts")
+    group.add_argument("--debug-video", metavar="FILE", type=path, help="also write boxes, landmarks, ids and cuts")
     group.add_argument("--size", type=int, default=512, help="side of the face crop in pixels")
     add_detector(group)
+    add_detect_size(group)
 
 
 def _add_machine(command: argparse.ArgumentParser) -> None:
@@ -118,16 +119,16 @@ def _restore(options: argparse.Namespace) -> int:
         options.trust_torchscript,
     )
     job = Job(
-        source=Path(options.input),
-        target=Path(options.output),
+        source=options.input,
+        target=options.output,
         tasks=parse_tasks(options.tasks),
         options=_sampling(options),
         faces=None if options.no_crop else _faces(options),
-        mask=Path(options.mask) if options.mask else None,
-        reference=Path(options.reference) if options.reference else None,
-        identity=tuple(Path(path) for path in options.identity or ()),
+        mask=options.mask,
+        reference=options.reference,
+        identity=tuple(options.identity or ()),
         keep_crop=options.keep_crop,
-        debug=Path(options.debug_video) if options.debug_video else None,
+        debug=options.debug_video,
     )
     written = run(job, loader, progress(options.quiet))
     if not options.quiet:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from .bar import progress
-from .options import add_clips, add_detector, add_machine
+from .options import add_clips, add_detect_size, add_detector, add_machine
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -31,22 +30,26 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--own-picture", action="store_true", help="to de-flicker whole frames: the network's picture, not its change"
     )
-    add_detector(command.add_argument_group("faces"))
+    faces = command.add_argument_group("faces")
+    add_detector(faces)
+    add_detect_size(faces)
     group = command.add_argument_group("machine")
     add_machine(group)
 
 
 def _stc(options: argparse.Namespace) -> int:
+    from ..faces.find import TrackOptions
     from ..load import Loader
     from ..stc.enhance import EnhanceOptions
     from ..stc.job import EnhanceJob, run_enhance
 
     job = EnhanceJob(
-        source=Path(options.input),
-        target=Path(options.output),
+        source=options.input,
+        target=options.output,
         tasks=tuple(word.strip() for word in options.task.split(",")),
         whole=True if options.whole else False if options.crops else None,
         faces=options.faces,
+        track=TrackOptions(detect_size=options.detect_size),
         options=EnhanceOptions(options.window, options.overlap, options.stretch, low_frequency=not options.own_picture),
     )
     loader = Loader(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .bar import progress
+from .options import path, whole
 
 if TYPE_CHECKING:
     from ..progress import Callback
@@ -17,12 +17,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Add the command `train`."""
     command = commands.add_parser("train", help="train or fine-tune; see docs/training.md")
     what = command.add_mutually_exclusive_group(required=True)
-    what.add_argument("config", metavar="CONFIG", nargs="?", help="what to train, a .json or .toml file")
-    what.add_argument("--tiny", metavar="DIR", help="make svfr-tiny anew: work in DIR, networks to DIR/model")
+    what.add_argument("config", metavar="CONFIG", type=path, nargs="?", help="what to train, a .json or .toml file")
+    what.add_argument("--tiny", metavar="DIR", type=path, help="make svfr-tiny anew in DIR, the networks in DIR/model")
     what.add_argument("--evaluate-tiny", action="store_true", help="measure svfr-tiny on clips it has not seen")
-    command.add_argument("--clips", type=int, default=32, help="held-out clips to measure on")
+    command.add_argument("--clips", type=whole(1, 100_000), default=32, help="held-out clips to measure on")
     command.add_argument("--quiet", action="store_true", help="no progress, results and errors only")
-    command.set_defaults(run=_train)
+    command.set_defaults(run=_train, goes_on="The same command goes on from the last checkpoint that was written")
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -35,10 +35,12 @@ def _train(options: argparse.Namespace) -> int:
 
 def _trained(options: argparse.Namespace, callback: Callback | None) -> str:
     if options.tiny:
+        from ..paths import Output, check_paths
         from ..training.tiny_model import train_tiny
 
-        train_tiny(Path(options.tiny), Path(options.tiny) / "model", callback=callback)
-        return f"wrote {Path(options.tiny) / 'model'}"
+        check_paths([], [Output(options.tiny, "trained networks", form="folder")])
+        train_tiny(options.tiny, options.tiny / "model", callback=callback)
+        return f"wrote {options.tiny / 'model'}"
     if options.evaluate_tiny:
         from ..training.evaluate import evaluate_model, markdown, summary
         from ..training.tiny_model import EVALUATION, bundled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .bar import progress
-from .options import add_trust
+from .options import add_folders, add_trust, path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -13,18 +13,18 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("weights", help="list, download or convert weight files")
     actions = command.add_subparsers(required=True, metavar="action")
     listing = actions.add_parser("list", help="every file, its source and licence, and whether it is there")
-    listing.add_argument("--weights", metavar="DIR", action="append", help="folder to look in")
+    add_folders(listing)
     listing.set_defaults(run=_list_weights, quiet=False)
     download = actions.add_parser("download", help="fetch files from their sources")
     download.add_argument("roles", nargs="*", help="which files, by role; all that two passes need if not given")
     download.add_argument("--accept-license", action="store_true", help="I have read the licences and accept them")
-    download.add_argument("--weights", metavar="DIR", default="weights", help="folder to download to")
+    download.add_argument("--weights", metavar="DIR", type=path, default="weights", help="folder to download to")
     download.add_argument("--quiet", action="store_true")
-    download.set_defaults(run=_download_weights)
+    download.set_defaults(run=_download_weights, goes_on="Files that are whole stay, and the same command goes on")
     convert = actions.add_parser("convert", help="write a checkpoint as safetensors, yoloface_v5m as ONNX")
     convert.add_argument("role", help="what the file is, as `weights list` names it")
-    convert.add_argument("source", metavar="IN")
-    convert.add_argument("target", metavar="OUT", help=".safetensors, or .onnx for yoloface_v5m")
+    convert.add_argument("source", metavar="IN", type=path)
+    convert.add_argument("target", metavar="OUT", type=path, help=".safetensors, or .onnx for yoloface_v5m")
     convert.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="cast the numbers; kept if not given")
     add_trust(convert)
     convert.set_defaults(run=_convert_weights, quiet=False)
@@ -36,9 +36,9 @@ def _list_weights(options: argparse.Namespace) -> int:
 
     for role, entry in REGISTRY.items():
         try:
-            path = find(role, options.weights)
-            fault = fault_of(path, role)
-            place = f"{path}{' (ships with this package)' if path == embedded(role) else ''}"
+            found = find(role, options.weights)
+            fault = fault_of(found, role)
+            place = f"{found}{' (ships with this package)' if found == embedded(role) else ''}"
             place = f"{place}: DAMAGED, it {fault}" if fault else place
         except WeightsError:
             place = "not found"
@@ -48,12 +48,15 @@ def _list_weights(options: argparse.Namespace) -> int:
 
 
 def _download_weights(options: argparse.Namespace) -> int:
+    from ..paths import Output, check_paths
     from ..weights import REGISTRY, download
 
     roles = options.roles or [role for role, entry in REGISTRY.items() if not entry.optional]
+    if options.accept_license:
+        check_paths([], [Output(options.weights, "weights", form="folder")])
     callback = progress(options.quiet)
-    for path in download(roles, options.weights, accept_license=options.accept_license, callback=callback):
-        print(path)
+    for got in download(roles, options.weights, accept_license=options.accept_license, callback=callback):
+        print(got)
     return 0
 
 

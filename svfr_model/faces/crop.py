@@ -20,6 +20,7 @@ from .track import FaceTrack
 from .warp import Border, shrinkage, warp
 
 CropMode: TypeAlias = Literal["tracked", "static"]
+LEAST_SIDE, MOST_SIDE = 8, 2048
 MOST_MARGIN = 5.0
 MOST_SMOOTHING = 300.0
 """Frames; the smoother's equations lose their digits from about 1,000 on."""
@@ -61,8 +62,11 @@ class CropOptions:
             raise InputError(f'Unknown crop mode "{self.mode}": use "tracked" or "static".')
         if self.border not in ("reflect", "replicate"):
             raise InputError(f'Unknown border "{self.border}": use "reflect" or "replicate".')
-        if min(self.size) < 8:
-            raise InputError(f"A crop needs at least 8x8 pixels, got {self.size[0]}x{self.size[1]}.")
+        if not LEAST_SIDE <= min(self.size) <= max(self.size) <= MOST_SIDE:
+            raise InputError(
+                f"The sides of a crop must lie between {LEAST_SIDE} and {MOST_SIDE} pixels, got "
+                f"{self.size[0]}x{self.size[1]}."
+            )
         if not 0 <= self.margin <= MOST_MARGIN or not 0 <= self.smoothing <= MOST_SMOOTHING:
             raise InputError(
                 f"margin must lie between 0 and {MOST_MARGIN:g} and smoothing between 0 and {MOST_SMOOTHING:g} frames, "

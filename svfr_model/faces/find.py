@@ -54,9 +54,10 @@ class TrackOptions:
 
     def __post_init__(self) -> None:
         """Refuse values without a meaning."""
-        for name, least in (("detect_size", 32), ("stride", 1), ("refine", 0), ("batch", 1), ("max_gap", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        bounds = {"detect_size": (32, 8192), "stride": (1, 1000), "refine": (0, 100), "batch": (1, 1000)}
+        for name, (least, most) in {**bounds, "max_gap": (0, 100_000)}.items():
+            if not least <= getattr(self, name) <= most:
+                raise InputError(f"{name} must lie between {least} and {most}, got {getattr(self, name)}.")
         if self.refine == 0 and self.stride - 1 > self.max_gap:
             raise InputError(
                 f"Without refinement, frames between searches are interpolated: a stride of {self.stride} needs "

@@ -21,6 +21,13 @@ SAME_PERSON = 0.3
 """Cosine from which a track is the person of the reference picture. Soft footage lowers it: below what verifies."""
 
 
+_ORDERS: dict[str, Callable[[FaceTrack], float]] = {
+    "largest": lambda track: -track.size,
+    "left": lambda track: float(track.centers[:, 0].mean()),
+    "right": lambda track: -float(track.centers[:, 0].mean()),
+}
+
+
 def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, float]) -> list[FaceTrack]:
     """The chosen tracks, in their order.
 
@@ -35,16 +42,14 @@ def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, 
         return [min(tracks, key=lambda track: float(np.hypot(*(track.centers[0] - place))))]
     if isinstance(choice, int) or choice.lstrip("-").isdigit():
         return [_by_number(tracks, int(choice))]
-    if choice == "all":
-        return tracks
-    order: dict[str, Callable[[FaceTrack], float]] = {
-        "largest": lambda track: -track.size,
-        "left": lambda track: float(track.centers[:, 0].mean()),
-        "right": lambda track: -float(track.centers[:, 0].mean()),
-    }
-    if choice not in order:
+    check_choice(choice)
+    return tracks if choice == "all" else _one_at_a_time(tracks, _ORDERS[choice])
+
+
+def check_choice(choice: str) -> None:
+    """Raise InputError for a choice in words that `select_tracks` does not know."""
+    if choice not in ("all", *_ORDERS) and not choice.lstrip("-").isdigit():
         raise InputError(f'Unknown choice of faces "{choice}": use all, largest, left, right, a number or a picture.')
-    return _one_at_a_time(tracks, order[choice])
 
 
 def _by_number(tracks: Sequence[FaceTrack], number: int) -> FaceTrack:

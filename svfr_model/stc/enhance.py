@@ -34,6 +34,7 @@ FACE_MARGIN = 0.15
 The training data took the union of the boxes over the clip, unrolled; its boxes came from another detector than ours.
 """
 
+MOST_FRAMES = 256
 WINDOW = 24
 """Frames the published networks were trained on."""
 
@@ -80,6 +81,14 @@ class EnhanceOptions:
     stretch: bool = False
     framing: FramingMode = "letterbox"
     low_frequency: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse windows that no network takes; what its own stride asks for, `plan_windows` checks."""
+        if not 0 <= self.overlap < self.window <= MOST_FRAMES:
+            raise InputError(
+                f"A window of {self.window} frames cannot overlap by {self.overlap}: the overlap must be 0 or more and "
+                f"smaller than the window, and that at most {MOST_FRAMES}."
+            )
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..clip import Clip
 from ..errors import InputError
-from ..faces.find import find_tracks
+from ..faces.find import TrackOptions, find_tracks
 from ..faces.paste import PasteOptions
-from ..faces.select import select_tracks
+from ..faces.select import check_choice, select_tracks
 from ..load import Loader, choose_device
 from ..paths import check_frames, check_paths
 from ..pipeline import find_shots
@@ -31,7 +31,7 @@ class EnhanceJob:
     """Files and wishes of one enhancement.
 
     tasks: run in this order. whole: whole frames instead of face crops; None takes crops where "bfr" is among the
-    tasks. faces: which, see select_tracks.
+    tasks. faces: which, see select_tracks. track: how they are searched and followed.
     """
 
     source: Path
@@ -39,6 +39,7 @@ class EnhanceJob:
     tasks: tuple[TaskName, ...] = ("bfr",)
     whole: bool | None = None
     faces: str = "largest"
+    track: TrackOptions = field(default_factory=TrackOptions)
     options: EnhanceOptions = field(default_factory=EnhanceOptions)
     paste: PasteOptions = field(default_factory=PasteOptions)
 
@@ -46,6 +47,7 @@ class EnhanceJob:
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or not self.tasks:
             raise InputError(f"Unknown BFVR-STC task {', '.join(unknown) or '(none)'}: use {', '.join(TASKS)}.")
+        check_choice(self.faces)
 
 
 def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = None) -> Path:
@@ -55,6 +57,7 @@ def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = Non
     clip = open_clip(job.source)
     check_frames(clip, [output])
     writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
+    choose_device(loader.device)
     whole = job.whole if job.whole is not None else "bfr" not in job.tasks
     for task in job.tasks:
         find(ROLES[task], loader.folders)
@@ -80,7 +83,7 @@ def _whole(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | Non
 
 def _crops(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | None) -> Iterator[np.ndarray]:
     """The clip's frames with the enhanced faces in them."""
-    found = find_tracks(clip, loader.face_detector, callback=callback)
+    found = find_tracks(clip, loader.face_detector, job.track, callback=callback)
     chosen = select_tracks(found.tracks, job.faces)
     network = _load(job.tasks[0], loader)
     tracks, crops = cut_faces(clip, chosen, network.img_size, callback)

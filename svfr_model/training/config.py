@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -108,8 +109,8 @@ def dump_config(config: TrainConfig) -> str:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         if path.suffix == ".toml":
             if sys.version_info < (3, 11):
                 raise DependencyError("TOML needs Python 3.11 or newer here: write the configuration as .json.")
@@ -153,7 +154,7 @@ def _check_kind(name: str, value: Any, annotation: str, source: str) -> None:
         fits = _is(value, allowed[parts[0]])
     else:  # a literal or a part, checked where it is made
         return
-    if not fits:
+    if not fits or (isinstance(value, float) and not math.isfinite(value)):
         raise InputError(f"{source}: {name} is {value!r}; it must be {annotation}.")
 
 

@@ -26,6 +26,7 @@ from ..pixels import from_network_range
 from ..progress import Callback, report
 from ..restore import Networks, RestoreOptions, restore
 from ..self_reference import SelfReferrer
+from ..staging import staged
 from ..tasks import Task, Tasks
 from .degrade import LowQuality, degrade_clip, options_for
 from .synthetic import SyntheticClip, make_clip
@@ -243,4 +244,5 @@ def markdown(tables: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 def write_samples(samples: Sequence[Sample], path: Path | str) -> None:
     """All measurements as JSON, one entry per clip and task."""
-    Path(path).write_text(json.dumps([asdict(sample) for sample in samples], indent=1), encoding="utf-8")
+    with staged(Path(path)) as place:
+        place.write_text(json.dumps([asdict(sample) for sample in samples], indent=1), encoding="utf-8")

@@ -24,6 +24,7 @@ from ..faces.find import find_tracks
 from ..faces.landmarks import LandmarkModel, add_outlines
 from ..faces.track import FaceTrack
 from ..progress import Callback, report
+from ..staging import staged
 from ..video import open_clip
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def prepare_footage(
                 entries.append({"video": path.name, **entry})
         report(callback, "footage", number + 1, len(videos))
     _check(counts, len(videos), options)
-    (target / INDEX).write_text(json.dumps({"size": options.size, "clips": entries}, indent=1), encoding="utf-8")
+    with staged(target / INDEX) as path:
+        path.write_text(json.dumps({"size": options.size, "clips": entries}, indent=1), encoding="utf-8")
     return counts
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..pixels import to_network_range
 from ..progress import Callback, report
+from ..staging import staged
 from ..tasks import Task, Tasks, task_vector
 from .degrade import LowQuality, degrade_clip, options_for
 from .losses import draw_sigmas
@@ -47,7 +48,8 @@ class LatentClips:
 
     def save(self, path: Path | str) -> None:
         """Write to a file that load reads."""
-        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, path)
+        with staged(Path(path)) as place:
+            torch.save({field.name: getattr(self, field.name) for field in fields(self)}, place)
 
     @classmethod
     def load(cls, path: Path | str) -> LatentClips:

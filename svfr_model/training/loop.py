@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DependencyError, InputError
+from ..pictures import write_picture
 from ..progress import Callback, report
+from ..staging import staged
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -218,9 +220,8 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
         }
-        partial = self.folder / f"{CHECKPOINT}.partial"
-        torch.save(state, partial)
-        partial.replace(self.folder / CHECKPOINT)
+        with staged(self.folder / CHECKPOINT) as path:
+            torch.save(state, path)
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
@@ -245,7 +246,8 @@ class Loop:
     def _forget_after(self, step: int) -> None:
         """Drop loss rows that were written after the checkpoint: they are about to be written again."""
         rows = [row for row in read_losses(self.folder) if row["step"] < step]
-        (self.folder / LOSSES).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        with staged(self.folder / LOSSES) as path:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def read_losses(folder: Path | str) -> list[dict[str, float]]:
@@ -279,9 +281,10 @@ def plot_losses(folder: Path | str, size: tuple[int, int] = (960, 540)) -> Path 
     cv2.putText(
         picture, f"step {int(rows[-1]['step'])}", (60, height - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (90, 90, 90), 1
     )
-    path = Path(folder) / PLOT
-    cv2.imwrite(str(path), picture)
-    return path
+    target = Path(folder) / PLOT
+    with staged(target) as path:
+        write_picture(path, picture[..., ::-1])
+    return target
 
 
 def _smoothed(values: list[float]) -> np.ndarray:

@@ -20,6 +20,7 @@ from ..errors import InputError
 from ..identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_recognizer
 from ..progress import Callback, report
 from ..restore import RestoreOptions
+from ..staging import staged
 from ..unet import ROLE as UNET_ROLE
 from ..vae import ROLE as VAE_ROLE
 from ..vae import DiffusersVAE, build_vae
@@ -133,8 +134,10 @@ def _clips(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callb
             frames[number], landmarks[number] = pictures, points
             report(callback, "clips", number + 1, count)
     frames.flush()
-    np.save(work / "landmarks.npy", landmarks)
-    torch.save(aligned_faces(frames, landmarks, callback=callback), work / "faces.pt")
+    with staged(work / "landmarks.npy") as path:
+        np.save(path, landmarks)
+    with staged(work / "faces.pt") as path:
+        torch.save(aligned_faces(frames, landmarks, callback=callback), path)
 
 
 def _one_clip(frames: int, size: int, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -29,8 +29,10 @@ from ..identity import (
     build_projection,
     build_recognizer,
 )
+from ..paths import Output, check_paths
 from ..pixels import to_network_range
 from ..progress import Callback
+from ..staging import staged
 from ..tasks import task_vector
 from ..unet import PUBLISHED_CONFIG, ROLE, build_unet
 from ..vae import DiffusersVAE, load_vae
@@ -40,7 +42,7 @@ from .config import TrainConfig, dump_config, load_config
 from .degrade import degrade_clip, options_for
 from .footage import INDEX, Footage, Window, find_videos, load_arniqa, prepare_footage
 from .latents import ALL_TASKS, draw_uses
-from .loop import Loop, Losses
+from .loop import CHECKPOINT, LOSSES, PLOT, Loop, Losses
 from .losses import SVFRObjective, draw_sigmas, zero_start
 from .synthetic import make_clip
 
@@ -136,16 +138,26 @@ def _relative(window: Window) -> Tensor:
     return torch.from_numpy(window.landmarks / np.array([width, height])).float()
 
 
-def train(config: TrainConfig, callback: Callback | None = None) -> Path:
+def train(config: TrainConfig, callback: Callback | None = None, given: Path | None = None) -> Path:
     """Train as configured and write the UNet and the projection into config.output. Returns that folder.
 
-    A checkpoint in the folder is continued. Written are unet.safetensors and id_linear.safetensors (fp16, averaged
-    weights), losses.jsonl, losses.png, checkpoint.pt and the configuration. Raises WeightsError for missing networks,
-    InputError and FaceNotFoundError for footage that cannot be used, DependencyError for missing packages.
+    given: the file that the configuration is from. A checkpoint in the folder is continued. Written are
+    unet.safetensors and id_linear.safetensors (fp16, averaged weights), losses.jsonl, losses.png, checkpoint.pt and the
+    configuration. Raises WeightsError for missing networks, InputError for a folder that cannot be written to or holds
+    the networks to start from, InputError and FaceNotFoundError for footage that cannot be used, DependencyError for
+    missing packages.
     """
     folder = Path(config.output)
+    copy = folder / CONFIG_COPY
+    in_place = given is not None and copy.exists() and copy.samefile(given)
+    check_paths(
+        _inputs(config, None if in_place else given),
+        [Output(folder, "trained files", form="folder", contents=_written(in_place))],
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_COPY).write_text(dump_config(config), encoding="utf-8")
+    if not in_place:
+        with staged(copy) as path:
+            path.write_text(dump_config(config), encoding="utf-8")
     source = open_source(config, callback)
     where = [config.weights]
     unet, unet_config = _network(where, ROLE, build_unet, PUBLISHED_CONFIG)
@@ -176,7 +188,20 @@ def train(config: TrainConfig, callback: Callback | None = None) -> Path:
 
 def train_from_file(path: Path | str, callback: Callback | None = None) -> Path:
     """What `python -m svfr_model train CONFIG` does: train as the .json or .toml file says; see `train`."""
-    return train(load_config(path), callback)
+    return train(load_config(path), callback, Path(path))
+
+
+def _inputs(config: TrainConfig, given: Path | None) -> list[Path]:
+    """Every file and folder that a training reads. Raises WeightsError where a network is missing."""
+    roles = (ROLE, PROJECTION_ROLE, RECOGNIZER_ROLE, "vae")
+    others = [Path(path) for path in (config.videos, config.landmark_model, given) if path is not None]
+    return [*(find(role, [config.weights]) for role in roles), *others]
+
+
+def _written(in_place: bool) -> tuple[str, ...]:
+    """The files that appear in the output folder; the configuration is one, unless it is there already."""
+    files = (CHECKPOINT, LOSSES, PLOT, _file(ROLE), _file(PROJECTION_ROLE))
+    return files if in_place else (CONFIG_COPY, *files)
 
 
 def open_source(config: TrainConfig, callback: Callback | None = None) -> WindowSource:

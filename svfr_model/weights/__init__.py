@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from .checkpoint import CONFIG_KEY, convert, load_network, load_strict, model_config, read_state_dict, save
+from .checkpoint import (
+    CONFIG_KEY,
+    convert,
+    load_network,
+    load_strict,
+    model_config,
+    read_state_dict,
+    save,
+    stored_config,
+)
 from .hub import download
 from .inspect import fault_of
 from .registry import REGISTRY, WeightFile, weight_file
@@ -26,5 +35,6 @@ __all__ = [
     "model_config",
     "read_state_dict",
     "save",
+    "stored_config",
     "weight_file",
 ]

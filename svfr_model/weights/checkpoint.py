@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError, WeightsError
+from ..paths import Output, check_paths
 from ..staging import staged
 from .bounds import check_arguments
 from .registry import weight_file
@@ -95,6 +96,20 @@ def model_config(metadata: Mapping[str, str], role: str, path: Path | str) -> di
     return stored["config"]
 
 
+def stored_config(path: Path | str, role: str) -> dict[str, Any] | None:
+    """The same, read from the file's head alone; None for a file that has no such metadata."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return model_config(file.metadata() or {}, role, path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _refusal(path, role, f"it is no whole safetensors file ({error})") from error
+
+
 def load_strict(module: nn.Module, state_dict: Mapping[str, torch.Tensor], path: Path | str, role: str) -> None:
     """Give module exactly these tensors: every key, every shape and every kind of number must agree.
 
@@ -158,8 +173,7 @@ def convert(source: Path | str, target: Path | str, role: str, dtype: torch.dtyp
     from safetensors import SafetensorError
 
     source, target = Path(source), Path(target)
-    if target.suffix != ".safetensors":
-        raise InputError(f"A converted checkpoint is a .safetensors file, not {target.name!r}.")
+    check_paths([source], [Output(target, "converted checkpoint", (".safetensors",))])
     tensors, metadata = read_state_dict(source, role)
     if dtype is not None:
         tensors = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
