@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import torch
 
-from ..errors import InputError, WeightsError
+from ..errors import WeightsError
+from ..paths import Output, check_paths
 from ..staging import staged
 from ..weights import load_torchscript, weight_file
 from ..weights.onnx import open_session, run_session
@@ -177,8 +178,7 @@ def convert_to_onnx(source: Path | str, target: Path | str, *, trusted: bool = F
     target that does not end in .onnx, WeightsError for a source that cannot be used.
     """
     source, target = checked_file(source, "the face detector yoloface"), Path(target)
-    if target.suffix != ".onnx":
-        raise InputError(f"yoloface is converted to an .onnx file, not to {target.name!r}.")
+    check_paths([source], [Output(target, "converted detector", (".onnx",))])
     network = _script_network(source, "cpu", trusted)
     picture = torch.rand(1, 3, 64, 96)
     _checked_rows(network(picture, grids(64, 96)), source)
