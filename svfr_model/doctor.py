@@ -25,6 +25,8 @@ PACKAGES = (
     "huggingface-hub",
     "einops",
     "av",
+    "Pillow",
+    "tqdm",
 )
 """Distributions of requirements.txt but for onnxruntime, which is looked at by itself."""
 

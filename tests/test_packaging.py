@@ -37,7 +37,8 @@ def pyproject_dependencies(root):
 
 
 def test_requirements_are_the_design_cards_packages_and_pyav(root):
-    assert {name_of(line) for line in requirement_lines(root)} == CARD | {"av"}
+    """And what else is imported: Pillow for pictures, tqdm for the bar."""
+    assert {name_of(line) for line in requirement_lines(root)} == CARD | {"av", "pillow", "tqdm"}
 
 
 def test_requirements_and_pyproject_agree(root):
