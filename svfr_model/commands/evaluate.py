@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..errors import InputError
 from .bar import progress
 from .options import add_detector, add_machine, path
 
@@ -27,6 +28,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _evaluate(options: argparse.Namespace) -> int:
     from ..metrics import run_evaluate
 
+    if options.mask is not None and options.truth is None:
+        raise InputError("--mask says where to compare with the truth: give TRUTH too, or leave the mask out.")
     report = run_evaluate(
         options.restored,
         options.truth,

@@ -54,6 +54,8 @@ class TrainConfig:
     low_quality: LowQuality = field(default_factory=LowQuality)
 
     def __post_init__(self) -> None:
+        if not self.output.strip():
+            raise InputError("output is empty: name the folder that the trained files shall go to.")
         if self.window < 4 or self.clips < 1 or self.lora_rank < 0 or self.synthetic_clips < 2:
             raise InputError(
                 f"window ({self.window}) must be 4 or more, clips ({self.clips}) 1 or more, lora_rank "
@@ -96,6 +98,8 @@ def load_config(path: Path | str) -> TrainConfig:
 
 def parse_config(values: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:
     """A configuration from nested mappings; source names it in messages."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"{source} must be a table of settings, not {type(values).__name__}.")
     given = dict(values)
     for name, kind in _PARTS.items():
         if name in given:
@@ -119,6 +123,8 @@ def _read(path: Path) -> Mapping[str, Any]:
             return tomllib.loads(text)
         if path.suffix == ".json":
             return json.loads(text)
+    except RecursionError as error:
+        raise InputError(f"{path} cannot be read: its tables are nested too deeply.") from error
     except ValueError as error:  # both parsers' errors are ValueErrors
         raise InputError(f"{path} cannot be read: {error}.") from error
     raise InputError(f"A training configuration is a .json or .toml file, not {path.name!r}.")

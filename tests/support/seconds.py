@@ -16,6 +16,7 @@ BUDGET = {
     "tests/comfy/inside": 300,
     "tests/comfy/server": 300,
     "tests/faces": 60,
+    "tests/faults": 200,
     "tests/metrics": 60,
     "tests/parity": 60,
     "tests/stc": 60,
