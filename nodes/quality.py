@@ -95,9 +95,7 @@ class Degrade(io.ComfyNode):
         options = replace(
             options_for(task or frozenset()), brightness_flicker=brightness_flicker, pixel_flicker=pixel_flicker
         )
-        stages = ("degrade",) if options.low_quality is None else ("compress", "degrade")
-        progress = Progress(dict.fromkeys(stages, len(frames)))
-        degraded, masks = degrade_clip(to_frames(frames), options, seed, progress)
+        degraded, masks = degrade_clip(to_frames(frames), options, seed, Progress({"degrade": len(frames)}))
         return io.NodeOutput(from_pictures(degraded), from_masks(masks))
 
 

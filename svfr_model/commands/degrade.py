@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from dataclasses import replace
 
 from ..errors import InputError
@@ -29,7 +30,7 @@ def _degrade(options: argparse.Namespace) -> int:
 
     from ..paths import check_frames, check_paths
     from ..tasks import parse_tasks
-    from ..training.degrade import DegradeOptions, degrade_clip, options_for
+    from ..training.degrade import DegradeOptions, degraded_frames, options_for
     from ..video import ClipWriter, open_clip
     from ..video.writer import clip_output
 
@@ -46,12 +47,13 @@ def _degrade(options: argparse.Namespace) -> int:
     if options.mask_out:
         writers.append(ClipWriter(options.mask_out, clip.fps, size))
     chosen = replace(chosen, brightness_flicker=options.brightness_flicker, pixel_flicker=options.pixel_flicker)
-    frames, masks = degrade_clip(np.stack(list(clip)), chosen, options.seed, progress(options.quiet))
-    pictures = [frames, np.repeat(masks[..., None] * 255, 3, axis=3)]
-    for writer, shown in zip(writers, pictures, strict=False):
-        with writer:
-            for frame in shown:
-                writer.write(frame)
+    made = degraded_frames(clip, len(clip), size[::-1], chosen, options.seed, progress(options.quiet))
+    with ExitStack() as targets:
+        for writer in writers:
+            targets.enter_context(writer)
+        for frame, mask in made:
+            for writer, shown in zip(writers, (frame, np.repeat(mask[..., None] * 255, 3, axis=2)), strict=False):
+                writer.write(shown)
     if not options.quiet:
         print(f"wrote {options.output}")
     return 0

@@ -8,11 +8,11 @@ draws are independent, noise is fresh in each frame, and the codec does what it 
 
 from __future__ import annotations
 
-import io
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -22,7 +22,11 @@ from ..errors import InputError
 from ..pixels import degrade_for_tasks
 from ..progress import Callback, report
 from ..tasks import Task, Tasks
-from .masks import MaskKind, paint_white, random_mask
+from .masks import MaskKind, mask_frames, paint_white
+
+if TYPE_CHECKING:
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
 
 DESIGN_SIZE = 512
 """The picture size that the papers' ranges are for. Blur, a length, is scaled to others; r and delta are not."""
@@ -97,49 +101,65 @@ def options_for(tasks: Tasks, low_quality: LowQuality | None = None) -> DegradeO
 def degrade_clip(
     frames: np.ndarray, options: DegradeOptions, seed: int, callback: Callback | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A degraded clip and the masks of what is missing.
+    """A degraded clip and the masks of what is missing, see `degraded_frames`.
 
-    frames (N,H,W,3) uint8 RGB. Returns the clip, same shape, and masks (N,H,W) uint8, 1 where white was painted; all
-    zero without a mask. Each part draws from its own generator, so leaving one out does not change another. Frames are
-    made one after the other: besides frames and results only the codec's bytes grow with the clip. Reports the stages
-    "compress", where quality is lowered, and "degrade". Raises InputError for frames of another form.
+    frames (N,H,W,3) uint8 RGB. Returns the clip, same shape, and masks (N,H,W) uint8. Raises InputError for frames of
+    another form.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise InputError(f"Frames must be (N,H,W,3) uint8 with N >= 1, not {frames.shape} {frames.dtype}.")
+    degraded, masks = np.empty_like(frames), np.zeros(frames.shape[:3], np.uint8)
+    made = degraded_frames(frames, len(frames), frames.shape[1:3], options, seed, callback)
+    for index, (frame, mask) in enumerate(made):
+        degraded[index], masks[index] = frame, mask
+    return degraded, masks
+
+
+def degraded_frames(
+    frames: Iterable[np.ndarray],
+    count: int,
+    size: tuple[int, int],
+    options: DegradeOptions,
+    seed: int,
+    callback: Callback | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Degraded frames (H,W,3) uint8, one by one, each with the mask (H,W) uint8 of what was painted white (1), else 0.
+
+    frames: (H,W,3) uint8 RGB, walked once; count: how many they are; size: (H,W). Each part draws from its own
+    generator, so leaving one out does not change another. Held at a time: the few frames inside the codec. Reports
+    the stage "degrade".
+    """
     quality, light, texture, missing = (np.random.default_rng([seed, part]) for part in range(4))
-    gains = np.ones(len(frames))
+    gains = np.ones(count)
     if options.brightness_flicker:
-        gains = _gains(len(frames), light, options.brightness_flicker, options.gain)
-    masks = np.zeros(frames.shape[:3], np.uint8)
+        gains = _gains(count, light, options.brightness_flicker, options.gain)
+    masks: Iterable[np.ndarray] = itertools.repeat(np.zeros(size, np.uint8))
     if options.mask is not None:
-        masks = random_mask(missing, len(frames), frames.shape[1:3], options.mask, options.moving)
-    pictures: Iterable[np.ndarray] = frames
+        masks = mask_frames(missing, count, size, options.mask, options.moving)
     if options.low_quality is not None:
-        pictures = lower_quality(frames, options.low_quality, quality, callback)
-    degraded = np.empty_like(frames)
-    for index, picture in enumerate(pictures):
+        frames = lower_quality(frames, count, size, options.low_quality, quality)
+    for index, (picture, mask) in enumerate(zip(frames, masks, strict=False)):
         if options.pixel_flicker:
             picture = _retexture(picture, texture, options.pixel_flicker)
         picture = _brighten(picture, gains[index])[None]
         if options.grey:
             picture = to_grey(picture)
-        degraded[index] = paint_white(picture, masks[index : index + 1])[0]
-        report(callback, "degrade", index + 1, len(frames))
-    return degraded, masks
+        yield paint_white(picture, mask[None])[0], mask
+        report(callback, "degrade", index + 1, count)
 
 
 def lower_quality(
-    frames: np.ndarray, options: LowQuality, rng: np.random.Generator, callback: Callback | None = None
+    frames: Iterable[np.ndarray], count: int, size: tuple[int, int], options: LowQuality, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Blur, shrink, add noise, compress and enlarge frames (N,H,W,3) uint8; they come back one by one, as large.
+    """Blur, shrink, add noise, compress and enlarge frames (H,W,3) uint8; they come back one by one, as large.
 
-    Unless the codec is none, all have been compressed before the first comes back. Reports stage "compress".
+    count: how many they are; size: (H,W).
     """
-    height, width = frames.shape[1:3]
+    height, width = size
     scale = max(height, width) / DESIGN_SIZE
-    draws = [_draw(options, rng, scale) for _ in range(len(frames) if options.per_frame else 1)]
+    draws = [_draw(options, rng, scale) for _ in range(count if options.per_frame else 1)]
     crf = int(rng.integers(options.crf[0], options.crf[1] + 1))
-    small = _shrunk(frames, draws, rng, callback)
+    small = _shrunk(frames, draws, rng)
     if options.per_frame or options.order == "code":  # a codec needs frames of one size
         yield from recode((_enlarge(picture, width, height) for picture in small), options.codec, crf)
         return
@@ -148,18 +168,14 @@ def lower_quality(
 
 
 def _shrunk(
-    frames: np.ndarray,
-    draws: list[tuple[float, float, float]],
-    rng: np.random.Generator,
-    callback: Callback | None,
+    frames: Iterable[np.ndarray], draws: list[tuple[float, float, float]], rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Each frame blurred, made smaller and noisy, by the draw of the clip or by its own."""
-    height, width = frames.shape[1:3]
     for index, frame in enumerate(frames):
+        height, width = frame.shape[:2]
         sigma, shrink, noise = draws[index % len(draws)]
         picture = cv2.resize(blur(frame, sigma), _small(width, height, shrink), interpolation=cv2.INTER_LINEAR)
         yield add_noise(picture, noise, rng)
-        report(callback, "compress", index + 1, len(frames))
 
 
 def blur(frame: np.ndarray, sigma: float) -> np.ndarray:
@@ -180,48 +196,45 @@ def compress(frames: np.ndarray, codec: Codec, crf: int) -> np.ndarray:
 
 
 def recode(pictures: Iterable[np.ndarray], codec: Codec, crf: int) -> Iterator[np.ndarray]:
-    """Pictures (H,W,3) uint8 of one size through a real encoder and decoder, in memory; sides are padded to even ones.
+    """Pictures (H,W,3) uint8 of one size through a real encoder and decoder; sides are padded to even ones.
 
     h264 (libx264) takes crf as it is. mpeg4 has no crf: it gets the fixed quantiser that `mpeg4_quantiser` names.
-    All are encoded before the first comes back, and only the encoder's bytes are held.
+    They come back a few frames late, as the codec hands them out: no more is held.
     """
     if codec == "none":
         yield from pictures
         return
     import av
 
-    buffer = io.BytesIO()
-    count, height, width = _encode(pictures, codec, crf, buffer)
-    buffer.seek(0)
-    decoded = 0
-    with av.open(buffer) as source:
-        for decoded, frame in enumerate(source.decode(video=0), 1):
-            if decoded <= count:
-                yield frame.to_ndarray(format="rgb24")[:height, :width]
+    encoder, decoder = _encoder(codec, crf), av.CodecContext.create(codec, "r")
+    count = decoded = height = width = 0
+    for picture in itertools.chain(pictures, [None]):
+        if picture is not None:
+            count, (height, width) = count + 1, picture.shape[:2]
+        for frame in _passed(encoder, decoder, picture):
+            decoded += 1
+            yield frame.to_ndarray(format="rgb24")[:height, :width]
     if decoded != count:
         raise InputError(f"The {codec} encoder returned {decoded} of {count} frames: try codec none.")
 
 
-def _encode(pictures: Iterable[np.ndarray], codec: Codec, crf: int, buffer: io.BytesIO) -> tuple[int, int, int]:
-    """Encode into the buffer; how many pictures there were, and their height and width."""
+def _passed(
+    encoder: VideoCodecContext, decoder: VideoCodecContext, picture: np.ndarray | None
+) -> Iterator[VideoFrame]:
+    """The frames that come out when a picture goes in; None empties the codec."""
     import av
 
-    name, options = _encoder(codec, crf)
-    count = height = width = 0
-    with av.open(buffer, "w", format="matroska") as output:
-        stream = output.add_stream(name, rate=Fraction(25), options=options)
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1  # the result must not depend on the machine
-        if codec == "mpeg4":
-            stream.codec_context.qmin = stream.codec_context.qmax = mpeg4_quantiser(crf)
-        for count, picture in enumerate(pictures, 1):
-            height, width = picture.shape[:2]
-            padded = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            if count == 1:
-                stream.height, stream.width = padded.shape[:2]
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")))
-        output.mux(stream.encode())
-    return count, height, width
+    frame = None
+    if picture is not None:
+        height, width = picture.shape[:2]
+        padded = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if not encoder.is_open:
+            encoder.height, encoder.width = padded.shape[:2]
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")
+    for packet in encoder.encode(frame):
+        yield from decoder.decode(packet)
+    if picture is None:
+        yield from decoder.decode(None)
 
 
 def mpeg4_quantiser(crf: int) -> int:
@@ -285,8 +298,17 @@ def _enlarge(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _encoder(codec: Codec, crf: int) -> tuple[str, dict[str, str]]:
+def _encoder(codec: Codec, crf: int) -> VideoCodecContext:
+    import av
+
+    encoder = av.CodecContext.create("libx264" if codec == "h264" else "mpeg4", "w")
+    encoder.framerate, encoder.time_base = Fraction(25), Fraction(1, 25)
+    encoder.pix_fmt = "yuv420p"
+    encoder.bit_rate, encoder.bit_rate_tolerance = 0, 128000  # quality rules, not size
+    encoder.thread_count = 1  # the result must not depend on the machine
     if codec == "h264":
         # its lookahead gives small pictures a different result every so often
-        return "libx264", {"crf": str(crf), "preset": "veryfast", "rc-lookahead": "0"}
-    return "mpeg4", {}
+        encoder.options = {"crf": str(crf), "preset": "veryfast", "rc-lookahead": "0"}
+    else:
+        encoder.qmin = encoder.qmax = mpeg4_quantiser(crf)
+    return encoder

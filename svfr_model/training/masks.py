@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias, get_args
 
 import cv2
@@ -15,7 +16,14 @@ MaskKind: TypeAlias = Literal["brush", "box", "any"]
 def random_mask(
     rng: np.random.Generator, frames: int, size: tuple[int, int], kind: MaskKind = "any", moving: bool | None = None
 ) -> np.ndarray:
-    """Masks (N,H,W) uint8, 1 where the picture is missing; size is (H,W).
+    """Masks (N,H,W) uint8, see `mask_frames`."""
+    return np.stack(list(mask_frames(rng, frames, size, kind, moving)))
+
+
+def mask_frames(
+    rng: np.random.Generator, frames: int, size: tuple[int, int], kind: MaskKind = "any", moving: bool | None = None
+) -> Iterator[np.ndarray]:
+    """Masks (H,W) uint8, one by one, 1 where the picture is missing; size is (H,W), frames how many they are.
 
     A box covers 20 to 50% of each side; a brush is one to three strokes of three to six corners, 4 to 12% of the
     shorter side thick. moving: whether the shape wanders over the clip, None for either at random. The same generator
@@ -29,8 +37,8 @@ def random_mask(
     moving = bool(rng.random() < 0.5) if moving is None else moving
     draw = _box(rng, height, width) if kind == "box" else _brush(rng, height, width)
     path = _path(rng, frames, height, width) if moving else np.zeros((frames, 2))
-    shift = [np.float32([[1, 0, dx], [0, 1, dy]]) for dx, dy in path]
-    return np.stack([cv2.warpAffine(draw, matrix, (width, height), flags=cv2.INTER_NEAREST) for matrix in shift])
+    for dx, dy in path:
+        yield cv2.warpAffine(draw, np.float32([[1, 0, dx], [0, 1, dy]]), (width, height), flags=cv2.INTER_NEAREST)
 
 
 def paint_white(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def test_input_is_left_alone(clip):
 def test_progress_and_cancel(clip):
     told = []
     degrade_clip(clip, DegradeOptions(LowQuality()), 0, lambda *step: told.append(step[:3]))
-    assert told == [(stage, done, 8) for stage in ("compress", "degrade") for done in range(1, 9)]
+    assert told == [("degrade", done, 8) for done in range(1, 9)]
     told.clear()
     degrade_clip(clip, DegradeOptions(grey=True), 0, lambda *step: told.append(step[:3]))
     assert told == [("degrade", done, 8) for done in range(1, 9)]
@@ -69,7 +69,7 @@ def test_progress_and_cancel(clip):
         if done == 3:
             raise KeyboardInterrupt(stage)
 
-    with pytest.raises(KeyboardInterrupt, match="compress"):
+    with pytest.raises(KeyboardInterrupt, match="degrade"):
         degrade_clip(clip, DegradeOptions(LowQuality()), 0, cancel)
 
 
