@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ FOLDER_FPS = Fraction(25)
 
 _SIXTEEN_BIT_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 ALPHA_DROPPED = "%s: the alpha channel is dropped; the colours under it are used as they are"
+_ANIMATED = ("PNG", "WEBP", "TIFF")
+"""Formats whose further pictures are frames; those of a JPEG (MPO) are other views of the same."""
+_NAMED_GAPS = 8
 _ALPHA_MODES = ("LA", "PA", "RGBA", "La", "RGBa")
 
 
@@ -52,19 +56,44 @@ def read_picture(path: str | Path) -> np.ndarray:
     (grey by rounding v/257, colour by the upper byte, at most one level away). Alpha is dropped with a warning: the
     colours stored under it are kept as they are. Colour profiles are not applied.
 
-    Raises InputError for a missing, empty or unreadable file, and for floating-point pictures.
+    Raises InputError for a missing, empty or unreadable file, for floating-point pictures, and for a file that holds
+    more than one.
     """
-    frame, alpha = _decoded(Path(path))
-    if alpha:
+    path = Path(path)
+    _refuse_several(path)
+    frame, alpha = decoded(path)
+    if alpha is not None:
         log.warning(ALPHA_DROPPED, path)
     return frame
 
 
-def _decoded(path: Path) -> tuple[np.ndarray, bool]:
-    """What read_picture gives, and whether alpha was dropped."""
+def decoded(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The first picture of a file, as in `read_picture`, and its alpha as (H,W) uint8, None where it has none."""
     check_file(path)
     with _opened(path) as image:
-        return _to_rgb(path, image), _has_alpha(image)
+        return _to_rgb(path, image), _alpha(image)
+
+
+def _pages(path: Path) -> int:
+    """How many pictures the file holds that are frames."""
+    with _opened(path) as image:
+        return getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
+
+
+def _refuse_several(path: Path) -> None:
+    check_file(path)
+    count = _pages(path)
+    if count > 1:
+        raise InputError(f"{path}: holds {count} pictures where one is needed. Save the one that is meant as PNG.")
+
+
+def _alpha(image: Image.Image) -> np.ndarray | None:
+    """The alpha of an open picture, upright, (H,W) uint8; None where it has none."""
+    from PIL import ImageOps
+
+    if not _has_alpha(image) or image.mode in _SIXTEEN_BIT_GREY:
+        return None
+    return np.array(ImageOps.exif_transpose(image).convert("RGBA").getchannel("A"))
 
 
 def _has_alpha(image: Image.Image) -> bool:
@@ -118,46 +147,116 @@ def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
 
 
 class PictureClip:
-    """Still pictures seen as a clip: one picture, or the pictures of a folder in natural order (2 before 10).
+    """Still pictures seen as a clip: one file, or the pictures of a folder in natural order (2 before 10).
 
-    Each walk reads the files again and holds one at a time. Frames are (H,W,3) uint8 RGB, see `read_picture`.
+    Each walk reads the files again and holds one at a time. Frames are (H,W,3) uint8 RGB, see `read_picture`. An
+    animated WebP or PNG keeps the times of its frames; what carries no times, a TIFF of several pages too, has 25
+    frames a second.
 
-    Attributes: path (the picture or the folder), fps (25: pictures carry no rate), width, height, audio (False),
-    timestamps (k / fps).
+    Attributes: path (the picture or the folder), files (of each frame), animated (one file with
+    several frames), fps, width, height, audio (False), timestamps (of each frame in seconds), time_base (their unit),
+    sample_aspect_ratio (1).
     """
 
     audio = False
+    sample_aspect_ratio = Fraction(1)
+    time_base = Fraction(1, 1000)
 
     def __init__(self, path: Path) -> None:
-        """Raise InputError for a folder without pictures, or whose pictures differ in size."""
+        """Raise InputError for a folder without pictures, or whose pictures differ in size or hold several each."""
         self.path = path
         self.fps = FOLDER_FPS
         self._warned = False
-        self.files = _pictures_in(path) if path.is_dir() else [path]
-        self.width, self.height = picture_size(self.files[0])
-        for file in self.files[1:]:
-            size = picture_size(file)
-            if size != (self.width, self.height):
-                raise InputError(
-                    f"{file}: {size[0]}x{size[1]} pixels, but {self.files[0].name} in the same folder has "
-                    f"{self.width}x{self.height}. All pictures of a folder must have one size: resize or remove it."
-                )
+        if path.is_dir():
+            files = _pictures_in(path)
+            for file in files:
+                _refuse_several(file)
+            _warn_about_gaps(path, files)
+            sizes = [picture_size(file) for file in files]
+            durations = None
+        else:
+            check_file(path)
+            sizes, durations = _frames_of(path)
+            files = [path] * len(sizes)
+        self.files = files
+        self.animated = not path.is_dir() and len(sizes) > 1
+        self.width, self.height = sizes[0]
+        self._check_sizes(sizes)
+        self.timestamps = tuple(number / self.fps for number in range(len(sizes)))
+        if durations is not None:
+            self.timestamps = tuple(itertools.accumulate(durations[:-1], initial=Fraction(0)))
+            self.fps = len(durations) / sum(durations)
 
-    @property
-    def timestamps(self) -> tuple[Fraction, ...]:
-        """Presentation time of every frame in seconds."""
-        return tuple(index / self.fps for index in range(len(self.files)))
+    def _check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
+        first = self.files[0]
+        for page, (file, size) in enumerate(zip(self.files, sizes, strict=True)):
+            if size == (self.width, self.height):
+                continue
+            if self.animated:
+                raise InputError(
+                    f"{file}: picture {page + 1} of it has {size[0]}x{size[1]} pixels, the first one "
+                    f"{self.width}x{self.height}. Save the one that is meant as PNG, or all at one size into a folder."
+                )
+            raise InputError(
+                f"{file}: {size[0]}x{size[1]} pixels, but {first.name} in the same folder has "
+                f"{self.width}x{self.height}. All pictures of a folder must have one size: resize or remove it."
+            )
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for file in self.files:
-            frame, alpha = _decoded(file)
-            if alpha and not self._warned:
+        for frame, alpha in self.with_alpha():
+            if alpha is not None and not self._warned:
                 self._warned = True
                 log.warning(ALPHA_DROPPED, self.path)
             yield frame
+
+    def with_alpha(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Each frame with its alpha, (H,W) uint8, or None where it has none."""
+        if not self.animated:
+            yield from (decoded(file) for file in self.files)
+            return
+        with _opened(self.path) as image:
+            for page in range(len(self)):
+                image.seek(page)
+                yield _to_rgb(self.path, image), _alpha(image)
+
+
+def _frames_of(path: Path) -> tuple[list[tuple[int, int]], list[Fraction] | None]:
+    """The size of each picture in a file, and the seconds each is shown; None where the file does not say."""
+    count = _pages(path)
+    if count == 1:
+        return [picture_size(path)], None
+    sizes, shown = [], []
+    with _opened(path) as image:
+        for page in range(count):
+            image.seek(page)
+            image.load()
+            sizes.append(image.size)
+            shown.append(Fraction(round(image.info.get("duration", 0)), 1000))
+    return sizes, shown if all(shown) else None
+
+
+def _warn_about_gaps(folder: Path, files: Sequence[Path]) -> None:
+    """Name the numbers that are missing from a numbered sequence; one that counts in equal steps has no gaps."""
+    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", file.stem) for file in files]
+    if len(files) < 3 or not all(parts) or len({(part[1], part[3]) for part in parts}) > 1:
+        return
+    numbers = sorted(int(part[2]) for part in parts)
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    if len(steps) == 1:
+        return
+    least = min(steps - {0}, default=1)
+    missing = itertools.chain(*(range(a + least, b, least) for a, b in itertools.pairwise(numbers)))
+    named = list(itertools.islice(missing, _NAMED_GAPS + 1))
+    more = ", ..." if len(named) > _NAMED_GAPS else ""
+    log.warning(
+        "%s: frames are missing from the sequence (%s%s); the others are read as if they followed each other",
+        folder,
+        ", ".join(map(str, named[:_NAMED_GAPS])),
+        more,
+    )
 
 
 def _pictures_in(folder: Path) -> list[Path]:

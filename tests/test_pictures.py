@@ -11,7 +11,7 @@ from PIL import Image
 from support.video import encode, numbered_frames, yuv_frame
 
 from svfr_model.errors import InputError
-from svfr_model.video import PictureClip, open_clip, read_mask, read_picture
+from svfr_model.video import PictureClip, open_clip, read_mask, read_picture, write_clip
 
 RNG = np.random.default_rng(7)
 PICTURE = RNG.integers(0, 256, (33, 47, 3), dtype=np.uint8)
@@ -181,6 +181,123 @@ class TestPictureClip:
         store(tmp_path / "2.png", PICTURE[:30])
         with pytest.raises(InputError, match=r"2\.png: 47x30 .* 1\.png .* 47x33"):
             open_clip(tmp_path)
+
+
+def animate(path, count=4, durations=(40, 80, 120, 60), size=(12, 8), **options):
+    """Save grey frames 0, 20, 40, ... as one file; durations in milliseconds."""
+    first, *rest = (Image.new("RGB", size, (20 * number,) * 3) for number in range(count))
+    first.save(path, save_all=True, append_images=rest, duration=list(durations[:count]), **options)
+    return path
+
+
+class TestAnimated:
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [("a.webp", {"lossless": True}), ("a.png", {}), ("a.gif", {}), ("a.apng", {"format": "PNG"})],
+    )
+    def test_frames_and_their_times(self, tmp_path, name, options):
+        clip = open_clip(animate(tmp_path / name, **options))
+        for _ in range(2):
+            assert [int(frame[3, 5, 0]) for frame in clip] == [0, 20, 40, 60]
+        times = [Fraction(time, 1000) for time in (0, 40, 120, 240)]
+        assert all(abs(found - time) < Fraction(1, 1000) for found, time in zip(clip.timestamps, times, strict=True))
+        write_clip(tmp_path / "o.mp4", clip, source=clip)
+        again = open_clip(tmp_path / "o.mp4").timestamps
+        assert all(abs(found - time) < Fraction(1, 1000) for found, time in zip(again, times, strict=True))
+
+    def test_pages_of_a_tiff_follow_each_other(self, tmp_path):
+        clip = open_clip(animate(tmp_path / "a.tif"))
+        assert [int(frame[3, 5, 0]) for frame in clip] == [0, 20, 40, 60]
+        assert (clip.fps, clip.timestamps[3]) == (25, Fraction(3, 25))
+
+    def test_pages_of_different_sizes(self, tmp_path):
+        Image.new("RGB", (12, 8)).save(tmp_path / "a.tif", save_all=True, append_images=[Image.new("RGB", (6, 4))])
+        with pytest.raises(InputError, match=r"a\.tif: picture 2 of it has 6x4 pixels, the first one 12x8"):
+            open_clip(tmp_path / "a.tif")
+
+    @pytest.mark.parametrize("name", ["a.webp", "a.png", "a.tif"])
+    def test_where_one_picture_is_needed(self, tmp_path, name):
+        path = animate(tmp_path / name)
+        with pytest.raises(InputError, match=rf"{name}: holds 4 pictures where one is needed"):
+            read_picture(path)
+        with pytest.raises(InputError, match=rf"{name}: holds 4 pictures where one is needed"):
+            open_clip(tmp_path)
+
+    def test_further_views_in_a_jpeg_are_no_frames(self, tmp_path):
+        first, second = (Image.new("RGB", (16, 16), (value,) * 3) for value in (10, 200))
+        first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+        assert len(open_clip(tmp_path / "a.jpg")) == 1
+        assert read_picture(tmp_path / "a.jpg").max() < 20
+
+    def test_as_a_moving_mask(self, tmp_path):
+        masks = read_mask(animate(tmp_path / "m.png", 4), 4, 12, 8)
+        assert [mask.any() for mask in masks] == [False] * 4
+        with pytest.raises(InputError, match="the mask has 4 frames, the clip 9"):
+            read_mask(tmp_path / "m.png", 9, 12, 8)
+
+
+class TestGaps:
+    @pytest.mark.parametrize(
+        ("numbers", "words"),
+        [
+            ([0, 1, 2, 5, 9], "missing from the sequence (3, 4, 6, 7, 8);"),
+            ([1, 2, 40], "missing from the sequence (3, 4, 5, 6, 7, 8, 9, 10, ...);"),
+            ([0, 10, 30], "missing from the sequence (20);"),
+            ([0, 1, 2], None),
+            ([10, 20, 30], None),
+        ],
+    )
+    def test_are_named(self, tmp_path, caplog, numbers, words):
+        for number in numbers:
+            store(tmp_path / f"take2_{number:04d}.png", PICTURE)
+        with caplog.at_level(logging.WARNING):
+            assert len(open_clip(tmp_path)) == len(numbers)
+        assert (words in caplog.text) if words else not caplog.text
+
+    def test_names_of_many_kinds_are_no_sequence(self, tmp_path, caplog):
+        for name in ("a1.png", "a2.png", "b9.png", "cover.png"):
+            store(tmp_path / name, PICTURE)
+        open_clip(tmp_path)
+        assert not caplog.text
+
+
+HOLE = np.zeros((8, 12), bool)
+HOLE[2:5, 3:9] = True
+PHOTO = np.random.default_rng(1).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+
+
+class TestMasksWithAlpha:
+    def stored(self, path, colours, alpha):
+        return store(path, np.dstack([np.broadcast_to(np.uint8(colours), (8, 12, 3)), np.uint8(alpha)]))
+
+    @pytest.mark.parametrize(
+        ("colours", "alpha", "reading"),
+        [
+            (PHOTO, np.where(HOLE, 0, 255), "transparent"),  # ComfyUI's mask editor
+            (0, np.where(HOLE, 0, 255), "transparent"),  # holes in black
+            (255, np.where(HOLE, 255, 0), "opaque"),  # white strokes on nothing
+            (np.where(HOLE, 255, 0)[..., None], np.where(HOLE, 255, 0), "opaque"),
+            (np.where(HOLE, 255, 0)[..., None], np.full((8, 12), 255), "colour"),
+            (np.where(HOLE, 255, 0)[..., None], np.full((8, 12), 128), "colour"),
+        ],
+    )
+    def test_are_read_as_drawn(self, tmp_path, caplog, colours, alpha, reading):
+        with caplog.at_level(logging.WARNING):
+            (mask,) = read_mask(self.stored(tmp_path / "m.png", colours, alpha), 1, 12, 8)
+        assert (mask == HOLE).all()
+        assert (f"what is {reading} is taken as missing" in caplog.text) == (reading != "colour")
+        assert len(caplog.records) == (reading != "colour")
+
+    def test_black_and_white_under_a_varying_alpha_is_refused(self, tmp_path):
+        colours = np.where(np.arange(12)[None, :, None] < 6, 255, 0).repeat(8, 0)
+        path = self.stored(tmp_path / "m.png", colours, np.where(HOLE, 0, 255))
+        with pytest.raises(InputError, match=r"m\.png: the mask could be drawn in its colours or in its transparency"):
+            read_mask(path, 1, 12, 8)
+
+    def test_one_reading_for_a_folder(self, tmp_path):
+        for number, drawn in enumerate((np.zeros_like(HOLE), HOLE, np.ones_like(HOLE))):
+            self.stored(tmp_path / "m" / f"{number}.png", PHOTO, np.where(drawn, 0, 255))
+        assert [int(mask.sum()) for mask in read_mask(tmp_path / "m", 3, 12, 8)] == [0, 18, 96]
 
 
 class TestMasks:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 VIDEO_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Suffix of a written video -> FFmpeg's container format."""
 PICTURE_OUT_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+TimedClip: TypeAlias = VideoClip | PictureClip
 
 DEFAULT_CRF = 16
 """Constant rate factor of x264: 0 is lossless, 51 worst. 16 is hard to tell from the frames themselves."""
@@ -79,7 +81,7 @@ class ClipWriter:
         elif self.path.suffix.lower() in PICTURE_OUT_SUFFIXES:
             self._sink = _PictureSink(self.path)
         else:
-            self._sink = _VideoSink(self.path, fps, size, source if isinstance(source, VideoClip) else None, crf)
+            self._sink = _VideoSink(self.path, fps, size, _timed(source), crf)
         self._count = 0
 
     def __enter__(self) -> ClipWriter:
@@ -207,14 +209,14 @@ class _PictureSink(_Staged):
 class _VideoSink(_Staged):
     """H.264 in MP4, MOV or Matroska, with the source's sound."""
 
-    def __init__(self, path: Path, fps: Fraction, size: tuple[int, int], source: VideoClip | None, crf: int) -> None:
+    def __init__(self, path: Path, fps: Fraction, size: tuple[int, int], source: TimedClip | None, crf: int) -> None:
         super().__init__(path)
         self._fps = Fraction(fps)
         self._size = size
         self._source = source
         self._crf = crf
         self._format = VIDEO_FORMATS[path.suffix.lower()]
-        self._plan = plan_streams(source, self._format) if source is not None else ()
+        self._plan = plan_streams(source, self._format) if isinstance(source, VideoClip) else ()
         self._check_encoder()
         self._output: OutputContainer | None = None
         self._carrier: Carrier | None = None
@@ -235,7 +237,7 @@ class _VideoSink(_Staged):
         self._set_up(self._stream.codec_context)
         self._stream.codec_context.time_base = self._time_base
         self._to_yuv = YuvWriter(*self._size, self._stream.codec_context.pix_fmt)
-        if self._source is not None:
+        if isinstance(self._source, VideoClip):
             self._carrier = Carrier(self._source, self._output, self._plan)
 
     def _check_encoder(self) -> None:
@@ -311,6 +313,12 @@ class _VideoSink(_Staged):
         super().discard()
 
 
+def _timed(source: Clip | None) -> TimedClip | None:
+    """The source, where its frames have times of their own."""
+    timed = isinstance(source, VideoClip) or (isinstance(source, PictureClip) and source.animated)
+    return source if timed else None
+
+
 def _repeatable() -> dict[str, str]:
     """Options that keep x264 off its AVX-512 code, with which the same frames give one of several streams.
 
@@ -324,7 +332,7 @@ def _repeatable() -> dict[str, str]:
     return {"x264-params": "asm=avx2"}
 
 
-def _schedule(source: VideoClip | None, fps: Fraction) -> tuple[tuple[Fraction, ...] | None, Fraction]:
+def _schedule(source: TimedClip | None, fps: Fraction) -> tuple[tuple[Fraction, ...] | None, Fraction]:
     """Presentation times of the frames (None: frame number over fps) and the tick to write them in, in seconds.
 
     A source whose times are a constant rate within one of its ticks (and a quarter of a frame) is put back on the
