@@ -17,11 +17,11 @@ FRAME = WIDTH * HEIGHT * 3
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """A moving pattern of 5, 20 and 80 frames."""
+    """A moving pattern of 3, 6 and 24 frames."""
     folder = tmp_path_factory.mktemp("clips")
     blocks = np.random.default_rng(0).integers(0, 256, (HEIGHT // 20, WIDTH // 20, 3), np.uint8)
     pattern = blocks.repeat(20, 0).repeat(20, 1)
-    for count in (5, 20, 80):
+    for count in (3, 6, 24):
         with ClipWriter(folder / f"{count}.mp4", Fraction(25), (WIDTH, HEIGHT)) as writer:
             for number in range(count):
                 writer.write(np.roll(pattern, number, 1))
@@ -45,6 +45,6 @@ def test_memory_does_not_grow_with_the_clip(clips, tmp_path, words):
         tracemalloc.stop()
         return highest
 
-    peak(5)  # what is imported at first use
-    # 60 frames held would be 60 x FRAME; times and figures of a frame are a few hundred bytes.
-    assert peak(80) - peak(20) < 2 * FRAME
+    peak(3)  # what is imported at first use
+    # 18 frames held would be 18 x FRAME; times and figures of a frame are a few hundred bytes.
+    assert peak(24) - peak(6) < 2 * FRAME

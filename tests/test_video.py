@@ -25,6 +25,7 @@ from support.video import (
 
 from svfr_model.errors import InputError
 from svfr_model.video import open_clip
+from svfr_model.video.reader import _filled
 
 BT601 = (0.299, 0.114)
 BT709 = (0.2126, 0.0722)
@@ -89,6 +90,41 @@ class TestFramesAndTimes:
         assert len(clip) == 6
         assert len(steps) == 1
         assert steps.pop() > 0
+
+    def test_frames_before_zero_keep_their_distances(self, tmp_path):
+        """Matroska loses times below zero when it is read: the frames come without any."""
+        times = [Fraction(k - 5, 25) for k in range(10)]
+        options = {"qp": "0", "preset": "ultrafast", "bf": "0"}
+        path = tmp_path / "in.mkv"
+        kept = {"avoid_negative_ts": "disabled"}
+        encode(path, numbered_frames(10), times=times, options=options, container_options=kept)
+        with av.open(str(path)) as container:
+            assert [frame.pts for frame in container.decode(video=0)][:6] == [None] * 5 + [0]
+        clip = open_clip(path)
+        assert clip.timestamps == tuple(Fraction(k, 25) for k in range(10))
+        assert clip.origin == Fraction(-1, 5)
+
+    @pytest.mark.parametrize(
+        ("stamps", "expected"),
+        [
+            ([None, None, None], [0, 1, 2]),
+            ([None, None, 5, 7], [3, 4, 5, 7]),
+            ([3, None, 5, 9], [3, 4, 5, 9]),
+            ([10, 11, 0, 3], [10, 11, 12, 15]),  # two clips joined
+            ([0, 2, 2, 1, 3], [0, 2, 2, 1, 3]),  # disorder is for the writer
+            ([-4, -3, None, -1], [-4, -3, -2, -1]),
+        ],
+    )
+    def test_times_that_are_missing_or_jump(self, stamps, expected):
+        stamps = [None if stamp is None else Fraction(stamp) for stamp in stamps]
+        assert _filled(stamps, Fraction(1)) == expected
+
+    def test_the_alpha_of_vp9_is_said_to_be_dropped(self, tmp_path, caplog):
+        frame = av.VideoFrame(32, 32, "yuva420p")
+        path = encode(tmp_path / "a.webm", [frame], codec="libvpx-vp9", options={"auto-alt-ref": "0"})
+        with caplog.at_level(logging.WARNING):
+            open_clip(path)
+        assert "a.webm: the alpha channel is dropped" in caplog.text
 
     def test_one_frame_is_held_at_a_time(self, tmp_path):
         clip = open_clip(encode(tmp_path / "a.mp4", numbered_frames(400)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: a cover, not a video
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG
+_JUMP = Fraction(1)  # seconds back from which times begin anew; less is disorder
 
 
 def open_clip(path: str | os.PathLike[str]) -> VideoClip | PictureClip:
@@ -54,7 +55,8 @@ class VideoClip:
     Attributes: path; fps (the average rate); width, height (upright, in pixels); sample_aspect_ratio (pixel width
     over height, 1 if unknown); time_base (one tick of the stream in seconds); audio (whether the file has any);
     promised (frames by the header, 0 if it does not say);
-    origin (seconds at which the earliest of the file's video and audio streams begins); plans (container format ->
+    origin (seconds at which the earliest of the file's video and audio streams begins, as far as is known before
+    timestamps are); plans (container format ->
     what becomes there of the streams beside the picture, once `plan_streams` has decided).
     """
 
@@ -71,6 +73,8 @@ class VideoClip:
             self.origin = _origin([stream, *container.streams.audio])
             self.promised = stream.frames
             ratio = stream.sample_aspect_ratio or Fraction(1)
+            # The alpha of VP8 and VP9 is a second picture that the decoder does not show.
+            tagged_alpha = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
         frames = self._decoded()
         first = next(frames, None)
         frames.close()
@@ -80,7 +84,7 @@ class VideoClip:
         turned = display_matrix(first)[0] == 0
         self.width, self.height = self._stored_size[::-1] if turned else self._stored_size
         self.sample_aspect_ratio: Fraction = 1 / ratio if turned else ratio
-        self._warn_about(first)
+        self._warn_about(first, tagged_alpha)
 
     @property
     def timestamps(self) -> tuple[Fraction, ...]:
@@ -108,19 +112,19 @@ class VideoClip:
 
     def _timed(self) -> Iterator[VideoFrame]:
         """All decoded frames; at the end of the walk their times are known."""
-        times: list[Fraction] = []
+        stamps: list[Fraction | None] = []
         damaged: list[int] = []
         for frame in self._decoded():
             if frame.is_corrupt:
-                damaged.append(len(times))
-            if frame.pts is not None:
-                times.append(frame.pts * frame.time_base - self.origin)
-            else:  # raw streams carry no times: constant rate
-                times.append(times[-1] + 1 / self.fps if times else Fraction(0))
+                damaged.append(len(stamps))
+            stamps.append(None if frame.pts is None else frame.pts * frame.time_base)
             yield frame
         if self._timestamps is None:
-            self._warn_about_losses(len(times), damaged)
-        self._timestamps = tuple(times)
+            self._warn_about_losses(len(stamps), damaged)
+            times = _filled(stamps, 1 / self.fps)
+            # What comes before the header's beginning, as in Matroska files cut without care, is a beginning too.
+            self.origin = min(self.origin, times[0])
+            self._timestamps = tuple(time - self.origin for time in times)
 
     def _decoded(self) -> Iterator[VideoFrame]:
         import av
@@ -169,9 +173,9 @@ class VideoClip:
         if damaged:
             log.warning("%s: damaged frames, patched by the decoder: %s", self.path, damaged)
 
-    def _warn_about(self, frame: VideoFrame) -> None:
+    def _warn_about(self, frame: VideoFrame, tagged_alpha: bool) -> None:
         """Say what of the source will not come through."""
-        if any(component.is_alpha for component in frame.format.components):
+        if tagged_alpha or any(component.is_alpha for component in frame.format.components):
             log.warning("%s: the alpha channel is dropped", self.path)
         if int(getattr(frame, "color_trc", 2)) in _HDR_TRANSFERS:
             log.warning("%s: an HDR video; it is read without tone mapping and will look flat", self.path)
@@ -183,3 +187,23 @@ def _origin(streams: list) -> Fraction:
     """Where the earliest of the streams begins, in seconds; 0 where none says."""
     starts = [stream.start_time * stream.time_base for stream in streams if stream.start_time is not None]
     return min(starts, default=Fraction(0))
+
+
+def _filled(stamps: Sequence[Fraction | None], step: Fraction) -> list[Fraction]:
+    """A time for every frame, in seconds: what is not told is counted in steps from its neighbour that is.
+
+    Frames before the first that has a time count back from it; where none has one, they count from 0. Times that jump
+    back by more than a second, as where clips were joined, go on a step after the last; less is disorder, and stays.
+    """
+    first = next((index for index, stamp in enumerate(stamps) if stamp is not None), None)
+    begin = Fraction(0) if first is None else stamps[first] - first * step
+    times: list[Fraction] = []
+    skipped = Fraction(0)
+    for index, stamp in enumerate(stamps):
+        following = times[-1] + step if times else begin
+        time = following if stamp is None else stamp + skipped
+        if index > (first or 0) and time < times[-1] - _JUMP:
+            skipped += following - time
+            time = following
+        times.append(time)
+    return times
