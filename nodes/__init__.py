@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..svfr_model import errors
 from .conditioning import Conditioning
-from .face import FaceCrop, PasteBack
+from .face import FaceCrop
 from .files import register_folder
 from .identity import IdEmbedding
 from .load import LoadFaceDetector, LoadIdentityEncoder, LoadModel, LoadVAE
+from .paste import PasteBack
 from .quality import Degrade, Metrics, TemporalProfile
 from .restore import Restore
 from .sample import Sampler
@@ -42,5 +44,13 @@ class SVFRExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Every node, one by one; from here on ComfyUI knows the model folder, which is not created."""
+        _name_errors_plainly()
         register_folder()  # not in on_load, which older versions call too late for the lists of files
         return NODES
+
+
+def _name_errors_plainly() -> None:
+    """Let ComfyUI show "WeightsError: ..." for our errors: before the message it puts the module's whole path."""
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.SVFRError):
+            kind.__module__ = "builtins"

@@ -14,10 +14,12 @@ from torch import Tensor
 from ..svfr_model.conditioning import encode_clip
 from ..svfr_model.restore import encode_reference
 from ..svfr_model.tasks import Tasks, task_vector
-from .model import TASK_KEY
+from .model import OWNER_KEY, TASK_KEY, ForSVFROnly
 from .networks import check_width, running
+from .notice import notice
 from .progress import Progress
 from .sampling import clip_inputs, identity_input, make_ready, mask_input, reference_inputs
+from .search import aliases
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.detect import FaceDetector
@@ -34,6 +36,7 @@ class Conditioning(io.ComfyNode):
             node_id="SVFRConditioning",
             display_name="SVFR Conditioning",
             category="SVFR/sampling",
+            **aliases("SVD conditioning, KSampler video, image to video conditioning"),
             description="Conditioning for KSampler or SamplerCustomAdvanced. They see the whole clip as one window: "
             "for about 16 frames. Longer clips belong to SVFR Sampler.",
             inputs=[*clip_inputs(), mask_input(), *reference_inputs(), identity_input()],
@@ -76,9 +79,12 @@ class Conditioning(io.ComfyNode):
             _conditioning(torch.zeros_like(tokens), clip.degraded, nothing, vector),
             {"samples": latent},
             given.shown(),
+            ui=notice(*given.faults),
         )
 
 
 def _conditioning(tokens: Tensor, degraded: Tensor, reference: Tensor, task: tuple[int, int, int]) -> list:
     """ComfyUI's CONDITIONING of one entry, see SVFRModel."""
-    return [[tokens[None], {"concat_latent_image": torch.cat([degraded, reference], dim=1), TASK_KEY: task}]]
+    latents = torch.cat([degraded, reference], dim=1)
+    owner = {OWNER_KEY: ForSVFROnly()}
+    return [[tokens[None], {"concat_latent_image": latents, TASK_KEY: task, "model_conds": owner}]]

@@ -1,4 +1,4 @@
-"""Faces out of full frames, and back into them."""
+"""Faces out of full frames."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 
 from ..svfr_model.clip import ArrayClip
 from ..svfr_model.errors import InputError
-from ..svfr_model.faces.change import changed_region
-from ..svfr_model.faces.color import COLOR_MODES, ColorMatch, fit_colors
 from ..svfr_model.faces.crop import CropOptions, crop_clip, crop_mask, plan_crop
 from ..svfr_model.faces.debug import draw
 from ..svfr_model.faces.detect import FaceDetector
 from ..svfr_model.faces.find import TrackOptions, find_tracks
-from ..svfr_model.faces.paste import PasteOptions, Patch, paste, warn_if_grey
 from ..svfr_model.faces.select import reference_embedding, select_similar, select_tracks
 from ..svfr_model.faces.track import Detection, FaceTrack
-from ..svfr_model.tasks import Task, Tasks
-from .images import from_pictures, from_pixels, to_clip, to_mask, to_pictures, to_planar
+from ..svfr_model.pixels import MASK_THRESHOLD
+from .images import from_pictures, from_pixels, to_clip, to_mask, to_pictures
+from .masks import as_mask, mask_faults, mask_or_picture
+from .notice import notice
 from .progress import Progress
-from .types import DetectorType, EncoderType, ResidentEncoder, TaskType, TrackType
+from .search import aliases
+from .types import DetectorType, EncoderType, ResidentEncoder, TrackType
 
-TRACK, CROP, PASTE = TrackOptions(), CropOptions(), PasteOptions()
+TRACK, CROP = TrackOptions(), CropOptions()
 BY_NUMBER = "number"
 CHOICES = ["largest", "all", "left", "right", BY_NUMBER]
 
@@ -40,6 +40,10 @@ class FaceCrop(io.ComfyNode):
             node_id="SVFRFaceCrop",
             display_name="SVFR Face Crop",
             category="SVFR/face",
+            **aliases(
+                "video face, face detect, face tracking, face crop, crop face, FaceDetailer, ReActor, roop, "
+                "autocrop, inpaint crop"
+            ),
             description="Finds the people in a clip, follows each through every shot, and cuts their faces out. Each "
             "output is a list with one item per person and shot: what is wired to it runs once for each.",
             inputs=[
@@ -48,11 +52,9 @@ class FaceCrop(io.ComfyNode):
                 *_choice_inputs(),
                 *_crop_inputs(),
                 *_track_inputs(),
-                io.Mask.Input(
-                    "mask",
-                    optional=True,
-                    tooltip="Where the frames are missing something, 1 for missing: one for all frames or one for "
-                    "each. It is cropped like them. Without it the masks come out empty.",
+                mask_or_picture(
+                    "Where the frames are missing something, 1 for missing: one for all frames or one for each. It is "
+                    "cropped like them. Without it the masks come out empty."
                 ),
                 io.Image.Input(
                     "face",
@@ -74,8 +76,8 @@ class FaceCrop(io.ComfyNode):
                 io.Image.Output(
                     "preview",
                     is_output_list=True,
-                    tooltip="A frame from the middle of each track, with box, landmarks, crop and the region that "
-                    "paste-back changes drawn in.",
+                    tooltip="A frame from the middle of each track, with box, landmarks, crop, the region that "
+                    "paste-back changes and, in red, the mask drawn in.",
                 ),
             ],
         )
@@ -99,82 +101,16 @@ class FaceCrop(io.ComfyNode):
         found, chosen = _find(clip, detector, TrackOptions(**options), wanted, face, encoder, progress)
         tracks = [plan_crop(track, cropping) for track in chosen]
         crops = crop_clip(clip, tracks, progress)
+        mask, size = as_mask(mask), (clip.height, clip.width)
+        missing = None if mask is None else to_mask(mask, len(frames), size).expand(len(frames), -1, -1, -1)
+        masks = [_cropped_mask(missing, track) for track in tracks]
         return io.NodeOutput(
             [from_pixels(crop) for crop in crops],
-            [_cropped_mask(mask, track, len(frames)) for track in tracks],
+            masks,
             tracks,
-            [_preview(clip, track, found) for track in tracks],
+            [_preview(clip, track, found, missing) for track in tracks],
+            ui=notice(*([] if mask is None else mask_faults(mask, size, masks))),
         )
-
-
-class PasteBack(io.ComfyNode):
-    """Puts restored faces back into their frames."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """Takes the lists of Face Crop and what was made of them."""
-        return io.Schema(
-            node_id="SVFRPasteBack",
-            display_name="SVFR Paste Back",
-            category="SVFR/face",
-            description="Puts restored crops of all tracks back into the frames. Frames without a face keep their "
-            "exact values.",
-            is_input_list=True,
-            inputs=[
-                io.Image.Input("frames", tooltip="The original frames, as given to SVFR Face Crop."),
-                io.Image.Input("restored", tooltip="The restored crops, one batch per track, in the tracks' order."),
-                TrackType.Input("tracks", tooltip="The tracks from SVFR Face Crop."),
-                *_paste_inputs(),
-                TaskType.Input(
-                    "task",
-                    optional=True,
-                    tooltip="The task of the restoration: under colorization the original's colours are not brought "
-                    "back, and a grey clip gives a warning.",
-                ),
-                io.Mask.Input(
-                    "masks",
-                    optional=True,
-                    tooltip="The masks from SVFR Face Crop, for inpainting: what was missing is filled beside the "
-                    "face too, and is left out when colours are compared.",
-                ),
-                io.Mask.Input(
-                    "allowed",
-                    optional=True,
-                    tooltip="Where the frames may change, 1 for yes: one for all frames or one for each. Default: "
-                    "everywhere.",
-                ),
-            ],
-            outputs=[
-                io.Image.Output("pasted", display_name="frames", tooltip="The clip with its restored faces."),
-                io.Mask.Output("mask", tooltip="How far each pixel was replaced, 0 to 1."),
-            ],
-        )
-
-    @classmethod
-    def execute(
-        cls,
-        frames: list[Tensor],
-        restored: list[Tensor],
-        tracks: list[FaceTrack],
-        region: list[str],
-        feather: list[float],
-        color_match: list[str],
-        blend: list[float],
-        occlusion_safe: list[bool],
-        task: list[Tasks] | None = None,
-        masks: list[Tensor] | None = None,
-        allowed: list[Tensor] | None = None,
-    ) -> io.NodeOutput:
-        """Fit the colours, then paste frame by frame."""
-        image, tasks = frames[0], task[0] if task else None
-        clip = to_clip(image)
-        options = PasteOptions(region[0], feather[0], color_match[0], occlusion_safe[0]).for_tasks(tasks)
-        crops = [_crops_of(track, image) for track, image in _paired(tracks, restored)]
-        missing = _missing(masks, tracks, tasks)
-        patches = _patches(tracks, crops, _fit(clip, tracks, crops, missing, options), missing)
-        limits = _limits(allowed, image, blend[0])
-        pasted, changed = _paste_clip(clip, patches, options, tasks, limits)
-        return io.NodeOutput(from_pictures(pasted), torch.from_numpy(np.stack(changed)))
 
 
 def _choice_inputs() -> list[io.Input]:
@@ -295,48 +231,6 @@ def _track_inputs() -> list[io.Input]:
     ]
 
 
-def _paste_inputs() -> list[io.Input]:
-    return [
-        io.Combo.Input(
-            "region",
-            options=["face", "crop"],
-            default=PASTE.region,
-            tooltip='"face" (default) changes the oval of the face only; "crop" the whole crop with a soft edge: also '
-            "hair and background, whose joins show more.",
-        ),
-        io.Float.Input(
-            "feather",
-            default=PASTE.feather,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="Width of the soft edge, in sides of the face. Default 0.12. More hides joins and keeps less of "
-            "the restoration.",
-        ),
-        io.Combo.Input(
-            "color_match",
-            options=["auto", *COLOR_MODES],
-            default=PASTE.color_match,
-            tooltip='Colours brought back to the original\'s, by one correction per track: "lab" mean and spread, '
-            '"wavelet" low frequencies place by place. "auto" (default) is lab, and none for colorization.',
-        ),
-        io.Float.Input(
-            "blend",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            tooltip="How much of the restoration is taken. Default 1, all; less keeps some of the original.",
-        ),
-        io.Boolean.Input(
-            "occlusion_safe",
-            default=PASTE.occlusion_safe,
-            tooltip="Keep the original where it and the restoration disagree strongly, such as a hand before the "
-            "face. Default off: it also keeps heavy damage. Never for colorization.",
-        ),
-    ]
-
-
 def _crop_options(options: dict[str, Any]) -> CropOptions:
     """Take the crop's options out of the widgets' values; what stays are the tracker's."""
     size = options.pop("width"), options.pop("height")
@@ -366,90 +260,18 @@ def _find(
         return found, select_similar(found.tracks, reference_embedding(to_pictures(face)[0], detector, networks))
 
 
-def _cropped_mask(mask: Tensor | None, track: FaceTrack, count: int) -> Tensor:
-    """MASK of a track's crops, (n,h,w); zeros without one."""
+def _cropped_mask(missing: Tensor | None, track: FaceTrack) -> Tensor:
+    """MASK of a track's crops, (n,h,w), from the frames' (N,1,H,W); zeros without one."""
     width, height = track.crop_size
-    if mask is None:
+    if missing is None:
         return torch.zeros(len(track), height, width)
-    whole = to_mask(mask, count, track.frame_size[::-1]).expand(count, -1, -1, -1)
-    pieces = [crop_mask(whole[track.start + i, 0].numpy(), track, i) for i in range(len(track))]
+    pieces = [crop_mask(missing[track.start + i, 0].numpy(), track, i) for i in range(len(track))]
     return torch.from_numpy(np.stack(pieces))
 
 
-def _preview(clip: ArrayClip, track: FaceTrack, found: Detection) -> Tensor:
+def _preview(clip: ArrayClip, track: FaceTrack, found: Detection, missing: Tensor | None) -> Tensor:
+    """IMAGE of the track's middle frame, with what was found and what is missing in it, (N,1,H,W), drawn in."""
     middle = track.start + len(track) // 2
     others = [other for other in found.tracks if other.id != track.id]
-    return from_pictures([draw(clip.frames[middle], [*others, track], middle, found.cuts)])
-
-
-def _paired(tracks: list[FaceTrack], images: list[Tensor]) -> list[tuple[FaceTrack, Tensor]]:
-    if len(tracks) != len(images):
-        raise InputError(f"There are {len(tracks)} tracks but {len(images)} batches of crops: one is needed for each.")
-    return list(zip(tracks, images, strict=True))
-
-
-def _crops_of(track: FaceTrack, image: Tensor) -> Tensor:
-    """Restored crops of a track, (n,3,h,w) float in [0,1]."""
-    if len(image) != len(track):
-        raise InputError(f"Track {track.id} has {len(track)} frames, but {len(image)} restored crops were given.")
-    return to_planar(image)
-
-
-def _missing(masks: list[Tensor] | None, tracks: list[FaceTrack], tasks: Tasks | None) -> list[Tensor | None]:
-    """The inpainting mask of each track, (n,1,h,w), where there is one and the task makes use of it."""
-    if not masks or (tasks is not None and Task.INPAINTING not in tasks):
-        return [None] * len(tracks)
-    cropped = [to_mask(mask, len(track), track.crop_size[::-1]) for track, mask in _paired(tracks, masks)]
-    return [mask.expand(len(track), -1, -1, -1) for track, mask in zip(tracks, cropped, strict=True)]
-
-
-def _limits(allowed: list[Tensor] | None, image: Tensor, blend: float) -> Tensor | None:
-    """How far each frame may change, (1 or N,1,H,W), or None for everywhere and wholly."""
-    if not allowed:
-        return None if blend >= 1 else torch.full((1, 1, *image.shape[1:3]), blend)
-    return blend * to_mask(allowed[0], len(image), tuple(image.shape[1:3]))
-
-
-def _fit(
-    clip: ArrayClip,
-    tracks: list[FaceTrack],
-    crops: list[Tensor],
-    missing: list[Tensor | None],
-    options: PasteOptions,
-) -> list[ColorMatch]:
-    """The colour correction of each track against crops of the original frames."""
-    if options.color_match == "none":
-        return [ColorMatch()] * len(tracks)
-    return [
-        fit_colors(options.color_match, track, before, after, None if mask is None else mask[:, 0].numpy())
-        for track, before, after, mask in zip(tracks, crop_clip(clip, tracks), crops, missing, strict=True)
-    ]
-
-
-def _patches(
-    tracks: list[FaceTrack], crops: list[Tensor], colors: list[ColorMatch], missing: list[Tensor | None]
-) -> dict[int, list[Patch]]:
-    """What belongs into each frame, by the frame's number."""
-    patches: dict[int, list[Patch]] = {}
-    for track, crop, color, mask in zip(tracks, crops, colors, missing, strict=True):
-        for index in range(len(track)):
-            hole = None if mask is None else mask[index, 0].numpy()
-            patches.setdefault(track.start + index, []).append(Patch(track, index, crop[index], color, hole))
-    return patches
-
-
-def _paste_clip(
-    clip: ArrayClip, patches: dict[int, list[Patch]], options: PasteOptions, tasks: Tasks | None, limits: Tensor | None
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The frames, and how far each pixel of them was replaced."""
-    if patches:
-        warn_if_grey(clip.frames[min(patches)], tasks, options.region)
-    progress = Progress({"paste": len(clip)})
-    pasted, changed = [], []
-    for number, frame in enumerate(clip):
-        here = patches.get(number, [])
-        limit = None if limits is None else limits[min(number, len(limits) - 1), 0].numpy()
-        pasted.append(paste(frame, here, options, limit) if here else frame)
-        changed.append(changed_region(frame, here, options, limit))
-        progress("paste", number + 1, len(clip))
-    return pasted, changed
+    hole = None if missing is None else missing[middle, 0].numpy() >= MASK_THRESHOLD
+    return from_pictures([draw(clip.frames[middle], [*others, track], middle, found.cuts, hole)])

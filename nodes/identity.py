@@ -10,6 +10,7 @@ from torch import Tensor
 from ..svfr_model.portrait import identity_of
 from ..svfr_model.self_reference import Alignment
 from .images import to_pictures
+from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class IdEmbedding(io.ComfyNode):
             node_id="SVFRIdentity",
             display_name="SVFR ID Embedding",
             category="SVFR/identity",
+            **aliases("face ID, IP-Adapter FaceID, face embedding, reference face, ReActor, roop, InstantID"),
             description="Who the person is, from one or more good pictures of them. All pictures of a batch or list "
             "are averaged. Steers the restoration towards that face.",
             is_input_list=True,

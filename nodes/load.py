@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..svfr_model.errors import InputError, WeightsError
 from ..svfr_model.faces.detect import DETECTOR_KINDS, DetectorKind, load_detector
 from ..svfr_model.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, load_identity_encoder
 from ..svfr_model.load import DETECTOR_ROLES
 from . import model, vae
-from .files import FOLDER, STATE_DICTS, check, file_input, resolve
+from .bundled import TINY, TINY_NOTICE, YUNET
+from .files import FOLDER, STATE_DICTS, check, file_input, missing, resolve
+from .notice import notice
+from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder
 
 MODEL_FOLDERS = (FOLDER, "diffusion_models")
 VAE_FOLDERS = (FOLDER, "vae", "checkpoints")
 SMALL_FOLDERS = (FOLDER,)
+DETECTORS = list(DETECTOR_ROLES.values())
 DETECTOR_SUFFIXES = (".onnx", ".pt")
+RUNS_CODE = "is a program that now runs on this machine, because trust_torchscript is on."
 
 
 class LoadModel(io.ComfyNode):
@@ -27,15 +33,19 @@ class LoadModel(io.ComfyNode):
             node_id="SVFRLoadModel",
             display_name="Load SVFR Model",
             category="SVFR/loaders",
+            **aliases(
+                "face restore model, video face restoration, GFPGAN model, CodeFormer model, SVD, checkpoint loader"
+            ),
             description="Loads SVFR's UNet as an ordinary MODEL: ComfyUI manages its memory, and LoRA, attention and "
             "torch.compile nodes work on it.",
             inputs=[
                 file_input(
                     "model_name",
-                    model.ROLE,
+                    [model.ROLE],
                     MODEL_FOLDERS,
                     STATE_DICTS,
-                    "SVFR's UNet, from models/svfr or models/diffusion_models. Published as unet.pth.",
+                    "SVFR's UNet, from models/svfr or models/diffusion_models. Published as unet.pth; unet.safetensors "
+                    "is the same. svfr-tiny comes with the pack, to try the nodes out: it knows drawn faces only.",
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -52,12 +62,13 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model_name: str) -> bool | str:
         """A missing file is told before anything runs."""
-        return check(model_name, model.ROLE, MODEL_FOLDERS)
+        return check(model_name, [model.ROLE], MODEL_FOLDERS)
 
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
         """Load it."""
-        return io.NodeOutput(model.load_model(resolve(model_name, model.ROLE, MODEL_FOLDERS), dtype))
+        loaded = model.load_model(resolve(model_name, model.ROLE, MODEL_FOLDERS), dtype)
+        return io.NodeOutput(loaded, ui=notice(*[TINY_NOTICE] * (model_name == TINY)))
 
 
 class LoadVAE(io.ComfyNode):
@@ -70,12 +81,13 @@ class LoadVAE(io.ComfyNode):
             node_id="SVFRLoadVAE",
             display_name="Load SVFR VAE",
             category="SVFR/loaders",
+            **aliases("SVD VAE, video VAE, temporal VAE"),
             description="Loads Stable Video Diffusion's VAE with its temporal decoder. ComfyUI's own Load VAE takes "
             "the diffusers file for another VAE, and colours come out wrong.",
             inputs=[
                 file_input(
                     "vae_name",
-                    vae.ROLE,
+                    [vae.ROLE],
                     VAE_FOLDERS,
                     STATE_DICTS,
                     "The diffusers file of the VAE, or a whole checkpoint such as svd_xt.safetensors, from "
@@ -95,7 +107,7 @@ class LoadVAE(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, vae_name: str) -> bool | str:
         """A missing file is told before anything runs."""
-        return check(vae_name, vae.ROLE, VAE_FOLDERS)
+        return check(vae_name, [vae.ROLE], VAE_FOLDERS)
 
     @classmethod
     def execute(cls, vae_name: str, dtype: str) -> io.NodeOutput:
@@ -113,14 +125,16 @@ class LoadFaceDetector(io.ComfyNode):
             node_id="SVFRLoadFaceDetector",
             display_name="Load Face Detector",
             category="SVFR/loaders",
+            **aliases("face detection, YuNet, YOLO face, SCRFD, RetinaFace, insightface"),
             description="Loads the detector that finds faces and their landmarks. It runs on the CPU.",
             inputs=[
                 file_input(
                     "detector_name",
-                    "yunet",
+                    DETECTORS,
                     SMALL_FOLDERS,
                     DETECTOR_SUFFIXES,
-                    "The detector's file from models/svfr; YuNet is published as face_detection_yunet_2023mar.onnx.",
+                    f"The detector's file. {YUNET} comes with the pack (default); another, such as "
+                    "face_detection_yunet_2023mar.onnx, belongs into models/svfr.",
                 ),
                 io.Combo.Input(
                     "kind",
@@ -138,22 +152,34 @@ class LoadFaceDetector(io.ComfyNode):
                     tooltip="How sure the detector must be. 0 (default) is its own: 0.6 for yunet, 0.5 for the others. "
                     "Lower finds more blurred or turned faces, and more that are none.",
                 ),
+                io.Boolean.Input(
+                    "trust_torchscript",
+                    default=False,
+                    optional=True,
+                    tooltip="Run a detector of the kind yoloface that is TorchScript (.pt). Default off. Such a file "
+                    "is a program: it can do to this machine whatever you can. Switch it on only for a file whose "
+                    "source you trust; a converted .onnx needs no trust.",
+                ),
             ],
             outputs=[DetectorType.Output("detector", tooltip="The detector, for Face Crop, ID Embedding and others.")],
         )
 
     @classmethod
-    def validate_inputs(cls, detector_name: str, kind: DetectorKind) -> bool | str:
+    def validate_inputs(cls, detector_name: str) -> bool | str:
         """A missing file is told before anything runs."""
-        if kind not in DETECTOR_ROLES:
-            return f"Unknown kind of detector {kind!r}: choose one of {', '.join(DETECTOR_ROLES)}."
-        return check(detector_name, DETECTOR_ROLES[kind], SMALL_FOLDERS)
+        return check(detector_name, DETECTORS, SMALL_FOLDERS)
 
     @classmethod
-    def execute(cls, detector_name: str, kind: DetectorKind, threshold: float) -> io.NodeOutput:
+    def execute(
+        cls, detector_name: str, kind: DetectorKind, threshold: float, trust_torchscript: bool = False
+    ) -> io.NodeOutput:
         """Load it."""
+        if detector_name == YUNET and kind != "yunet":
+            raise InputError(f'{YUNET} is no {kind} detector: choose the kind "yunet", or a file of the kind "{kind}".')
         path = resolve(detector_name, DETECTOR_ROLES[kind], SMALL_FOLDERS)
-        return io.NodeOutput(load_detector(kind, path, threshold or None))
+        detector = load_detector(kind, path, threshold or None, trust_torchscript=trust_torchscript)
+        runs_code = trust_torchscript and path.suffix == ".pt"
+        return io.NodeOutput(detector, ui=notice(*[f"{path.name} {RUNS_CODE}"] * runs_code))
 
 
 class LoadIdentityEncoder(io.ComfyNode):
@@ -166,19 +192,20 @@ class LoadIdentityEncoder(io.ComfyNode):
             node_id="SVFRLoadIdentityEncoder",
             display_name="Load SVFR Identity Encoder",
             category="SVFR/loaders",
+            **aliases("insightface, ArcFace, face recognition, face embedding"),
             description="Loads the two networks that turn a face into SVFR's identity tokens. They are on the GPU "
             "only while they are used.",
             inputs=[
                 file_input(
                     "recognizer_name",
-                    RECOGNIZER_ROLE,
+                    [RECOGNIZER_ROLE],
                     SMALL_FOLDERS,
                     STATE_DICTS,
                     "The iresnet100 face recognition network from models/svfr; published as insightface_glint360k.pth.",
                 ),
                 file_input(
                     "projection_name",
-                    PROJECTION_ROLE,
+                    [PROJECTION_ROLE],
                     SMALL_FOLDERS,
                     STATE_DICTS,
                     "SVFR's projection from face features to tokens, from models/svfr; published as id_linear.pth.",
@@ -189,9 +216,16 @@ class LoadIdentityEncoder(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, recognizer_name: str, projection_name: str) -> bool | str:
-        """A missing file is told before anything runs."""
-        found = check(recognizer_name, RECOGNIZER_ROLE, SMALL_FOLDERS)
-        return found if found is not True else check(projection_name, PROJECTION_ROLE, SMALL_FOLDERS)
+        """Missing files are told before anything runs.
+
+        By a WeightsError, which ComfyUI shows once for the node: a message returned would be shown for both arguments,
+        whichever file is missing.
+        """
+        asked = ((recognizer_name, RECOGNIZER_ROLE), (projection_name, PROJECTION_ROLE))
+        lacking = [(name, role) for name, role in asked if check(name, [role], SMALL_FOLDERS) is not True]
+        if lacking:
+            raise WeightsError(missing(*zip(*lacking, strict=True), SMALL_FOLDERS))
+        return True
 
     @classmethod
     def execute(cls, recognizer_name: str, projection_name: str) -> io.NodeOutput:

@@ -27,6 +27,7 @@ from ..svfr_model.keys import convert_unet
 from ..svfr_model.unet import PUBLISHED_CONFIG, ROLE, TASK_BITS, check_config
 from ..svfr_model.weights import load_strict, model_config, read_state_dict, weight_file
 from .memory import ALLOWANCE, HalvingBatch
+from .multiples import multiples
 
 DTYPES: dict[str, torch.dtype | None] = {
     "auto": None,
@@ -41,6 +42,9 @@ fp8 is without scales, as in ComfyUI's own loader: it costs accuracy."""
 
 TASK_KEY = "svfr_task"
 """Under this name a conditioning carries its task vector, (3,) of 0 or 1."""
+
+OWNER_KEY = "svfr_owner"
+"""Under this name a conditioning carries a `ForSVFROnly`."""
 
 NORM_EPS = 1e-6
 """Of the residual blocks that diffusers gives another value than ComfyUI does."""
@@ -86,6 +90,23 @@ def load_model(
 def is_dynamic(patcher: comfy.model_patcher.ModelPatcher) -> bool:
     """Whether ComfyUI streams this model's weights (DynamicVRAM, since ComfyUI 0.12)."""
     return hasattr(patcher, "is_dynamic") and patcher.is_dynamic()
+
+
+class ForSVFROnly(comfy.conds.CONDRegular):
+    """Stops a MODEL of another kind, which would ignore what it does not know and sample something else.
+
+    Every MODEL prepares what lies in a conditioning's model_conds; SVFR's puts something harmless in this one's place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def process_cond(self, **_: Any) -> None:
+        """Raise InputError."""
+        raise InputError(
+            "This conditioning comes from SVFR Conditioning, but the sampler's MODEL is not SVFR's: wire Load SVFR "
+            "Model to the sampler."
+        )
 
 
 class SVFRModel(comfy.model_base.SVD_img2vid):
@@ -137,6 +158,7 @@ class SVFRModel(comfy.model_base.SVD_img2vid):
             "c_concat": comfy.conds.CONDNoiseShape(latents),
             "c_crossattn": comfy.conds.CONDCrossAttn(tokens),
             "num_video_frames": comfy.conds.CONDConstant(noise.shape[0]),
+            OWNER_KEY: comfy.conds.CONDConstant(None),
         }
 
 
@@ -274,7 +296,7 @@ def _network_arguments(config: Mapping[str, Any] | None, path: Path | str) -> di
         "in_channels": config["in_channels"],
         "out_channels": config["out_channels"],
         "model_channels": channels[0],
-        "channel_mult": [width // channels[0] for width in channels],
+        "channel_mult": multiples(channels),
         "num_res_blocks": layers,
         "transformer_depth": [depth for depth, count in zip(down, layers, strict=True) for _ in range(count)],
         "transformer_depth_middle": depths[-1],

@@ -14,6 +14,7 @@ from ..svfr_model.metrics import Instruments, evaluate, temporal_profile
 from ..svfr_model.training.degrade import DegradeOptions, degrade_clip, options_for
 from .images import from_masks, from_pictures, to_clip, to_frames, to_holes
 from .progress import Progress
+from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder, TaskType
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Degrade(io.ComfyNode):
             node_id="SVFRDegrade",
             display_name="SVFR Degrade",
             category=CATEGORY,
+            **aliases("degradation, blur, noise, compression, add flicker, synthetic damage, old film look"),
             description="Damages a good clip as the papers do, to test a restoration against the truth: low quality, "
             "no colours, missing parts, flicker. The same seed gives the same damage.",
             inputs=[
@@ -109,6 +111,7 @@ class Metrics(io.ComfyNode):
             node_id="SVFRMetrics",
             display_name="SVFR Metrics",
             category=CATEGORY,
+            **aliases("PSNR, SSIM, LPIPS, benchmark, compare video, quality"),
             description="Measures a restored clip by the papers' metrics, against the true one where there is one, "
             "and shows the table. What cannot be measured is listed with the reason. Nothing is saved.",
             is_output_node=True,
@@ -180,6 +183,7 @@ class TemporalProfile(io.ComfyNode):
             node_id="SVFRTemporalProfile",
             display_name="SVFR Temporal Profile",
             category=CATEGORY,
+            **aliases("flicker, flicker view, temporal slice, slit scan, steadiness"),
             description="Shows flicker in one picture: one column of pixels, frame after frame from left to right. "
             "Smooth streaks are steady video, ragged ones flicker.",
             inputs=[

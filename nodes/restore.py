@@ -13,6 +13,7 @@ from ..svfr_model.restore import restore
 from ..svfr_model.tasks import Tasks
 from .images import from_network
 from .networks import check_width, running
+from .notice import notice
 from .progress import Progress
 from .sampling import (
     clip_inputs,
@@ -23,6 +24,7 @@ from .sampling import (
     sampling_options,
     to_latent,
 )
+from .search import aliases
 from .self_reference import landmarks_of, make_referrer, reference_outputs, referrer_inputs, track_input
 from .types import ResidentEncoder
 
@@ -43,6 +45,12 @@ class Restore(io.ComfyNode):
             node_id="SVFRRestore",
             display_name="SVFR Restore",
             category="SVFR/sampling",
+            **aliases(
+                "face restore, restore face, face restoration, face enhance, enhance face, face upscale, video "
+                "face, old film, old movie, scratch, scratches, dust, colorize, colourise, colourize, colorise, "
+                "black and white, inpaint video, subtitle removal, deblur, denoise video, GFPGAN, CodeFormer, "
+                "RestoreFormer, GPEN, SeedVR2, KEEP, DiffBIR, ReActor, FaceDetailer, roop, FaceFusion"
+            ),
             description="Restores a clip of faces in two passes: the first window is restored, its best frame chosen "
             "as the reference, and the whole clip restored with it. The same as SVFR Sampler on the first frames, "
             "SVFR Self-Reference and SVFR Sampler with the next seed.",
@@ -110,5 +118,6 @@ class Restore(io.ComfyNode):
             frames = given.frames(restored, networks, options, progress)
             first = restored.reference
             picture = from_network(first.picture[None, :, : given.size[0], : given.size[1]])
-            latent = to_latent(restored, networks)
-            return io.NodeOutput(frames, latent, given.shown(), picture, first.identity, first.score, first.index)
+            latent, told = to_latent(restored, networks), notice(*given.faults)
+            shown, person = given.shown(), first.identity
+            return io.NodeOutput(frames, latent, shown, picture, person, first.score, first.index, ui=told)

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..svfr_model.restore import restore
 from ..svfr_model.tasks import Tasks
 from .networks import check_width, running
+from .notice import notice
 from .progress import Progress
 from .sampling import (
     clip_inputs,
@@ -25,6 +26,7 @@ from .sampling import (
     sampling_options,
     to_latent,
 )
+from .search import aliases
 from .solver import native_solver
 
 if TYPE_CHECKING:
@@ -42,6 +44,10 @@ class Sampler(io.ComfyNode):
             node_id="SVFRSampler",
             display_name="SVFR Sampler",
             category="SVFR/sampling",
+            **aliases(
+                "face restore, video face, face enhance, restore face, KSampler, GFPGAN, CodeFormer, SeedVR2, "
+                "KEEP, inpaint video, colourise, old film, scratch"
+            ),
             description="Restores a clip of faces of any length in one pass, window by window.",
             inputs=[
                 *clip_inputs(),
@@ -104,4 +110,4 @@ class Sampler(io.ComfyNode):
                 callback=progress,
             )
             frames = given.frames(restored, networks, options, progress)
-            return io.NodeOutput(frames, to_latent(restored, networks), given.shown())
+            return io.NodeOutput(frames, to_latent(restored, networks), given.shown(), ui=notice(*given.faults))

@@ -19,6 +19,7 @@ from ..svfr_model.restore import Networks, Restored, RestoreOptions
 from ..svfr_model.tasks import Tasks
 from ..svfr_model.windows import PlanName, WindowPlan
 from .images import from_network, from_pixels, to_mask, to_network, to_pictures, to_pixels
+from .masks import as_mask, mask_or_picture, sampler_faults
 from .types import DetectorType, IdentityType, TaskType
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Given:
     """A clip ready for the networks: its sides are multiples of theirs, the edge being repeated at right and bottom.
 
     pixels (N,3,H,W) uint8; mask (1 or N,1,H,W) or None; reference (3,H,W) in [-1,1] or None; size: height and width
-    before padding.
+    before padding; faults: what is to be told of the mask.
     """
 
     pixels: Tensor
@@ -40,6 +41,7 @@ class Given:
     mask: Tensor | None
     reference: Tensor | None
     size: tuple[int, int]
+    faults: tuple[str, ...]
 
     def shown(self) -> Tensor:
         """IMAGE of what the network is shown: grey for colorization, white where something is missing."""
@@ -64,6 +66,7 @@ def make_ready(
 ) -> Given:
     """From IMAGE and MASK. detector: finds the face in a reference picture that is not framed like the crops."""
     height, width = crops.shape[1:3]
+    mask = as_mask(mask)
     if mask is not None and mask.ndim == 3:
         mask = mask[: len(crops)]  # a first pass over the first frames is given the whole clip's mask
     multiple = networks.size_multiple
@@ -78,6 +81,7 @@ def make_ready(
         None if mask is None else pad_to_multiple(to_mask(mask, len(crops), (height, width)), multiple),
         None if picture is None else pad_to_multiple(picture, multiple),
         (height, width),
+        tuple(sampler_faults(mask, (height, width), tasks)),
     )
 
 
@@ -111,11 +115,9 @@ def clip_inputs() -> list[io.Input]:
 
 def mask_input() -> io.Input:
     """Where something is missing."""
-    return io.Mask.Input(
-        "mask",
-        optional=True,
-        tooltip="Where the crops are missing something, 1 for missing: one for all frames or one for each; the first "
-        "ones count where there are more. Used by the inpaint task only. Default: nothing is missing.",
+    return mask_or_picture(
+        "Where the crops are missing something, 1 for missing: one for all frames or one for each; the first ones "
+        "count where there are more. Used by the inpaint task only. Default: nothing is missing."
     )
 
 

@@ -12,6 +12,7 @@ from ..svfr_model.faces.change import color_shift
 from .identity import ALIGNMENT_TIP, ALIGNMENTS
 from .images import from_network, to_planar
 from .networks import Referrer
+from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder, TrackType
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class SelfReference(io.ComfyNode):
             node_id="SVFRSelfReference",
             display_name="SVFR Self-Reference",
             category="SVFR/sampling",
+            **aliases("best frame, sharpest frame, reference frame, two passes"),
             description="Chooses a frame of a first pass and reads the identity from it; wired to a second SVFR "
             "Sampler, the clip refines itself. Restore the first 16 frames for it: more is not needed.",
             inputs=[

@@ -27,6 +27,7 @@ from ..svfr_model.stc.faces import cut_faces, paste_faces
 from .files import FOLDER, STATE_DICTS, check, file_input, resolve
 from .images import from_pictures, to_clip, to_pictures
 from .progress import Progress
+from .search import aliases
 from .types import DetectorType, ResidentSTC, STCType
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class LoadSTCModel(io.ComfyNode):
             node_id="STCLoadModel",
             display_name="Load STC Model",
             category=CATEGORY,
+            **aliases("deflicker model, BFVR, CodeFormer video, face restore model"),
             description="Loads one of BFVR-STC's three networks. It is on the GPU only while it is used.",
             inputs=[
                 file_input(
                     "stc_name",
-                    ROLES["bfr"],
+                    list(ROLES.values()),
                     FOLDERS,
                     STATE_DICTS,
                     "The task's file from models/svfr; published as ckpt-bfvr.pth, ckpt-defilcker.pth (spelt so) and "
@@ -71,11 +73,9 @@ class LoadSTCModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, stc_name: str, task: TaskName) -> bool | str:
+    def validate_inputs(cls, stc_name: str) -> bool | str:
         """A missing file is told before anything runs."""
-        if task not in TASKS:
-            return f"Unknown BFVR-STC task {task!r}: choose one of {', '.join(TASKS)}."
-        return check(stc_name, ROLES[task], FOLDERS)
+        return check(stc_name, list(ROLES.values()), FOLDERS)
 
     @classmethod
     def execute(cls, stc_name: str, task: TaskName) -> io.NodeOutput:
@@ -93,6 +93,10 @@ class EnhanceSTC(io.ComfyNode):
             node_id="STCEnhance",
             display_name="STC Enhance",
             category=CATEGORY,
+            **aliases(
+                "deflicker, flicker, de-flicker, flicker removal, brightness flicker, face restore, face enhance, "
+                "video face, old film, temporal consistency, BFVR, CodeFormer, KEEP, GFPGAN"
+            ),
             description="Restores or de-flickers a clip of any length with BFVR-STC, in one pass. Two in a row chain "
             "two tasks: de-flicker first, then restore.",
             inputs=[

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from comfy_api.latest import io
 
 from ..svfr_model.tasks import Task, Tasks, parse_tasks
+from .notice import notice
+from .search import aliases
 from .types import TaskType
 
 PRESETS: dict[str, tuple[Task, ...]] = {
@@ -16,6 +20,9 @@ PRESETS: dict[str, tuple[Task, ...]] = {
     "restore + colorize + inpaint": tuple(Task),
 }
 SWITCHES = "switches below"
+NAMES = {Task.BFR: "restore", Task.COLORIZATION: "colorize", Task.INPAINTING: "inpaint"}
+DEFAULTS = (True, False, False)
+"""Of the switches, in the order of the tasks."""
 
 
 class TaskVector(io.ComfyNode):
@@ -28,6 +35,9 @@ class TaskVector(io.ComfyNode):
             node_id="SVFRTaskVector",
             display_name="SVFR Task Vector",
             category="SVFR",
+            **aliases(
+                "face restore, colorize, colourise, colourize, colorise, inpaint, scratch, old film, black and white"
+            ),
             description="Tells the network which of its three tasks to do. Tasks can be combined.",
             inputs=[
                 io.Combo.Input(
@@ -40,19 +50,19 @@ class TaskVector(io.ComfyNode):
                     "restore",
                     default=True,
                     tooltip="Blind face restoration: blur, noise, compression, low resolution. Default on. "
-                    "Ignored under a preset.",
+                    "Not read under a preset.",
                 ),
                 io.Boolean.Input(
                     "colorize",
                     default=False,
                     tooltip="Give colours to a grey clip; a coloured one is turned grey first. Default off. "
-                    "Ignored under a preset.",
+                    "Not read under a preset.",
                 ),
                 io.Boolean.Input(
                     "inpaint",
                     default=False,
                     tooltip="Fill what a mask marks as missing; it is painted white first. Needs a mask to have an "
-                    "effect. Default off. Ignored under a preset.",
+                    "effect. Default off. Not read under a preset.",
                 ),
             ],
             outputs=[TaskType.Output("task", tooltip="The chosen tasks, for SVFR Sampler, Restore and Paste Back.")],
@@ -61,10 +71,25 @@ class TaskVector(io.ComfyNode):
     @classmethod
     def execute(cls, preset: str, restore: bool, colorize: bool, inpaint: bool) -> io.NodeOutput:
         """The tasks as a set."""
-        return io.NodeOutput(chosen_tasks(preset, restore, colorize, inpaint))
+        tasks = chosen_tasks(preset, restore, colorize, inpaint)
+        return io.NodeOutput(tasks, ui=notice(*_overruled(preset, restore, colorize, inpaint)))
 
 
 def chosen_tasks(preset: str, restore: bool, colorize: bool, inpaint: bool) -> Tasks:
     """The preset's tasks, or those that are switched on; InputError for none."""
-    switched = zip(Task, (restore, colorize, inpaint), strict=True)
-    return parse_tasks(PRESETS.get(preset, [task for task, on in switched if on]))
+    return parse_tasks(PRESETS.get(preset, _switched((restore, colorize, inpaint))))
+
+
+def _overruled(preset: str, *switches: bool) -> list[str]:
+    """What is to be told where a preset is chosen and somebody has set the switches to something else."""
+    if preset not in PRESETS or switches == DEFAULTS or set(_switched(switches)) == set(PRESETS[preset]):
+        return []
+    chosen = " + ".join(NAMES[task] for task in _switched(switches)) or "none"
+    return [
+        f'The preset decides: "{preset}". The switches below it ({chosen}) are not read; choose "{SWITCHES}" as the '
+        "preset to use them."
+    ]
+
+
+def _switched(switches: Sequence[bool]) -> list[Task]:
+    return [task for task, on in zip(Task, switches, strict=True) if on]

@@ -21,6 +21,7 @@ from ..svfr_model.keys import convert_vae
 from ..svfr_model.vae import PUBLISHED_CONFIG, ROLE
 from ..svfr_model.weights import load_strict, model_config, read_state_dict, weight_file
 from .memory import ALLOWANCE, HalvingBatch
+from .multiples import multiples
 
 DTYPES: dict[str, torch.dtype | None] = {
     "auto": None,
@@ -196,7 +197,7 @@ def _network_arguments(config: Mapping[str, Any], path: Path | str) -> dict[str,
         "in_channels": config["in_channels"],
         "out_ch": config["out_channels"],
         "ch": channels[0],
-        "ch_mult": [width // channels[0] for width in channels],
+        "ch_mult": multiples(channels),
         "num_res_blocks": config["layers_per_block"],
         "attn_resolutions": [],
         "dropout": 0.0,

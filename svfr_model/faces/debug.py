@@ -19,14 +19,23 @@ CUT_FRAMES = 8
 """Frames for which a cut stays marked."""
 
 
-def draw(frame: np.ndarray, tracks: Sequence[FaceTrack], index: int, cuts: Sequence[int] = ()) -> np.ndarray:
+def draw(
+    frame: np.ndarray,
+    tracks: Sequence[FaceTrack],
+    index: int,
+    cuts: Sequence[int] = (),
+    hole: np.ndarray | None = None,
+) -> np.ndarray:
     """Frame number `index` of the clip, (H,W,3) uint8 or float in [0,1], with its faces drawn: (H,W,3) uint8.
 
     Each track: box (thin where interpolated), landmarks, number, person, score; the crop's outline and the region of
-    paste-back where the crop is planned. Frame and shot number in the corner; a red frame after a cut.
+    paste-back where the crop is planned. Frame and shot number in the corner; a red frame after a cut. hole: (H,W)
+    bool, where the frame is missing something, tinted red with an outline.
     """
     picture = as_uint8(frame).copy()
     thickness = max(1, round(min(picture.shape[:2]) / 240))
+    if hole is not None:
+        _draw_hole(picture, hole, thickness)
     for track in tracks:
         if track.covers(index):
             _draw_track(picture, track, index - track.start, thickness)
@@ -37,6 +46,12 @@ def draw(frame: np.ndarray, tracks: Sequence[FaceTrack], index: int, cuts: Seque
         cv2.rectangle(picture, (0, 0), (picture.shape[1] - 1, picture.shape[0] - 1), RED, 3 * thickness)
         _label(picture, f"CUT at {cuts[shot - 1]}", (8 * thickness, 16 * thickness), RED, thickness)
     return picture
+
+
+def _draw_hole(picture: np.ndarray, hole: np.ndarray, thickness: int) -> None:
+    picture[hole] = (picture[hole] * 0.5 + np.array(RED) * 0.5 + 0.5).astype(np.uint8)
+    outlines, _ = cv2.findContours(hole.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, RED, thickness)
 
 
 def _draw_track(picture: np.ndarray, track: FaceTrack, entry: int, thickness: int) -> None:

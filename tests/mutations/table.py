@@ -170,7 +170,9 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("nodes/images.py", INSIDE + "test_nodes.py"): [("return to_planar(image) * 2 - 1", "return to_planar(image)")],
     ("nodes/progress.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [("before += units", "before = units")],
     ("nodes/face.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
-        ("whole[track.start + i, 0]", "whole[i, 0]"),
+        ("missing[track.start + i, 0]", "missing[i, 0]"),
+    ],
+    ("nodes/paste.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
         ("setdefault(track.start + index, [])", "setdefault(index, [])"),
         ("limits[min(number, len(limits) - 1), 0]", "limits[0, 0]"),
         ("None if mask is None else mask[index, 0]", "None if mask is None else mask[0, 0]"),

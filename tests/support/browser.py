@@ -1,11 +1,13 @@
 """Opens workflows in ComfyUI's own frontend, in headless Chromium, and says what a person would see.
 
     python browser.py CHROMIUM SERVER-URL FOLDER [--run] workflow.json ...
+    python browser.py CHROMIUM SERVER-URL FOLDER --search WORDS ...
 
 Runs in ComfyUI's Python, for its websocket client. Leaves FOLDER/<name>.png for each workflow and prints one JSON
 object: by name, the dialogs that stood open, what the console complained of, the types of nodes that were missing, the
 graph as the frontend would queue it, and where nodes and groups lie. With --run each is also queued, until one of its
-nodes shows text: "texts" is what they show, "saved" the nodes as the frontend would then save them.
+nodes shows text: "texts" is what they show, "saved" the nodes as the frontend would then save them. With --search the
+search box is opened and each of the words typed into it: by the words, the titles of the nodes that it lists.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ FIT = """
 })()
 """
 TEXTS = "app.graph.nodes.flatMap(n => n.widgets ?? []).map(w => w.element?.innerText).filter(t => t)"
+RESULTS = "[...document.querySelectorAll('[data-testid=result-item]')].map(e => e.innerText.split('\\n')[0])"
 BARE = """
 (() => {
   const style = document.createElement('style');
@@ -127,6 +130,23 @@ async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) ->
     return seen
 
 
+async def search(page: Page, url: str, words: list[str]) -> dict:
+    """Type words into the box that a double click on the canvas opens."""
+    await page.call("Page.navigate", url=url)
+    await wait_for(page, READY)
+    await asyncio.sleep(2)
+    found = {}
+    for typed in words:
+        await page.ask("app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+        await wait_for(page, "document.activeElement.tagName == 'INPUT'")
+        await page.call("Input.insertText", text=typed)
+        await asyncio.sleep(1)
+        found[typed] = await page.ask(RESULTS)
+        await page.ask("app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+        await wait_for(page, "document.activeElement.tagName != 'INPUT'")
+    return found
+
+
 async def wait_for(page: Page, condition: str, seconds: float = 60) -> None:
     """Until a JavaScript expression is true."""
     for _ in range(int(seconds / 0.5)):
@@ -136,8 +156,10 @@ async def wait_for(page: Page, condition: str, seconds: float = 60) -> None:
     raise TimeoutError(f"the frontend never came to: {condition}")
 
 
-async def main(chromium: str, url: str, folder: Path, workflows: list[Path], run: bool) -> dict:
-    """Start the browser, look at every workflow, end it."""
+async def main(chromium: str, url: str, folder: Path, arguments: list[str]) -> dict:
+    """Start the browser, look at every workflow or search for words, end it."""
+    options = {argument for argument in arguments if argument.startswith("--")}
+    rest = [argument for argument in arguments if argument not in options]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its last process may write a moment more
         browser = subprocess.Popen(
             [chromium, *FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
@@ -149,7 +171,9 @@ async def main(chromium: str, url: str, folder: Path, workflows: list[Path], run
                 client.ws_connect(address, max_msg_size=0) as socket,
             ):
                 page = await open_page(socket)
-                return {path.stem: await look(page, url, path, folder, run) for path in workflows}
+                if "--search" in options:
+                    return await search(page, url, rest)
+                return {Path(f).stem: await look(page, url, Path(f), folder, "--run" in options) for f in rest}
         finally:
             browser.terminate()
             browser.wait(timeout=20)
@@ -178,6 +202,5 @@ async def answer_to(socket: aiohttp.ClientWebSocketResponse, number: int) -> dic
 
 
 if __name__ == "__main__":
-    paths = [Path(argument) for argument in sys.argv[4:] if argument != "--run"]
-    result = asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), paths, "--run" in sys.argv))
+    result = asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4:]))
     sys.stdout.write(json.dumps(result))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from svfr_pack.nodes.face import FaceCrop, PasteBack
+from svfr_pack.nodes.face import FaceCrop
 from svfr_pack.nodes.images import to_pictures
 from svfr_pack.nodes.model import load_model
+from svfr_pack.nodes.paste import PasteBack
 from svfr_pack.nodes.progress import Progress
 from svfr_pack.nodes.restore import Restore
 from svfr_pack.nodes.self_reference import SelfReference

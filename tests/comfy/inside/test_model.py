@@ -8,10 +8,13 @@ import json
 from pathlib import Path
 
 import comfy.lora
+import comfy.model_base
 import comfy.model_detection
+import comfy.model_patcher
 import comfy.sample
 import comfy.samplers
 import comfy.sd
+import comfy.supported_models
 import pytest
 import torch
 from golden import OWN, cases, final_latents, folders, manifest, tensors
@@ -322,3 +325,42 @@ def test_ksampler_with_other_conditioning_says_what_is_needed(patcher, change, m
             latents,
             disable_pbar=True,
         )
+
+
+def test_a_model_of_another_kind_refuses_svfrs_conditioning():
+    """Stable Diffusion 2's would take the tokens, which are as wide as its own, and sample without a word."""
+    from svfr_pack.nodes.conditioning import _conditioning
+
+    from nodes import common_ksampler  # ComfyUI's
+
+    config = comfy.supported_models.SD20(
+        {
+            **comfy.supported_models.SD20.unet_config,
+            "image_size": 32,
+            "in_channels": 4,
+            "out_channels": 4,
+            "num_res_blocks": [1, 1],
+            "channel_mult": [1, 1],
+            "transformer_depth": [1, 1],
+            "transformer_depth_output": [1, 1, 1, 1],
+            "transformer_depth_middle": 1,
+            "num_heads": -1,
+            "num_head_channels": 64,
+            "model_channels": 64,
+            "context_dim": 1024,
+            "use_temporal_attention": False,
+            "use_spatial_transformer": True,
+            "num_classes": None,
+            "legacy": False,
+        }
+    )
+    config.set_inference_dtype(torch.float32, None)
+    model = comfy.model_base.BaseModel(config)
+    patcher = comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+    latents = torch.zeros(2, 4, 8, 8)
+    told = _conditioning(torch.zeros(49, 1024), latents, latents, (1, 0, 0))
+    plain = [[told[0][0], {}]]
+    sampled = common_ksampler(patcher, 1, 1, 1.5, "euler", "karras", plain, plain, {"samples": latents})
+    assert sampled[0]["samples"].shape == latents.shape
+    with pytest.raises(InputError, match="the sampler's MODEL is not SVFR's"):
+        common_ksampler(patcher, 1, 1, 1.5, "euler", "karras", told, told, {"samples": latents})

@@ -16,9 +16,10 @@ from comfy_api.latest import io
 from near import assert_near
 from svfr_pack.nodes import SVFRExtension
 from svfr_pack.nodes.conditioning import Conditioning
-from svfr_pack.nodes.face import FaceCrop, PasteBack
+from svfr_pack.nodes.face import FaceCrop
 from svfr_pack.nodes.identity import IdEmbedding
 from svfr_pack.nodes.model import load_model
+from svfr_pack.nodes.paste import PasteBack
 from svfr_pack.nodes.restore import Restore
 from svfr_pack.nodes.sample import Sampler
 from svfr_pack.nodes.self_reference import NOT_MEASURED, SelfReference

@@ -25,6 +25,7 @@ def browse(comfyui):
         pytest.skip(f"no Chromium to open the frontend in: none of {', '.join(BROWSERS)} is on the PATH")
 
     def look(server, folder, *arguments):
+        """arguments: see browser.py."""
         server.post("/settings", {"Comfy.TutorialCompleted": True})  # otherwise a tour of ComfyUI opens
         script = ROOT / "tests" / "support" / "browser.py"
         command = [comfyui.python, script, chromium, server.url, folder, *arguments]
@@ -109,6 +110,61 @@ def test_the_metrics_stand_in_their_node_after_a_run(browse, server, tmp_path):
     assert shown["api"]["3"]["inputs"] == {"restored": ["1", 0], "truth": ["2", 0]}
     (saved,) = [entry for entry in shown["saved"] if entry["id"] == 3]
     assert not saved.get("widgets_values")
+
+
+SEARCHED = {
+    "face restore": "SVFR Restore",
+    "old film": "SVFR Restore",
+    "deflicker": "STC Enhance",
+    "flicker": "STC Enhance",
+    "face enhance": "SVFR Restore",
+    "colourise": "SVFR Restore",
+    "scratch": "SVFR Restore",
+    "video face": "SVFR Restore",
+    "GFPGAN": "SVFR Restore",
+    "CodeFormer": "SVFR Restore",
+    "SeedVR2": "SVFR Restore",
+    "KEEP": "SVFR Restore",
+    "FaceDetailer": "SVFR Face Crop",
+    "ReActor": "SVFR Face Crop",
+    "roop": "SVFR Face Crop",
+    "face tracking": "SVFR Face Crop",
+    "paste face": "SVFR Paste Back",
+    "PSNR": "SVFR Metrics",
+}
+"""What artists type, and a node that must be among those they are shown."""
+
+
+@pytest.fixture(scope="session")
+def searched(browse, server, object_info, tmp_path_factory):
+    if "search_aliases" not in object_info["SVFRRestore"]:
+        pytest.skip("this ComfyUI is older than 0.11 and knows no search aliases")
+    return browse(server, tmp_path_factory.mktemp("search"), "--search", *SEARCHED)
+
+
+@pytest.mark.parametrize("words", SEARCHED)
+def test_the_search_finds_what_artists_type(words, searched):
+    assert SEARCHED[words] in searched[words]
+
+
+def test_a_warning_stands_in_its_node_and_only_there(browse, server, tmp_path):
+    """And is no part of the workflow that is saved then."""
+    task = ["restore", True, True, False]
+    nodes = [
+        node(1, "SVFRTaskVector", task, outputs={"task": ("SVFR_TASK", [1])}),
+        node(2, "EmptyImage", [64, 64, 3, 0x646464], outputs={"IMAGE": ("IMAGE", [2])}),
+        node(3, "SVFRDegrade", [0, 0, 0], {"task": ("SVFR_TASK", 1), "frames": ("IMAGE", 2)}, {"": ("IMAGE", [3])}),
+        node(4, "PreviewImage", [], {"images": ("IMAGE", 3)}),
+    ]
+    links = [[1, 1, 0, 3, 0, "SVFR_TASK"], [2, 2, 0, 3, 1, "IMAGE"], [3, 3, 0, 4, 0, "IMAGE"]]
+    path = tmp_path / "warned.json"
+    path.write_text(json.dumps({"last_node_id": 4, "last_link_id": 3, "nodes": nodes, "links": links, "version": 0.4}))
+    shown = browse(server, tmp_path, "--run", path)["warned"]
+    assert shown["missing"] == shown["dialogs"] == []
+    (text,) = shown["texts"]
+    assert text.startswith('The preset decides: "restore".')
+    (saved,) = [entry for entry in shown["saved"] if entry["id"] == 1]
+    assert saved["widgets_values"] == task
 
 
 def node(number, kind, values, inputs=None, outputs=None):

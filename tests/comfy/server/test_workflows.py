@@ -4,61 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import urllib.error
 
 import numpy as np
 import pytest
-from support.comfy import ROOT
 from support.events import listen
-from support.workflows import node_of, read_workflow, to_api
+from support.graphs import CHANGES, FOLDER, FPS, FRAMES, graph_of, run, said
+from support.workflows import node_of
 
 from svfr_model.video import open_clip
 
-FOLDER = ROOT / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-FRAMES, FPS = 12, 12
-NETWORKS = {
-    "model_name": "unet.safetensors",
-    "vae_name": "svd_vae.safetensors",
-    "recognizer_name": "insightface_glint360k.safetensors",
-    "projection_name": "id_linear.safetensors",
-}
-CROPS = {"SVFRFaceCrop.width": 64, "SVFRFaceCrop.height": 64}
-WINDOWS = {"window": 8, "decode_chunk": 8}
-CHANGES = {
-    "restore": {**CROPS, **WINDOWS},
-    "several_faces": {**CROPS, **WINDOWS, "LoadVideo.file": "two.mp4"},
-    "inpaint": {**CROPS, **WINDOWS},
-    # nothing that random networks paint is a face, but a detector that is hardly sure finds one
-    "restore_colorize": {**WINDOWS, "ImageScale.height": 64, "threshold": 0.01},
-    "all_three": {**WINDOWS, "ImageScale.height": 64, "threshold": 0.01},
-    "ksampler": {**CROPS, "ImageFromBatch.length": 8},
-    "stc_restore": {},
-    "stc_deflicker": {},
-    "stc_deflicker_restore": {},
-    "stc_then_svfr": {**CROPS, "SVFRRestore.window": 8, "decode_chunk": 8},
-}
 SIZE = {"several_faces": (256, 128), "restore_colorize": (64, 64), "all_three": (64, 64)}
 COUNT = {"ksampler": 8}
-
-
-def graph_of(name, object_info, **changes):
-    workflow = read_workflow(FOLDER / f"{name}.json")
-    kinds = {node["type"] for node in workflow["nodes"]}
-    svfr = {**NETWORKS, "steps": 2} if "SVFRLoadModel" in kinds else {}
-    graph = to_api(workflow, object_info, {**svfr, **CHANGES[name], **changes})
-    for node in graph.values():
-        if node["class_type"] == "STCLoadModel":  # reduced networks lie under another ending than published ones
-            node["inputs"]["stc_name"] = node["inputs"]["stc_name"].replace(".pth", ".safetensors")
-    return graph
-
-
-def run(server, graph):
-    """The history entry of a graph; a refused one shows why."""
-    try:
-        return server.run(graph)
-    except urllib.error.HTTPError as error:
-        pytest.fail(f"refused: {error.read().decode()[:2000]}")
 
 
 def saved_video(history, base):
@@ -72,10 +29,6 @@ def saved_video(history, base):
     ]
     assert len(found) == 1, history["status"]
     return found[0]
-
-
-def said(history):
-    return [message for kind, message in history["status"]["messages"] if kind == "execution_error"]
 
 
 def digest(path):

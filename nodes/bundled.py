@@ -1,0 +1,34 @@
+"""What comes with the pack, under names of its own among the files that the loaders offer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..svfr_model.weights import embedded, embedded_set, weight_file
+
+TINY = "svfr-tiny (bundled, drawn faces only)"
+YUNET = "YuNet (bundled)"
+"""Saved workflows know them by these names; they end like no file, so that the frontend offers no download for them."""
+
+TINY_NOTICE = (
+    "svfr-tiny knows drawn faces of 64x64 pixels only and makes photographs worse: it is for trying the nodes out, "
+    "with width and height of SVFR Face Crop at 64. For real faces load the published networks."
+)
+
+
+def bundled_names(role: str) -> list[str]:
+    """The names under which the pack itself has a network of this role."""
+    tiny = [TINY] if role in embedded_set("svfr-tiny") else []
+    return tiny + [YUNET] * (role == "yunet" and embedded(role) is not None)
+
+
+def bundled_file(name: str, role: str) -> Path | None:
+    """The pack's own file of a role by one of `bundled_names`; None for any other name."""
+    if name == TINY:
+        return embedded_set("svfr-tiny").get(role)
+    return embedded(role) if name == YUNET and role == "yunet" else None
+
+
+def stand_in(name: str, role: str) -> Path | None:
+    """The pack's own file where a workflow names the published one and the user has none; None where there is none."""
+    return embedded(role) if name == weight_file(role).name else None

@@ -1,0 +1,70 @@
+"""Masks as the artist gives them, and what must be said of one that does nothing or lies in the wrong place."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..svfr_model.pixels import MASK_THRESHOLD
+from ..svfr_model.tasks import Task, Tasks
+
+ASPECT_TOLERANCE = 0.02
+"""By how much two sides' ratios may differ, for sizes that were rounded when a clip was scaled."""
+
+HOW_TO_MASK = (
+    "Paint over what is missing in the mask editor of Load Image. A black-and-white picture, white where something is "
+    "missing, has no such mask: wire its IMAGE to the mask input instead of its MASK, or load it with Load Image (as "
+    "Mask) and channel red, or put Convert Image to Mask between."
+)
+EMPTY = f"The mask is empty: nothing is marked as missing, so nothing will be filled in. {HOW_TO_MASK}"
+MISSED = (
+    "What the mask marks lies outside of every face crop (the preview shows both), so nothing will be filled in. Raise "
+    "the margin until the crop covers it; or, for what is far from the face, such as subtitles, leave SVFR Face Crop "
+    "out and give the sampler whole frames and the mask."
+)
+NO_MASK = (
+    "The task has inpaint in it, but no mask marks anything as missing in these crops: only what is pure white in them "
+    f"counts as missing. Wire a mask to SVFR Face Crop and its masks to this node. {HOW_TO_MASK}"
+)
+UNUSED = "The mask is not used: the task has no inpaint in it. Choose it in SVFR Task Vector."
+
+
+def mask_or_picture(tooltip: str) -> io.Input:
+    """The input `mask`, of a MASK or a black-and-white IMAGE; see `as_mask`."""
+    tooltip = f"{tooltip} A black-and-white picture will do, too: white is missing."
+    return io.MultiType.Input("mask", [io.Mask, io.Image], optional=True, tooltip=tooltip)
+
+
+def as_mask(given: Tensor | None) -> Tensor | None:
+    """MASK (B,H,W) or (H,W) of what was wired: of an IMAGE (B,H,W,C) the brightness, without its alpha."""
+    return given if given is None or given.ndim < 4 else given[..., :3].float().mean(-1)
+
+
+def is_empty(mask: Tensor) -> bool:
+    """Whether a mask marks nothing as missing."""
+    return not bool((mask >= MASK_THRESHOLD).any())
+
+
+def mask_faults(mask: Tensor, size: tuple[int, int], crops: list[Tensor]) -> list[str]:
+    """What Face Crop has to say of a MASK for frames of size (h,w) that became these crops' masks."""
+    if is_empty(mask):
+        return [EMPTY]
+    return _stretched(mask, size) + [MISSED] * bool(crops and all(is_empty(crop) for crop in crops))
+
+
+def sampler_faults(mask: Tensor | None, size: tuple[int, int], tasks: Tasks) -> list[str]:
+    """What a sampling node has to say of a MASK, or none, for crops of size (h,w) and these tasks."""
+    nothing = mask is None or is_empty(mask)
+    if Task.INPAINTING not in tasks:
+        return [] if nothing else [UNUSED]
+    return [NO_MASK] if nothing else _stretched(mask, size)
+
+
+def _stretched(mask: Tensor, size: tuple[int, int]) -> list[str]:
+    height, width = mask.shape[-2:]
+    if abs(width * size[0] / (height * size[1]) - 1) <= ASPECT_TOLERANCE:
+        return []
+    return [
+        f"The mask has {width}x{height} pixels, what it belongs to {size[1]}x{size[0]}: of another shape, so it is "
+        "stretched and marks other places than it was drawn on. Draw it on a frame of the clip itself."
+    ]

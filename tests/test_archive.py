@@ -1,0 +1,37 @@
+"""What the Comfy Registry's archive holds: comfy-cli packs what git tracks and .comfyignore does not name."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def listed(*options):
+    done = subprocess.run(["git", "ls-files", *options], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines())
+
+
+@pytest.fixture(scope="module")
+def archive():
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no git checkout: nothing says which files are tracked")
+    return listed() - listed("--cached", "--ignored", "--exclude-from=.comfyignore")
+
+
+def test_what_comes_with_the_pack_is_in_it(archive):
+    networks = ("unet", "svd_vae", "insightface_glint360k", "id_linear")
+    tiny = {f"svfr_model/models/svfr-tiny/{name}.safetensors" for name in networks}
+    yunet = {f"svfr_model/models/yunet/{name}" for name in ("face_detection_yunet_n_640.onnx", "LICENSE")}
+    assert tiny | yunet <= archive
+    assert {"__init__.py", "pyproject.toml", "requirements.txt", "web/js/notices.js"} <= archive
+    assert {"nodes/__init__.py", "svfr_model/__main__.py", "workflows/restore.json"} <= archive
+
+
+def test_what_nobody_runs_is_not(archive):
+    assert not [path for path in archive if path.startswith(("tests/", "benchmarks/", ".ci/"))]
+    assert sum((ROOT / path).stat().st_size for path in archive) < 30 * 2**20

@@ -1,0 +1,62 @@
+// Shows in a node of this pack what it has to tell: a warning, or the table of SVFR Metrics. Without this the frontend
+// shows the text of its own nodes only.
+import { app } from "../../../scripts/app.js";
+
+const STYLE = "margin: 0; overflow: auto; font-size: 10px; user-select: text";
+const WARNING = "; white-space: pre-wrap; font-family: sans-serif; color: #ffb347";
+
+function textWidget(node, table) {
+  const element = document.createElement("pre");
+  element.style.cssText = STYLE + (table ? "" : WARNING);
+  const getMinHeight = () => (table ? 180 : 30 + 14 * Math.ceil(element.textContent.length / 50));
+  const widget = node.addDOMWidget("report", "svfr_report", element, { serialize: false, getMinHeight });
+  widget.serialize = false; // what is told belongs to a run, not to the workflow
+  return widget;
+}
+
+// A switch of SVFR Task Vector is not read under a preset: it is greyed out there.
+function greySwitches(node) {
+  const preset = node.widgets?.find((widget) => widget.name === "preset");
+  if (!preset) return;
+  for (const widget of node.widgets) {
+    if (["restore", "colorize", "inpaint"].includes(widget.name)) widget.disabled = preset.value !== "switches below";
+  }
+}
+
+function follow(node, method, action) {
+  const before = node[method];
+  node[method] = function (...given) {
+    const answer = before?.apply(this, given);
+    action(...given);
+    return answer;
+  };
+}
+
+app.registerExtension({
+  name: "SVFR.Notices",
+
+  nodeCreated(node) {
+    if (!/^(SVFR|STC)[A-Z]/.test(node.comfyClass ?? "")) return;
+    const table = node.comfyClass === "SVFRMetrics";
+    let widget = table ? textWidget(node, true) : null; // a warning takes no room before there is one
+    let height = null; // of the node before it grew
+    follow(node, "onExecuted", (output) => {
+      const text = output?.text?.join("\n\n") ?? "";
+      if (!text && !widget) return;
+      widget ??= textWidget(node, false);
+      widget.element.textContent = text;
+      if (table) return;
+      widget.hidden = !text;
+      if (text) {
+        height ??= node.size[1];
+        node.setSize([node.size[0], Math.max(height, node.computeSize()[1])]);
+      } else if (height !== null) {
+        node.setSize([node.size[0], height]);
+        height = null;
+      }
+    });
+    if (node.comfyClass !== "SVFRTaskVector") return;
+    for (const method of ["onConfigure", "onWidgetChanged"]) follow(node, method, () => greySwitches(node));
+    greySwitches(node);
+  },
+});
