@@ -174,6 +174,11 @@ def _check_form(output: Output) -> None:
             if os.path.exists(parent)
             else f"{path}: the folder {parent} does not exist. Make it first."
         )
+    if path.is_symlink() and not os.path.isdir(os.path.dirname(os.path.realpath(path))):
+        raise InputError(
+            f"{path}: this is a link to {os.readlink(path)}, and the folder of that does not exist. Make that folder, "
+            "or remove the link."
+        )
     for target in output.targets():
         inside = not output.numbered and target != output.path
         _check_in_the_way(output, target, is_folder=output.is_folder and not inside)

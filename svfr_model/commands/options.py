@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,9 +17,20 @@ MOST_SEED = 2**63 - 1
 class Parser(argparse.ArgumentParser):
     """Refuses arguments the way everything else is refused: in one message, by an InputError."""
 
+    _given: Sequence[str] = ()
+
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Keep what was given, for the message of an error."""
+        self._given = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise InputError."""
-        raise InputError(f"{message}. See: {self.prog} --help")
+        files = [word for word in self._given if word.startswith("-") and os.path.lexists(word)]
+        hint = f" {files[0]} was taken for an option: write ./{files[0]}." if files else ""
+        raise InputError(f"{message}.{hint} See: {self.prog} --help")
 
 
 def path(text: str) -> Path:

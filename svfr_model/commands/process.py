@@ -52,12 +52,14 @@ def run(command: Callable[[], int], *, goes_on: str = "") -> int:
     except BrokenPipeError:
         return BROKEN_PIPE
     except OSError as error:
-        say(f"error: {error}. Check permissions and free space.")
+        place = error.filename or "what is printed here"
+        say(f"error: {place}: {error.strerror or error}. Check permissions and free space.")
         return SVFRError.exit_code
     except MemoryError:
         say("error: there is not enough memory for this. Use a smaller size, batch or window.")
         return SVFRError.exit_code
     finally:
+        staging.discard_all()  # a signal may come between a staging's making and whoever would discard it
         _settle_output()
 
 
@@ -89,7 +91,7 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - it lives as long as the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,8 @@ def _restore(options: argparse.Namespace) -> int:
     from ..job import Job, run
     from ..load import Loader
 
+    if options.no_crop and options.faces != "largest":
+        raise InputError("--faces chooses among face crops, --no-crop restores whole frames: leave one of them out.")
     loader = Loader(
         options.weights,
         options.device,
@@ -172,14 +175,15 @@ def _faces(options: argparse.Namespace) -> FaceOptions:
     from ..faces.crop import CropOptions
     from ..faces.find import TrackOptions
     from ..faces.paste import PasteOptions
+    from ..faces.select import is_number
     from ..job import FaceOptions
 
     choice = options.faces
-    if not choice.isdecimal() and choice not in ("all", "largest", "left", "right"):
-        if not Path(choice).is_file():
+    if not is_number(choice) and choice not in ("all", "largest", "left", "right"):
+        if not os.path.isfile(choice):
             raise InputError(
-                f"--faces takes all, largest, left, right, a number, or a picture of the person; {choice!r} is none of "
-                "these, and there is no such file."
+                "--faces takes all, largest, left, right, a number, or a picture of the person; "
+                f"{choice[:80]!r} is none of these, and there is no such file."
             )
         choice = Path(choice)
     crop = CropOptions(

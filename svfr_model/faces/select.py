@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -40,7 +41,7 @@ def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, 
     if isinstance(choice, tuple):
         place = np.asarray(choice, dtype=np.float64)
         return [min(tracks, key=lambda track: float(np.hypot(*(track.centers[0] - place))))]
-    if isinstance(choice, int) or choice.lstrip("-").isdigit():
+    if isinstance(choice, int) or is_number(choice):
         return [_by_number(tracks, int(choice))]
     check_choice(choice)
     return tracks if choice == "all" else _one_at_a_time(tracks, _ORDERS[choice])
@@ -48,8 +49,15 @@ def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, 
 
 def check_choice(choice: str) -> None:
     """Raise InputError for a choice in words that `select_tracks` does not know."""
-    if choice not in ("all", *_ORDERS) and not choice.lstrip("-").isdigit():
-        raise InputError(f'Unknown choice of faces "{choice}": use all, largest, left, right, a number or a picture.')
+    if choice not in ("all", *_ORDERS) and not is_number(choice):
+        raise InputError(
+            f'Unknown choice of faces "{choice[:40]}": use all, largest, left, right, a number or a picture.'
+        )
+
+
+def is_number(choice: str) -> bool:
+    """Whether a choice in words is the number of a track: a few digits."""
+    return re.fullmatch(r"[0-9]{1,9}", choice) is not None
 
 
 def _by_number(tracks: Sequence[FaceTrack], number: int) -> FaceTrack:

@@ -154,6 +154,8 @@ def train(config: TrainConfig, callback: Callback | None = None, given: Path | N
         _inputs(config, None if in_place else given),
         [Output(folder, "trained files", form="folder", contents=_written(in_place))],
     )
+    if config.videos is not None and not (_footage_folder(config) / INDEX).is_file():
+        find_videos(config.videos)
     folder.mkdir(parents=True, exist_ok=True)
     if not in_place:
         with staged(copy) as path:
@@ -204,13 +206,17 @@ def _written(in_place: bool) -> tuple[str, ...]:
     return files if in_place else (CONFIG_COPY, *files)
 
 
+def _footage_folder(config: TrainConfig) -> Path:
+    """Where prepared footage is, or will be."""
+    return Path(config.cache or Path(config.output) / "footage")
+
+
 def open_source(config: TrainConfig, callback: Callback | None = None) -> WindowSource:
     """The clips of a configuration; footage is prepared once and found prepared the next time."""
     if config.videos is None:
         return SyntheticClips(config.synthetic_clips, config.synthetic_size)
-    cache = Path(config.cache or Path(config.output) / "footage")
+    cache = _footage_folder(config)
     if not (cache / INDEX).is_file():
-        find_videos(config.videos)
         detector = load_detector("yunet", find("yunet", [config.weights]), config.detector_threshold)
         counts = prepare_footage(
             config.videos,

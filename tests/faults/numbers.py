@@ -85,7 +85,7 @@ SAMPLING = [
 MACHINE = [
     number("--batch", "0", "batch"),
     number("--batch", "-2", "batch"),
-    accepted("--batch", HUGE),
+    number("--batch", HUGE, "batch"),
     number("--device", "cuda:99", "cuda:99"),
     number("--device", "gpu", "gpu", "auto, cpu, cuda"),
     number("--device", "", "device"),
@@ -130,7 +130,7 @@ FACES = [
     *(face_number("--size", value, "--size") for value in ("nan", "")),
     face_number("--size", "65", "65", "multiple"),
     face_number("--size", "100000", "100000"),
-    face_number("--size", HUGE, "size"),
+    face_number("--size", HUGE, "sides of a crop"),
     face_number("--faces", "7", "no face number 7", code=4),
     face_number("--faces", "-1", "--faces", "-1"),
     face_number("--faces", "1.5", "--faces"),

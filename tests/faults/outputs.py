@@ -50,6 +50,7 @@ FORMS = [
     refused("an option where it should be", "restore in.mp4 --seed 3", "required: OUT"),
     refused("none", "restore in.mp4", "required: OUT"),
     refused("nothing at all", "restore", "required: IN, OUT"),
+    refused("a person of whole frames", "restore in.mp4 out.mp4 --no-crop --faces in.png", "--faces", "--no-crop"),
     refused("crops of whole frames", "restore in.mp4 out.mp4 --keep-crop", "do not go with whole frames"),
     refused("a debug video of whole frames", "restore in.mp4 out.mp4 --debug-video d.mp4", "whole frames"),
     refused("a debug video as picture", "restore face.mp4 out.mp4 --debug-video d.png", "d.png", faces=True),

@@ -47,7 +47,7 @@ WITH_WEIGHTS = ("restore", "stc", "evaluate")
 
 ERROR = re.compile(r"^(?:error|python -m svfr_model[^\n]*: error): ", re.M)
 """How a message begins: ours, and argparse's."""
-PATIENCE = 60
+PATIENCE = 300
 """Seconds after which a command counts as hung, on a machine that has much else to do."""
 UNREADABLE = (
     "Traceback",
