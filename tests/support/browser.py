@@ -78,7 +78,7 @@ class Page:
             {"id": self._number, "sessionId": self.session, "method": method, "params": parameters}
         )
         while True:
-            message = await self.socket.receive_json(timeout=60)
+            message = await self.socket.receive_json(timeout=300)
             self._note(message)
             if message.get("id") == self._number:
                 if "error" in message:
@@ -196,7 +196,7 @@ async def open_page(socket: aiohttp.ClientWebSocketResponse) -> Page:
 async def answer_to(socket: aiohttp.ClientWebSocketResponse, number: int) -> dict:
     """The result of a command sent without a tab."""
     while True:
-        message = await socket.receive_json(timeout=60)
+        message = await socket.receive_json(timeout=300)
         if message.get("id") == number:
             return message["result"]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MADE = ROOT / ".comfyui"
 PACK = "ComfyUI-SVFR"
-START_SECONDS = 180
+START_SECONDS = 600
 """How long a server may take to answer before we call it dead; it takes 10 to 30."""
 
 
@@ -95,7 +95,7 @@ class Server:
 
     def get(self, path: str) -> bytes:
         """GET a path such as /object_info. Raises urllib.error.HTTPError for a refusal."""
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=300) as answer:
             return answer.read()
 
     def post(self, path: str, body: object) -> bytes:
@@ -103,7 +103,7 @@ class Server:
         request = urllib.request.Request(
             self.url + path, json.dumps(body).encode(), headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return answer.read()
 
     def log(self) -> str:
