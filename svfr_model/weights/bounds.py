@@ -105,7 +105,7 @@ PER_LEVEL = (
 """Arguments that are lists with one entry for each level; some may also be one value for all."""
 
 _UNET: Mapping[str, Rule] = {
-    "sample_size": _SIDE,
+    "sample_size": lambda value: "" if value is None else _SIDE(value),  # diffusers stores null where none was given
     "in_channels": _whole(1, 256),
     "out_channels": _LATENT,
     "down_block_types": _levels(_word("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal")),
