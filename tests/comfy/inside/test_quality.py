@@ -160,8 +160,8 @@ def test_a_profile_is_the_column_over_time(position, column):
 @pytest.mark.parametrize(
     ("node", "inputs", "told_before"),
     [
-        pytest.param(Degrade, {"frames": clip(6), "task": frozenset(Task)}, 1, id="compress"),
-        pytest.param(Degrade, {"frames": clip(6), "task": frozenset(Task)}, 7, id="degrade"),
+        pytest.param(Degrade, {"frames": clip(6), "task": frozenset(Task)}, 1, id="degrade"),
+        pytest.param(Degrade, {"frames": clip(6), "task": frozenset(Task)}, 4, id="degrade, later"),
         pytest.param(Metrics, {"restored": clip(6), "truth": clip(6)}, 2, id="evaluate"),
     ],
 )
