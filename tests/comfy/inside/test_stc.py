@@ -148,7 +148,7 @@ def test_what_cannot_be_done_is_said(stc):
         enhance(stc, clip(4), mode=CROPS)
     with pytest.raises(InputError, match="at least 64"):
         enhance(stc, clip(4, 60, 80), mode=WHOLE)
-    with pytest.raises(InputError, match="overlap smaller than the window"):
+    with pytest.raises(InputError, match="smaller than the window"):
         enhance(stc, clip(4), mode=WHOLE, window=8, overlap=8)
 
 
