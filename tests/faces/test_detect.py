@@ -90,7 +90,8 @@ class StandInYolo(torch.nn.Module):
         row[:, 4] = torch.tensor([0.9, 0.8, 0.4])
         row[:, 5:15] = center.repeat(5)
         row[:, 15] = 0.95
-        return row[None]
+        # The real one looks at every grid; a graph keeps no input that nothing reads.
+        return row[None] + 0 * (grids[0].sum() + grids[1].sum())
 
 
 def scripted(module, path):
