@@ -255,13 +255,7 @@ def restore(
     options = replace(options, plan=_plan_for(pixels.shape[0], replace(options.plan, cuts=padding.cuts)))
     augmentation = noise_frames(pixels.shape[0], tuple(pixels.shape[1:]), options.seed + AUGMENTATION_SEED)
     clip = encode_clip(
-        networks.vae,
-        pixels,
-        tasks,
-        mask,
-        augmentation=options.augmentation,
-        noise=augmentation,
-        callback=callback,
+        networks.vae, pixels, tasks, mask, augmentation=options.augmentation, noise=augmentation, callback=callback
     )
     tokens = identity.tokens if identity is not None else None
     referred: SelfReference | None = None
