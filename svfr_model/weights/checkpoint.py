@@ -301,7 +301,7 @@ def _faults(needed: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor
 
 def _is_finite(value: torch.Tensor) -> bool:
     """Whether all numbers of a tensor are finite. Extremes carry NaN along, and need no copy of the tensor."""
-    if not value.is_floating_point() or not value.numel():
+    if not value.is_floating_point() or not value.numel() or value.is_meta:  # shapes alone hold no numbers
         return True
     low, high = torch.aminmax(value if value.element_size() > 1 else value.half())
     return bool(low.isfinite() and high.isfinite())

@@ -81,11 +81,17 @@ def test_plans_are_aligned_and_repeat_little(count, window, overlap):
         assert part.last - following.first >= overlap
 
 
-@pytest.mark.parametrize(("window", "overlap"), [(23, 8), (24, 7), (24, 24), (24, -2), (0, 0)])
+@pytest.mark.parametrize(("window", "overlap"), [(23, 8), (24, 7)])
 def test_windows_the_network_cannot_take(window, overlap):
     options = EnhanceOptions(window=window, overlap=overlap)
     with pytest.raises(InputError, match="multiples of 2"):
         enhance_crops(Stub(), numbered(30), options)
+
+
+@pytest.mark.parametrize(("window", "overlap"), [(24, 24), (24, -2), (0, 0), (258, 8)])
+def test_windows_that_no_network_takes(window, overlap):
+    with pytest.raises(InputError, match=f"A window of {window} frames cannot overlap by {overlap}"):
+        EnhanceOptions(window=window, overlap=overlap)
 
 
 def test_a_short_shot_repeats_its_last_frame():

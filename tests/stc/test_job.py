@@ -92,7 +92,8 @@ def test_same_input_same_bytes(weights, flickering, tmp_path):
     ("options", "code", "message"),
     [
         (("--task", "sharpen"), 2, "Unknown BFVR-STC task sharpen"),
-        (("--task", "bfr", "--whole", "--window", "7"), 2, "multiples of 2"),
+        (("--task", "bfr", "--whole", "--window", "7"), 2, "A window of 7 frames cannot overlap by 8"),
+        (("--task", "bfr", "--whole", "--window", "9"), 2, "multiples of 2"),
     ],
 )
 def test_bad_options_are_named(weights, flickering, tmp_path, capsys, options, code, message):

@@ -162,7 +162,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(change, message, tmp_
     ("change", "message"),
     [
         ({"num_attention_heads": [4, 4]}, "same number at each"),
-        ({"num_attention_heads": None}, "must name num_attention_heads"),
+        ({"num_attention_heads": None}, "num_attention_heads is None; it must be"),
         ({"in_channels": 8}, "in_channels is 8"),
     ],
 )
