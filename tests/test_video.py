@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import weakref
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +26,7 @@ from support.video import (
 
 from svfr_model.errors import InputError
 from svfr_model.video import open_clip
+from svfr_model.video.ending import missing_bytes
 from svfr_model.video.reader import _filled
 
 BT601 = (0.299, 0.114)
@@ -328,13 +330,34 @@ class TestErrors:
             assert len(open_clip(path)) == 8
         assert "patched by the decoder: [5]" in caplog.text
 
-    def test_a_clip_cut_short_is_said(self, tmp_path, caplog):
-        path = tmp_path / "a.mp4"
-        encode(path, noise_frames(40), container_options={"movflags": "faststart"})
+    @pytest.mark.parametrize(
+        ("suffix", "muxing", "promised"),
+        [
+            (".mp4", {"movflags": "faststart"}, " of 40"),
+            (".mp4", {"movflags": "frag_keyframe+empty_moov"}, ""),
+            (".mkv", {}, ""),
+            (".mkv", {"live": "1"}, ""),
+        ],
+    )
+    def test_a_clip_cut_short_is_said(self, tmp_path, caplog, suffix, muxing, promised):
+        path = tmp_path / f"a{suffix}"
+        encode(path, noise_frames(40), options={"g": "1", "bf": "0"}, container_options=muxing)
         data = path.read_bytes()
         with caplog.at_level(logging.WARNING):
+            path.write_bytes(data + b"something put behind it")
             assert len(open_clip(path)) == 40
             assert caplog.text == ""
             path.write_bytes(data[: data.index(packets(path, "video")[30][1])])
             assert len(open_clip(path)) == 30
-        assert "only 30 of 40 frames" in caplog.text
+        assert re.search(rf"cut short, at least \d+ bytes are missing at its end: 30{promised} frames", caplog.text)
+        assert missing_bytes(path) > 0
+
+    def test_how_much_is_missing(self, tmp_path):
+        path = encode(tmp_path / "a.mkv", noise_frames(3))
+        data = path.read_bytes()
+        path.write_bytes(data[:-100])
+        assert missing_bytes(path) == 100
+        path.write_bytes(data[:20])
+        assert missing_bytes(path) > 0
+        path.write_bytes(b"")
+        assert missing_bytes(path) == 0

@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError
 from ..pictures import FOLDER_FPS, PictureClip, check_file, is_picture
 from .convert import RgbReader, display_matrix
+from .ending import missing_bytes
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -168,8 +169,17 @@ class VideoClip:
 
     def _warn_about_losses(self, count: int, damaged: list[int]) -> None:
         """Say what the decoder lost without giving up."""
-        if count < self.promised:
-            log.warning("%s: only %d of %d frames could be decoded; is it cut short?", self.path, count, self.promised)
+        read = f"{count} of {self.promised} frames" if count < self.promised else f"{count} frames"
+        missing = missing_bytes(self.path)
+        if missing:
+            log.warning(
+                "%s: the file is cut short, at least %d bytes are missing at its end: %s could be read. Copy it again.",
+                self.path,
+                missing,
+                read,
+            )
+        elif count < self.promised:
+            log.warning("%s: only %s could be decoded: the file is damaged", self.path, read)
         if damaged:
             log.warning("%s: damaged frames, patched by the decoder: %s", self.path, damaged)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 from faults import inputs, measure, numbers, outputs
-from faults.still import STILL
 from support.faults import Fault, check_outcome, parameters, read_only, run_here
 from support.snapshot import snapshot
 
 ROWS: list[Fault] = [*inputs.ROWS, *outputs.ROWS, *numbers.ROWS, *measure.ROWS]
 
 
-@pytest.mark.parametrize("row", parameters(ROWS, STILL))
+@pytest.mark.parametrize("row", parameters(ROWS))
 def test_a_fault_is_named_and_harms_nothing(row, networks, tmp_path, monkeypatch, capfd):
     row.prepare(tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -105,9 +105,9 @@ class Fault:
             make(folder / name)
 
 
-def parameters(rows: Iterable[Fault], still: Mapping[str, str]) -> list:
-    """The rows for pytest.mark.parametrize. still: why some do not hold yet, by their ids; those must fail."""
-    return [pytest.param(row, id=row.id, marks=_marks(still.get(row.id, ""))) for row in rows]
+def parameters(rows: Iterable[Fault]) -> list:
+    """The rows for pytest.mark.parametrize."""
+    return [pytest.param(row, id=row.id) for row in rows]
 
 
 def run_here(arguments: list[str]) -> int:
@@ -131,10 +131,6 @@ def _no_longer_than(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _marks(reason: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.xfail(reason=reason, strict=True, run=not reason.startswith("slow"))] if reason else []
 
 
 @contextlib.contextmanager
