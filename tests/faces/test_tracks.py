@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,23 @@ def test_detection_on_reduced_frames_keeps_positions():
     (track,) = find(clip, detect_size=400).tracks
     assert np.abs(track.centers - true_centers(clip, who, track)).max() < 1.5
     assert track.size == pytest.approx(200, rel=0.03)
+
+
+class FrameEdgeDetector(dots.DotDetector):
+    """As detectors do: what lies beyond the frame is not in the box."""
+
+    def _detect_one(self, frame):
+        height, width = frame.shape[:2]
+        limits = [width, height, width, height]
+        return [replace(face, box=np.clip(face.box, 0, limits)) for face in super()._detect_one(frame)]
+
+
+def test_a_box_that_the_frames_edge_cuts_does_not_shrink_the_face():
+    """A face of 60 pixels halts with 6 of them outside: its box stays what it was while the face was whole."""
+    clip = scene(33, actor(0, lambda i: (min(56 + 8 * i, 296), 90, 0.6, 0.0)))
+    (track,) = find(clip, detector=FrameEdgeDetector(), stride=1, refine=0).tracks
+    widths = track.boxes[:, 2] - track.boxes[:, 0]
+    assert np.abs(widths - 60).max() < 2
 
 
 def test_search_uses_the_stride_and_batches():
