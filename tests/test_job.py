@@ -120,6 +120,15 @@ def test_the_reference_picture_is_cut_sharp_though_the_crops_are_softened(job):
     assert detail[4] < 0.7 * detail[1]
 
 
+def test_a_picture_of_another_shape_is_cut_to_its_middle_and_not_squeezed():
+    ramp = torch.arange(256.0).expand(3, 128, 256)
+    assert torch.equal(cover(ramp, 128, 128), ramp[..., 64:192])
+    small = cover(ramp, 64, 64)
+    assert small.shape == (3, 64, 64)
+    assert torch.allclose(small[0, 0], 64.5 + 2 * torch.arange(64.0), atol=1e-3)
+    assert torch.equal(cover(ramp.mT, 128, 128), ramp.mT[:, 64:192])
+
+
 def test_whole_frames_are_given_the_reference_at_their_size(job):
     loader = StubLoader()
     run(replace(job, faces=None), loader)

@@ -150,6 +150,19 @@ def test_a_known_person_comes_back_at_another_place():
     assert float(tracks[0].embedding @ tracks[1].embedding) < 0.4
 
 
+@pytest.mark.parametrize(("gap", "tracks"), [(10, 1), (11, 2)])
+def test_what_lies_between_two_places_of_a_person_is_filled_up_to_the_longest_gap(gap, tracks):
+    """Too far away to be followed there, but known by the identity."""
+
+    def motion(i):
+        return None if 15 <= i < 15 + gap else (70.0 if i < 15 else 250.0, 90.0, 0.6, 0.0)
+
+    found = find(scene(30 + gap, actor(0, motion)), dots.HeadColorEncoder(), max_gap=10).tracks
+    assert len(found) == tracks
+    assert {track.person for track in found} == {0}
+    assert sum(len(track) for track in found) == (30 + gap if tracks == 1 else 30)
+
+
 def test_no_track_crosses_a_cut():
     shots = (
         clips.Shot(17, (actor(0, clips.still(160, 90, 0.6)),), background=3),
