@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from skimage.data import astronaut, chelsea, coffee
@@ -79,6 +80,14 @@ def test_likely_cuts_are_told_at_once():
     scene = clips.hard_cut(clips.portrait("other"), 20)
     told = [i for i, frame in enumerate(scene) if detector.add(frame)]
     assert told == scene.cuts
+
+
+def test_where_every_frame_is_another_picture_none_starts_a_shot():
+    """A cut stands out from its neighbours; without that threshold every frame here would be one."""
+    pictures = np.random.default_rng(0).integers(0, 256, (20, 6, 8, 3), dtype=np.uint8)
+    frames = [cv2.resize(picture, (160, 90), interpolation=cv2.INTER_NEAREST) for picture in pictures]
+    assert cuts_of(frames) == []
+    assert cuts_of(frames, ShotOptions(ratio=0.0)) == list(range(1, 20))
 
 
 def test_threshold_is_an_option():
