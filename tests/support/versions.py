@@ -3,8 +3,9 @@
     python versions.py FOLDER [--torch torch==2.13.0] [--only 3.11] [--readme README.md]
 
 makes a ComfyUI for every Python at hand under FOLDER, runs in each what TESTS names, and in one of them once more for
-every change of VARIANTS. Prints a Markdown table, one line as soon as it is known; --readme puts the table between the
-two marks in that file. Exits with 1 where anything failed. An hour or more on two cores, and 3 GB for each Python.
+every change of VARIANTS. Prints a Markdown table, one line as soon as it is known; --readme puts it between the two
+marks in that file, where the rows of Pythons that --only leaves out stay, and what could not be made is no row. Exits
+with 1 where anything failed. An hour or more on two cores, and 3 GB for each Python (8 GB with a CUDA build of torch).
 Standard library only.
 """
 
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +47,8 @@ VARIANTS = (
 BASE = "3.11"
 """The Python in which the variants are tried."""
 SHOWN = ("comfyui-frontend-package", "torch", "diffusers", "huggingface-hub", "opencv-python", "numpy")
+NOT_MADE = "not made: "
+"""What stands, with its reason, in a printed row instead of everything else."""
 MARKS = ("<!-- versions: written by make test-versions -->", "<!-- end of versions -->")
 
 
@@ -72,8 +76,8 @@ def main() -> int:
             rows.append(row)
             _say(row)
     if options.readme:
-        _write(Path(options.readme), rows)
-    return int(any("failed" in row or "not made" in row for row in rows))
+        _write(Path(options.readme), rows, options.only or PYTHONS)
+    return int(any("failed" in row or NOT_MADE in row for row in rows))
 
 
 def find_python(version: str) -> Path | None:
@@ -93,18 +97,18 @@ def find_python(version: str) -> Path | None:
     return None
 
 
-def _rows(version: str, python: Path, place: Place, torch: str):
+def _rows(version: str, python: Path, place: Place, torch: str) -> Iterator[str]:
     """A row for the newest of everything, and in BASE one for each variant."""
     made = subprocess.run([python, MAKE, place.folder, "--torch", torch], capture_output=True, text=True, check=False)
     if made.returncode:
-        yield f"| {version} | not made: {made.stdout.splitlines()[-1]} |"
+        yield f"| {version} | {NOT_MADE}{made.stdout.splitlines()[-1]} |"
         return
     _pip(place, *TOOLS)
     yield _row(place)
     for variant in VARIANTS if version == BASE else ():
         before = _freeze(place)
         error = _pip(place, *variant)
-        yield f"| {version} | not made: {error} |" if error else _row(place)
+        yield f"| {version} | {NOT_MADE}{error} |" if error else _row(place)
         _pip(place, *[line for line in before if line not in _freeze(place)])
 
 
@@ -171,11 +175,24 @@ def _ask(place: Place, code: str) -> list[str]:
     return subprocess.run([place.python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
 
-def _write(readme: Path, rows: list[str]) -> None:
+def _write(readme: Path, rows: list[str], asked: Sequence[str]) -> None:
+    """Put rows between the marks of readme, in the order of their Pythons.
+
+    The rows there of Pythons that are not in asked stay, if they have the same columns.
+    """
     text = readme.read_text(encoding="utf-8")
     start, end = (text.index(mark) for mark in MARKS)
-    table = "\n".join([MARKS[0], *rows, ""])
+    header, rule, *tried = rows
+    old = text[start:end].splitlines()[1:]
+    kept = [row for row in old[2:] if ".".join(map(str, _python(row)[:2])) not in asked] if old[:1] == [header] else []
+    tried = sorted([*kept, *(row for row in tried if NOT_MADE not in row)], key=lambda row: _python(row)[:2])
+    table = "\n".join([MARKS[0], header, rule, *tried, ""])
     readme.write_text(text[:start] + table + text[end:], encoding="utf-8")
+
+
+def _python(row: str) -> list[int]:
+    """The version of Python in the first cell of a row."""
+    return [int(part) for part in row.split("|")[1].split(".")]
 
 
 def _options() -> argparse.Namespace:
