@@ -76,7 +76,12 @@ def check_paths(inputs: Iterable[Path], outputs: Sequence[Output]) -> None:
     inputs = [path for path in inputs if _status(path, "input") is not None]
     for output in outputs:
         _check_form(output)
-    ignoring_case = {folder for folder in {_home(output) for output in outputs} if _try_folder(folder)}
+    homes = [_home(output) for output in outputs]
+    ignoring_case = {
+        folder
+        for folder in dict.fromkeys(homes)
+        if _try_folder(folder, [output for output, home in zip(outputs, homes, strict=True) if home == folder])
+    }
     given = [_Place(path, ignoring_case) for path in inputs]
     places = [[_Place(path, ignoring_case) for path in output.targets()] for output in outputs]
     for number, output in enumerate(outputs):
@@ -109,7 +114,7 @@ class _Place:
 
     @property
     def _name(self) -> str:
-        return unicodedata.normalize("NFC", self.real.name).casefold() if self._folds else self.real.name
+        return _composed(self.real.name).casefold() if self._folds else self.real.name
 
     def is_same(self, other: _Place) -> bool:
         """Whether both are one file or folder, there or still to be made."""
@@ -242,14 +247,19 @@ def _check_unprotected(output: Output, path: Path) -> None:
 
 def _home(output: Output) -> Path:
     """The folder in which an output, or the first missing folder above it, will be made."""
+    if output.numbered:
+        return Path(os.path.realpath(output.path.absolute().parent))
     place = Path(os.path.realpath(output.path))
-    if output.numbered or not output.is_folder:
+    if not output.is_folder:
         return place.parent
     return next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
 
 
-def _try_folder(folder: Path) -> bool:
-    """Make something in a folder and remove it; whether the folder takes names for the same that differ in case."""
+def _try_folder(folder: Path, outputs: Iterable[Output]) -> bool:
+    """Make something in a folder, by the names of its outputs, and remove it.
+
+    Returns whether the folder takes names for the same that differ in case.
+    """
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: this is a file, not a folder. Give another path.")
     try:
@@ -260,6 +270,41 @@ def _try_folder(folder: Path) -> bool:
             "free space, or give a path elsewhere."
         ) from error
     hidden = trial.path.parent
-    ignores_case = hidden.with_name(hidden.name.upper()).exists()
-    trial.discard()
-    return ignores_case
+    try:
+        for output in outputs:
+            _try_name(output, hidden, folder)
+        return hidden.with_name(hidden.name.upper()).exists()
+    finally:
+        trial.discard()
+
+
+def _try_name(output: Output, hidden: Path, home: Path) -> None:
+    """Refuse a name that the file system does not take, or takes for another, as Windows does `a:b.mp4` and `nul`.
+
+    It is tried in hidden, a folder in home: nobody sees a file by that name before it is whole.
+    """
+    name = _new_name(output, home)
+    try:
+        (hidden / name).touch()
+    except OSError as error:
+        raise InputError(
+            f"{output.path}: nothing can be made in {home} by the name {name!r} ({error.strerror or error}). Shorten "
+            f"the path, or give a plainer name for the {output.name}."
+        ) from error
+    if _composed(name) not in map(_composed, os.listdir(hidden)):
+        raise InputError(
+            f"{output.path}: this system takes {name!r} for another name. Give a plainer one for the {output.name}."
+        )
+
+
+def _new_name(output: Output, home: Path) -> str:
+    """The name by which something will be made in an output's home; that of a file in it where the home is all."""
+    if output.numbered:
+        return output.numbered_path(_SAMPLE_NUMBER).name
+    below = Path(os.path.realpath(output.path)).relative_to(home).parts
+    return next(iter((*below, *output.contents)), f"{_SAMPLE_NUMBER}.png")
+
+
+def _composed(name: str) -> str:
+    """A name whose accents are written in one way: some file systems give them back in another."""
+    return unicodedata.normalize("NFC", name)

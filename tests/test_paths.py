@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.windows import take_names_as_windows
 
 from svfr_model import paths
 from svfr_model.clip import ArrayClip
@@ -16,6 +18,7 @@ from svfr_model.paths import Output, check_frames, check_paths
 from svfr_model.staging import PREFIX
 
 CLIPS = (".mp4", ".png")
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files and words")
 
 
 @pytest.fixture(autouse=True)
@@ -111,8 +114,9 @@ def test_a_picture_does_not_join_the_input_pictures():
 
 def test_names_that_differ_in_case_where_the_folder_takes_them_for_the_same(monkeypatch):
     outputs = [clip("O.mp4"), clip("o.MP4", "mask")]
-    passes(["a.mp4"], outputs)
-    monkeypatch.setattr(paths, "_try_folder", lambda folder: True)
+    if not Path("A.MP4").exists():  # as it does on Windows and macOS
+        passes(["a.mp4"], outputs)
+    monkeypatch.setattr(paths, "_try_folder", lambda folder, outputs: True)
     refused(["a.mp4"], outputs, "the mask and the output")
     refused(["a.mp4"], [clip("e\u0301.mp4"), clip("\u00c9.mp4", "mask")], "the mask and the output")
 
@@ -124,22 +128,50 @@ def test_names_that_differ_in_case_where_the_folder_takes_them_for_the_same(monk
         (".mp4", "no name before the suffix"),
         ("no/such/o.mp4", "does not exist"),
         ("a.mp4/o.mp4", "is a file, not a folder"),
-        ("x" * 252 + ".mp4", "The name has 256 bytes"),
-        ("ü" * 126 + ".mp4", "The name has 256 bytes"),
+        pytest.param("x" * 252 + ".mp4", "The name has 256 bytes", marks=POSIX),
+        pytest.param("ü" * 126 + ".mp4", "The name has 256 bytes", marks=POSIX),
         ("frames", "not empty"),
         ("folder.mp4", "not empty"),
         ("file", "a file is in the way"),
-        ("pipe.mp4", "not a file, but a device or a pipe"),
-        ("round.mp4", "Too many levels of symbolic links"),
+        pytest.param("pipe.mp4", "not a file, but a device or a pipe", marks=POSIX),
+        pytest.param("round.mp4", "Too many levels of symbolic links", marks=POSIX),
     ],
 )
 def test_a_clip_that_cannot_be_written(path, word):
     Path("folder.mp4").mkdir()
     Path("folder.mp4/x").write_text("")
     Path("file").write_text("")
-    os.mkfifo("pipe.mp4")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo("pipe.mp4")
     Path("round.mp4").symlink_to("round.mp4")
     refused(["a.mp4"], [clip(path)], word)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("o?.mp4", ("by the name 'o?.mp4' (Invalid argument)", "a plainer name for the output")),
+        ("x" * 230 + ".mp4", ("(No such file or directory)", "Shorten the path")),
+        ("new?/", ("by the name 'new?'",)),
+        ("a:b.mp4", ("takes 'a:b.mp4' for another name",)),
+        ("nul.mp4", ("takes 'nul.mp4' for another name",)),
+        ("new.", ("takes 'new.' for another name",)),
+    ],
+)
+def test_names_that_windows_does_not_take_are_refused_before_any_work(path, words, monkeypatch):
+    take_names_as_windows(monkeypatch)
+    refused(["a.mp4"], [Output(Path(path), "output", (*CLIPS, ".", ""), "clip")], *words)
+    passes(["a.mp4"], [clip("plain.mp4"), clip("frames of it"), crops("plain.mp4")])
+
+
+def test_the_numbered_outputs_of_a_link_lie_beside_the_link(monkeypatch):
+    Path("elsewhere").mkdir()
+    Path("o.mp4").symlink_to("elsewhere/o.mp4")
+    take_names_as_windows(monkeypatch)
+    passes(["a.mp4"], [clip("o.mp4"), crops("o.mp4")])
+    Path("o?.mp4").symlink_to("elsewhere/o.mp4")
+    passes(["a.mp4"], [clip("o?.mp4")])
+    refused(["a.mp4"], [crops("o?.mp4")], "by the name 'o?-crop0000.mp4'")
 
 
 def test_the_longest_names_pass_and_crops_leave_room_for_their_numbers():
