@@ -14,8 +14,11 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from .errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,9 @@ committed: dict[Path, None] = {}
 """What this process has put in place, in order; a process that ends before its work is done can tell."""
 _living: set[Staging] = set()
 _WINDOWS = sys.platform == "win32"
+_WAITS = (0.1, 0.5, 2.0) if _WINDOWS else ()
+"""Seconds between trials to put a file in place: Windows refuses while another program has it or its target open, and
+a virus scanner opens whatever is new."""
 
 
 class Staging:
@@ -56,19 +62,38 @@ class Staging:
         _living.add(self)
 
     def commit(self) -> None:
-        """Put it in place. A file replaces its target; a folder needs a target that is not there, or is empty."""
+        """Put it in place. A file replaces its target; a folder needs a target that is not there, or is empty.
+
+        Raises InputError where the target of a file cannot be replaced: what was staged then lies beside it.
+        """
         if self._is_folder and not self.target.is_dir():
             if _WINDOWS:  # It renames no folder in which a file is open.
                 self._unlock()
-            self.path.rename(self.target)
+            _patiently(self.path.rename, self.target)
         elif self._is_folder:
             # It may be a mount point or a link, so it is filled, never replaced.
             for made in sorted(set(self.path.iterdir()) - {self.path / _LOCK}):
-                made.replace(self.target / made.name)
+                _patiently(made.replace, self.target / made.name)
         else:
-            self.path.replace(self.target)
+            self._replace()
         committed[self._given] = None
         self.discard()
+
+    def _replace(self) -> None:
+        """Take the target's place, or a place beside it: the work of hours is not lost to a player that shows it."""
+        try:
+            _patiently(self.path.replace, self.target)
+        except OSError as error:
+            beside = self.target.with_name(f"svfr-{secrets.token_hex(3)}{self.path.suffix}")
+            try:
+                self.path.rename(beside)
+            except OSError:
+                raise error from None
+            committed[beside] = None
+            raise InputError(
+                f"{self._given}: cannot be replaced ({error.strerror}). The whole result is in {beside}: close what "
+                "has the other open, and rename this one."
+            ) from error
 
     def discard(self) -> None:
         """Remove it; may be called at any time, and again."""
@@ -112,6 +137,18 @@ def remove_leftovers(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if _remove_if_dead(path):
                 log.warning("%s: removed; a run that was killed had left it.", path)
+
+
+def _patiently(change: Callable[[Path], object], target: Path) -> None:
+    """Put something at target, once more after each of _WAITS where that is not permitted."""
+    for seconds in _WAITS:
+        try:
+            change(target)
+        except PermissionError:
+            time.sleep(seconds)
+        else:
+            return
+    change(target)
 
 
 def _made(parent: Path) -> tuple[Path, int | None]:

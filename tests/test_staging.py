@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import signal
+import errno
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from svfr_model import staging as staging_module
+from svfr_model.errors import InputError
 from svfr_model.staging import PREFIX, Staging, remove_leftovers, staged
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,7 +91,7 @@ def test_a_folder_appears_at_once_or_is_filled(tmp_path, existed):
 @pytest.mark.parametrize("folder", [False, True])
 def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, holder, folder, caplog):
     process = holder(folder)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     (left,) = names(tmp_path)
     assert left.startswith(PREFIX)
@@ -115,6 +119,58 @@ def test_our_own_staged_file_is_not_a_leftover(tmp_path):
     first.commit()
     second.commit()
     assert names(tmp_path) == ["a", "b"]
+
+
+def refuse(monkeypatch, target, times):
+    """Let nothing be put at target, as Windows while it is open, so many times; how often that was tried."""
+    replace, tried = os.replace, []
+
+    def replaced(source, place):
+        if Path(place) == target:
+            tried.append(source)
+            if len(tried) <= times:
+                raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        replace(source, place)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    return tried
+
+
+def test_a_target_that_cannot_be_replaced_costs_no_work(tmp_path, monkeypatch):
+    target = tmp_path / "out.mp4"
+    target.write_text("shown by a player")
+    monkeypatch.setattr(staging_module, "_WAITS", (0.0, 0.0))
+    tried = refuse(monkeypatch, target, times=3)
+    staging_module.committed.clear()
+    said = r"out\.mp4: cannot be replaced \(Permission denied\).*close what"
+    with pytest.raises(InputError, match=said) as error, staged(target) as path:
+        path.write_text("the work of hours")
+    assert len(tried) == 3
+    assert target.read_text() == "shown by a player"
+    (beside,) = (path for path in tmp_path.iterdir() if path != target)
+    assert beside.suffix == ".mp4"
+    assert beside.read_text() == "the work of hours"
+    assert str(beside) in str(error.value)
+    assert list(staging_module.committed) == [beside]
+
+
+def test_a_target_that_is_open_for_a_moment_is_waited_for(tmp_path, monkeypatch):
+    target = tmp_path / "out.mp4"
+    monkeypatch.setattr(staging_module, "_WAITS", (0.0, 0.0))
+    tried = refuse(monkeypatch, target, times=2)
+    with staged(target) as path:
+        path.write_text("here")
+    assert len(tried) == 3
+    assert names(tmp_path) == ["out.mp4"]
+    assert target.read_text() == "here"
+
+
+def test_a_folder_that_is_gone_is_said_as_it_is(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(FileNotFoundError), staged(folder / "out.txt"):
+        shutil.rmtree(folder)
+    assert names(tmp_path) == []
 
 
 def test_a_link_stays_a_link(tmp_path):
