@@ -14,6 +14,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 from PIL import Image
 from support.files import gradient
 from support.video import encode, encode_sound_only, numbered_frames, set_display_matrix
@@ -215,12 +216,20 @@ def full_folder(path: Path) -> None:
 
 def fifo(path: Path) -> None:
     """A named pipe that nobody writes to: reading it would never end."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no named pipes among its files")
     os.mkfifo(path)
 
 
 def link(target: str) -> Maker:
-    """A symbolic link; its target need not be there."""
-    return lambda path: path.symlink_to(target)
+    """A symbolic link; its target need not be there, unless it is a device."""
+
+    def make(path: Path) -> None:
+        if target.startswith("/dev/") and not os.path.exists(target):
+            pytest.skip("this system has no devices among its files")
+        path.symlink_to(target)
+
+    return make
 
 
 def hard_link(name: str) -> Maker:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """The path of each entry below a folder and what it is, by its content."""
+    """The path of each entry below a folder, with slashes, and what it is, by its content."""
     found: dict[str, str] = {}
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):
             path = Path(place, name)
-            found[str(path.relative_to(folder))] = _kind(path)
+            found[path.relative_to(folder).as_posix()] = _kind(path)
     return found
 
 
