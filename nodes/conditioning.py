@@ -22,7 +22,7 @@ from .sampling import clip_inputs, identity_input, make_ready, mask_input, refer
 from .search import aliases
 
 if TYPE_CHECKING:
-    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.identity import Identity
 
 

@@ -13,7 +13,7 @@ from ..svfr_model.clip import ArrayClip
 from ..svfr_model.errors import InputError
 from ..svfr_model.faces.crop import CropOptions, crop_clip, crop_mask, plan_crop
 from ..svfr_model.faces.debug import draw
-from ..svfr_model.faces.detect import FaceDetector
+from ..svfr_model.faces.face import FaceDetector
 from ..svfr_model.faces.find import TrackOptions, find_tracks
 from ..svfr_model.faces.select import reference_embedding, select_similar, select_tracks
 from ..svfr_model.faces.track import Detection, FaceTrack

@@ -14,7 +14,7 @@ from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder
 
 if TYPE_CHECKING:
-    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.faces.face import FaceDetector
 
 ALIGNMENTS = list(get_args(Alignment))
 ALIGNMENT_TIP = (

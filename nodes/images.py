@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ..svfr_model.clip import ArrayClip
 from ..svfr_model.errors import InputError
-from ..svfr_model.faces.find import as_uint8
-from ..svfr_model.pixels import MASK_THRESHOLD
+from ..svfr_model.pixels import MASK_THRESHOLD, as_uint8
 
 
 def to_pixels(image: Tensor) -> Tensor:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..svfr_model.errors import InputError, WeightsError
-from ..svfr_model.faces.detect import DETECTOR_KINDS, DetectorKind, load_detector
+from ..svfr_model.faces.detect import DETECTOR_KINDS, DETECTOR_ROLES, DetectorKind, load_detector
 from ..svfr_model.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, load_identity_encoder
-from ..svfr_model.load import DETECTOR_ROLES
 from . import model, vae
 from .bundled import TINY, TINY_NOTICE, YUNET
 from .files import FOLDER, STATE_DICTS, check, file_input, missing, resolve

@@ -10,7 +10,7 @@ import comfy.sd
 from torch import Tensor
 
 from ..svfr_model.errors import WeightsError
-from ..svfr_model.faces.detect import FaceDetector
+from ..svfr_model.faces.face import FaceDetector
 from ..svfr_model.identity import Identity
 from ..svfr_model.restore import Networks
 from ..svfr_model.self_reference import Alignment, SelfReference, SelfReferrer

@@ -18,7 +18,7 @@ from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder, TaskType
 
 if TYPE_CHECKING:
-    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.tasks import Tasks
 
 CATEGORY = "SVFR/quality"

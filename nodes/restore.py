@@ -29,7 +29,7 @@ from .self_reference import landmarks_of, make_referrer, reference_outputs, refe
 from .types import ResidentEncoder
 
 if TYPE_CHECKING:
-    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.faces.track import FaceTrack
     from ..svfr_model.identity import Identity
     from ..svfr_model.self_reference import Alignment

@@ -30,7 +30,7 @@ from .search import aliases
 from .solver import native_solver
 
 if TYPE_CHECKING:
-    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.identity import Identity
 
 

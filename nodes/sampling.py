@@ -11,8 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svfr_model.faces.crop import CropOptions
-from ..svfr_model.frames import pad_to_multiple
-from ..svfr_model.pixels import degrade_for_tasks
+from ..svfr_model.pixels import degrade_for_tasks, pad_to_multiple
 from ..svfr_model.portrait import cover, crop_portrait
 from ..svfr_model.progress import Callback
 from ..svfr_model.restore import Networks, Restored, RestoreOptions
@@ -23,7 +22,7 @@ from .masks import as_mask, mask_or_picture, sampler_faults
 from .types import DetectorType, IdentityType, TaskType
 
 if TYPE_CHECKING:
-    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.faces.face import FaceDetector
 
 DEFAULTS = RestoreOptions()
 

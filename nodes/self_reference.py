@@ -16,7 +16,7 @@ from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder, TrackType
 
 if TYPE_CHECKING:
-    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.faces.track import FaceTrack
     from ..svfr_model.self_reference import Alignment
 

@@ -31,7 +31,7 @@ from .search import aliases
 from .types import DetectorType, ResidentSTC, STCType
 
 if TYPE_CHECKING:
-    from ..svfr_model.faces.detect import FaceDetector
+    from ..svfr_model.faces.face import FaceDetector
 
 FOLDERS = (FOLDER,)
 CATEGORY = "SVFR/STC"

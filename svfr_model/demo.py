@@ -14,11 +14,11 @@ import torch
 
 from .clip import ArrayClip
 from .faces.crop import CropOptions, plan_crop
-from .faces.detect import YuNetDetector
 from .faces.find import find_tracks
 from .faces.geometry import apply
 from .faces.paste import PasteOptions
 from .faces.track import FaceTrack
+from .faces.yunet import YuNetDetector
 from .load import Loader
 from .metrics.evaluate import evaluate
 from .metrics.instruments import Instruments

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import torch
-
+from .devices import choose_device, choose_dtype
 from .errors import InputError, WeightsError
-from .faces.detect import checked_threshold
+from .faces.detect import DETECTOR_ROLES
+from .faces.face import checked_threshold
 from .identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
 from .restore import Networks
 from .self_reference import Alignment, SelfReferrer
@@ -22,42 +22,13 @@ from .vae import load_vae
 from .weights import find, stored_config
 
 if TYPE_CHECKING:
-    from .faces.detect import DetectorKind, FaceDetector
+    from .faces.detect import DetectorKind
+    from .faces.face import FaceDetector
     from .faces.landmarks import LandmarkModel
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LANDMARK_ROLE = "landmarks_68"
-DETECTOR_ROLES: dict[DetectorKind, str] = {"yunet": "yunet", "yoloface": "yoloface_v5m", "scrfd": "scrfd"}
 
 Folders: TypeAlias = "Sequence[Path | str] | None"
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """A device by name ("cuda:1" too); "auto" takes CUDA, else MPS, else the CPU. InputError where it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"{name!r} is no device: use auto, cpu, cuda, cuda:N or mps.") from error
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
-    if device.type not in there or not there[device.type]():
-        raise InputError(
-            f"The device {name} is not usable with torch {torch.__version__} on this machine: "
-            "use --device auto, or see `python -m svfr_model doctor`."
-        )
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"There is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s).")
-    return device
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """fp32, fp16 or bf16 by name; "auto" is fp16 (the reference's) on a GPU and fp32 on the CPU."""
-    if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
-    if name not in DTYPES:
-        raise InputError(f"Unknown dtype {name!r}: use auto, {', '.join(DTYPES)}.")
-    return DTYPES[name]
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,12 @@ from typing import Literal, TypeAlias
 
 from .clip import Clip, expected_length
 from .errors import InputError
-from .pictures import PICTURE_SUFFIXES
 from .staging import Staging, remove_leftovers
 
 Form: TypeAlias = Literal["file", "clip", "folder"]
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Suffixes, in lower case, of the files that are read as still pictures."""
+
 _SAMPLE_NUMBER = "0000"
 """Stands for a number that is not known yet where the length of a name is looked at."""
 

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import InputError
+from .paths import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from PIL import Image
 
 log = logging.getLogger(__name__)
-
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-"""Suffixes, in lower case, of the files that are read as still pictures."""
 
 FOLDER_FPS = Fraction(25)
 """The rate given to pictures, which carry none."""

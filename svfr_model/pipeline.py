@@ -22,8 +22,7 @@ from .faces.crop import crop_frame, crop_mask
 from .faces.paste import PasteOptions, Patch, paste, warn_if_grey
 from .faces.shots import CutDetector
 from .faces.track import FaceTrack
-from .frames import pad_to_multiple
-from .pixels import MASK_THRESHOLD, from_network_range
+from .pixels import MASK_THRESHOLD, from_network_range, pad_to_multiple
 from .progress import Callback, report
 from .restore import Networks, Restored, RestoreOptions, restore
 from .tasks import Tasks

@@ -1,7 +1,8 @@
-"""Pixels between files and networks: value ranges, and the state that each task expects its input in."""
+"""Pixels between files and networks: value ranges, sides, and the state that each task expects its input in."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +11,17 @@ from .tasks import Task, Tasks
 
 MASK_THRESHOLD = 0.5
 """A mask value of this or more means missing; below it the picture is seen. The network knows only white or not."""
+
+
+def as_uint8(frame: np.ndarray) -> np.ndarray:
+    """A frame (H,W,3), uint8 or float in [0,1], as uint8; InputError for anything else."""
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        raise InputError(f"A frame must be an (H,W,3) picture, got an array of shape {frame.shape}.")
+    if frame.dtype == np.uint8:
+        return frame
+    if not np.issubdtype(frame.dtype, np.floating):
+        raise InputError(f"A frame must be uint8 or float in [0,1], got {frame.dtype}.")
+    return (np.clip(frame, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
 
 
 def to_network_range(pixels: Tensor) -> Tensor:
@@ -24,6 +36,20 @@ def from_network_range(pixels: Tensor, *, truncate: bool = False) -> Tensor:
     """
     scaled = (pixels.float() * 0.5 + 0.5).clamp(0, 1) * 255.0
     return (scaled if truncate else scaled + 0.5).floor().to(torch.uint8)
+
+
+def pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:
+    """Frames (...,H,W) of any dtype, at the right and bottom repeating their edge up to the next multiple.
+
+    Nothing is stretched: cutting back to (H,W) gives the frames again. The same tensor where nothing is to be added.
+    """
+    for dim in (-2, -1):
+        size = frames.shape[dim]
+        missing = -size % multiple
+        if missing:
+            index = torch.arange(size + missing, device=frames.device).clamp(max=size - 1)
+            frames = frames.index_select(dim, index)
+    return frames
 
 
 def degrade_for_tasks(pixels: Tensor, tasks: Tasks, mask: Tensor | None = None) -> Tensor:

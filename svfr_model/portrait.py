@@ -14,7 +14,7 @@ from .pixels import to_network_range
 
 if TYPE_CHECKING:
     from .faces.crop import CropOptions
-    from .faces.detect import FaceDetector
+    from .faces.face import FaceDetector
     from .identity import Identity, IdentityEncoder
     from .self_reference import Alignment
 

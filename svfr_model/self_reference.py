@@ -19,7 +19,7 @@ from .faces.geometry import align_face, largest_box
 from .pixels import from_network_range
 
 if TYPE_CHECKING:
-    from .faces.detect import Face, FaceDetector
+    from .faces.face import Face, FaceDetector
     from .identity import Identity, IdentityEncoder
 
 log = logging.getLogger(__name__)

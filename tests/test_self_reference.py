@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from svfr_model.errors import FaceNotFoundError, InputError
-from svfr_model.faces.detect import Face
+from svfr_model.faces.face import Face
 from svfr_model.faces.geometry import align_face
 from svfr_model.identity import Identity
 from svfr_model.pixels import from_network_range

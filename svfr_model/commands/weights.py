@@ -61,7 +61,7 @@ def _download_weights(options: argparse.Namespace) -> int:
 
 
 def _convert_weights(options: argparse.Namespace) -> int:
-    from ..load import DTYPES
+    from ..devices import DTYPES
     from ..weights import convert
 
     if options.role == "yoloface_v5m":

@@ -12,8 +12,8 @@ import torch
 
 from ..clip import Clip
 from ..errors import InputError
+from ..pixels import as_uint8
 from ..progress import Callback, report
-from .find import as_uint8
 from .geometry import MARGIN, apply, similarity, square_crop, union_box
 from .smooth import smooth
 from .track import FaceTrack

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..clip import Clip, expected_length
 from ..errors import InputError
+from ..pixels import as_uint8
 from ..progress import Callback, report
-from .detect import Face, FaceDetector
+from .face import Face, FaceDetector
 from .follow import Encoder, Followed, Follower, FollowOptions
 from .geometry import apply, box_area, invert, similarity
 from .reduce import SEARCH_SIZE, Reduction
@@ -93,17 +94,6 @@ def find_tracks(
     pieces = _pieces(follower.people, cutter.cuts, count, options)
     tracks = _build(pieces, options, reduction)
     return Detection(tracks, cutter.cuts, count, (clip.width, clip.height))
-
-
-def as_uint8(frame: np.ndarray) -> np.ndarray:
-    """A frame (H,W,3), uint8 or float in [0,1], as uint8; InputError for anything else."""
-    if frame.ndim != 3 or frame.shape[2] != 3:
-        raise InputError(f"A frame must be an (H,W,3) picture, got an array of shape {frame.shape}.")
-    if frame.dtype == np.uint8:
-        return frame
-    if not np.issubdtype(frame.dtype, np.floating):
-        raise InputError(f"A frame must be uint8 or float in [0,1], got {frame.dtype}.")
-    return (np.clip(frame, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
 
 
 def _reduced(clip: Clip, reduction: Reduction) -> Iterator[np.ndarray]:

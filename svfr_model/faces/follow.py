@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .detect import Face, FaceDetector
+from .face import Face, FaceDetector
 from .geometry import align_face, box_area, box_iou, non_max_suppression
 from .refine import appearance, look_again
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from ..clip import Clip
 from ..errors import InputError, WeightsError
+from ..pixels import as_uint8
 from ..progress import Callback, report
 from ..weights.onnx import active_provider, open_session, run_session
-from .find import as_uint8
 from .geometry import apply, invert
 from .track import FaceTrack
 from .warp import warp

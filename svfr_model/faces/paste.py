@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..pixels import as_uint8
 from ..tasks import Task, Tasks
 from .color import COLOR_MODES, ColorMatch, as_picture
 from .crop import require_plan, rescaled
-from .find import as_uint8
 from .geometry import invert
 from .region import bounds, paste_region, soft_step, to_frame
 from .track import FaceTrack

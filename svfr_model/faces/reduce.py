@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .detect import Face
+from .face import Face
 
 SEARCH_SIZE = 640
 """Length of a frame's longer side at which faces are searched; smaller frames stay as they are."""

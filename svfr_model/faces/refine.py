@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .detect import Face, FaceDetector
+from .face import Face, FaceDetector
 from .geometry import TEMPLATE_256, apply, invert, similarity
 from .warp import warp
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import WeightsError
 from ..weights.onnx import active_provider, open_session, run_session
-from .detect import Face, checked_threshold, sorted_faces
+from .face import Face, checked_threshold, sorted_faces
 from .geometry import non_max_suppression
 
 STRIDES = (8, 16, 32)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..errors import FaceNotFoundError, InputError
-from .detect import Face, FaceDetector
-from .find import as_uint8
+from ..pixels import as_uint8
+from .face import Face, FaceDetector
 from .follow import Encoder
 from .geometry import align_face, largest_box
 from .reduce import Reduction

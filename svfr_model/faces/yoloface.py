@@ -19,7 +19,8 @@ from ..paths import Output, check_paths
 from ..staging import staged
 from ..weights import load_torchscript, weight_file
 from ..weights.onnx import open_session, run_session
-from .detect import Face, checked_file, checked_threshold, sorted_faces
+from ..weights.registry import checked_file
+from .face import Face, checked_threshold, sorted_faces
 from .geometry import non_max_suppression
 
 ROLE = "yoloface_v5m"

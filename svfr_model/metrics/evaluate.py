@@ -11,10 +11,10 @@ import torch
 
 from ..clip import Clip
 from ..errors import InputError
-from ..faces.find import as_uint8
 from ..identity import similarity
 from ..paths import Output, check_paths
 from ..pictures import write_picture
+from ..pixels import as_uint8
 from ..progress import Callback, report
 from ..staging import staged
 from .faces import Watcher, difference, landmark_distance

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from ..faces.detect import Face, FaceDetector
+from ..faces.face import Face, FaceDetector
 from ..faces.follow import Encoder
 from ..faces.geometry import align_face, box_iou, landmark_array, largest_box
 from ..faces.reduce import Reduction

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ..clip import Clip
 from ..errors import InputError, WeightsError
-from ..faces.find import as_uint8
+from ..pixels import as_uint8
 from ..weights import load_torchscript
 
 I3d: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"

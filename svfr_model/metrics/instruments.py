@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..errors import DependencyError, InputError, WeightsError
-from ..faces.detect import FaceDetector, load_detector
+from ..faces.detect import load_detector
+from ..faces.face import FaceDetector
 from ..faces.follow import Encoder
 from ..identity import RECOGNIZER_ROLE, build_recognizer
 from ..weights import find, load_network
@@ -76,7 +77,8 @@ def load_instruments(
     trust_torchscript: see `load_detector` and `load_i3d`. Weights and packages that are not there are left out with
     their reason; a file that is there but broken is a WeightsError.
     """
-    from ..load import DETECTOR_ROLES, choose_device
+    from ..devices import choose_device
+    from ..faces.detect import DETECTOR_ROLES
 
     place = choose_device(device)
     paths: dict[Instrument, Path] = {}

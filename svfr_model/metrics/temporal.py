@@ -7,7 +7,7 @@ import numpy as np
 
 from ..clip import Clip
 from ..errors import InputError
-from ..faces.find import as_uint8
+from ..pixels import as_uint8
 
 REFERENCE_SIZE = 512
 """Distances are reported in pixels of a frame whose longer side is this long, the papers' size."""

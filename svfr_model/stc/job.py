@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..clip import Clip
+from ..devices import choose_device
 from ..errors import InputError
 from ..faces.find import TrackOptions, find_tracks
 from ..faces.paste import PasteOptions
 from ..faces.select import check_choice, select_tracks
-from ..load import Loader, choose_device
+from ..load import Loader
 from ..paths import check_frames, check_paths
 from ..pipeline import find_shots
 from ..progress import Callback

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from ..faces.detect import Face
+from ..faces.face import Face
 from ..faces.geometry import align_face
 from ..load import Loader
 from ..metrics.faces import difference

@@ -19,7 +19,7 @@ import numpy as np
 from ..clip import Clip
 from ..errors import DependencyError, FaceNotFoundError, InputError
 from ..faces.crop import CropOptions, crop_clip, plan_crop
-from ..faces.detect import FaceDetector
+from ..faces.face import FaceDetector
 from ..faces.find import find_tracks
 from ..faces.landmarks import LandmarkModel, add_outlines
 from ..faces.track import FaceTrack

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ..errors import InputError
+from ..errors import InputError, WeightsError
 
 DOWNLOAD_COMMAND = "python -m svfr_model weights download"
 
@@ -212,3 +212,14 @@ def weight_file(role: str) -> WeightFile:
     if role not in REGISTRY:
         raise InputError(f"No weights are registered under {role!r}; known: {', '.join(REGISTRY)}.")
     return REGISTRY[role]
+
+
+def checked_file(path: str | Path, what: str) -> Path:
+    """The path of a weight file that exists, or a WeightsError that says how to get it."""
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(
+            f"No file {path} with the weights of {what}. Put it there, or give the path of one: "
+            "`python -m svfr_model weights list` says which are at hand, and where others are from."
+        )
+    return path

@@ -9,7 +9,7 @@ import torch
 from support.tracks import TEMPLATE
 
 from svfr_model.clip import ArrayClip
-from svfr_model.faces.detect import Face
+from svfr_model.faces.face import Face
 from svfr_model.faces.find import TrackOptions, find_tracks
 from svfr_model.faces.follow import Followed, Follower, FollowOptions
 from svfr_model.faces.refine import appearance

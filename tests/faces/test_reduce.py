@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from svfr_model.clip import ArrayClip
-from svfr_model.faces.detect import Face
+from svfr_model.faces.face import Face
 from svfr_model.faces.find import TrackOptions, find_tracks
 from svfr_model.faces.reduce import Reduction
 from svfr_model.faces.select import largest_face

@@ -9,7 +9,8 @@ import torch
 from skimage.data import astronaut
 
 from svfr_model.clip import ArrayClip
-from svfr_model.faces.detect import Face, YuNetDetector
+from svfr_model.faces.face import Face
+from svfr_model.faces.yunet import YuNetDetector
 from svfr_model.identity import build_recognizer
 from svfr_model.metrics import Instruments, evaluate
 from svfr_model.metrics.faces import Embedder, Watcher, difference, landmark_distance

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from svfr_model.faces.detect import Face, sorted_faces
+from svfr_model.faces.face import Face, sorted_faces
 from svfr_model.faces.geometry import TEMPLATE_256, apply, similarity
 
 from .clips import Person

@@ -1,0 +1,37 @@
+"""Which device and which precision the networks run in, by the names that people give."""
+
+from __future__ import annotations
+
+import torch
+
+from .errors import InputError
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """A device by name ("cuda:1" too); "auto" takes CUDA, else MPS, else the CPU. InputError where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"{name!r} is no device: use auto, cpu, cuda, cuda:N or mps.") from error
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    if device.type not in there or not there[device.type]():
+        raise InputError(
+            f"The device {name} is not usable with torch {torch.__version__} on this machine: "
+            "use --device auto, or see `python -m svfr_model doctor`."
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"There is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s).")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """fp32, fp16 or bf16 by name; "auto" is fp16 (the reference's) on a GPU and fp32 on the CPU."""
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    if name not in DTYPES:
+        raise InputError(f"Unknown dtype {name!r}: use auto, {', '.join(DTYPES)}.")
+    return DTYPES[name]
