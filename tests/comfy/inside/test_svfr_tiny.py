@@ -12,7 +12,7 @@ from svfr_pack.nodes.model import load_model
 from svfr_pack.nodes.multiples import multiples
 from svfr_pack.nodes.sample import Sampler
 from svfr_pack.svfr_model.errors import InputError, WeightsError
-from svfr_pack.svfr_model.faces.detect import YuNetDetector
+from svfr_pack.svfr_model.faces.yunet import YuNetDetector
 from svfr_pack.svfr_model.pixels import to_network_range
 from svfr_pack.svfr_model.restore import RestoreOptions
 from svfr_pack.svfr_model.tasks import Task
