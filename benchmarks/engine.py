@@ -189,12 +189,12 @@ class NoVAE(LatentsOnly):
 
 def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     """Crop, restore in one pass and paste back a face through count frames, as the command line does."""
+    from svfr_model.base.tasks import Task
     from svfr_model.faces.crop import CropOptions, plan_crop
     from svfr_model.faces.paste import PasteOptions
     from svfr_model.faces.track import FaceTrack
     from svfr_model.load import Loader
     from svfr_model.pipeline import Request, pasted_frames, restore_tracks
-    from svfr_model.tasks import Task
     from svfr_model.tiny import write_random_weights
 
     if kind == "tiny":

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from support import clips
 from support import face_metrics as metrics
 
-from svfr_model.clip import ArrayClip
+from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.color import fit_colors
 from svfr_model.faces.crop import CropOptions, crop_clip, crop_frame, plan_crop
 from svfr_model.faces.find import TrackOptions, find_tracks

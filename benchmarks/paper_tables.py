@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 
-from svfr_model.clip import Clip
-from svfr_model.errors import InputError, SVFRError
+from svfr_model.base.clip import Clip
+from svfr_model.base.errors import InputError, SVFRError
 from svfr_model.metrics import METRICS, Report, evaluate, frechet_distance, fvd_features, load_instruments
 from svfr_model.video import open_clip
 

@@ -25,11 +25,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
+from svfr_model.base.pixels import from_network_range
+from svfr_model.base.tasks import Task
 from svfr_model.load import Loader
 from svfr_model.metrics.pixels import psnr
-from svfr_model.pixels import from_network_range
 from svfr_model.restore import Networks, RestoreOptions, restore
-from svfr_model.tasks import Task
 from svfr_model.training.degrade import degrade_clip, options_for
 from svfr_model.training.evaluate import HELD_OUT, measure, paired_bootstrap
 from svfr_model.training.synthetic import SyntheticClip, make_clip

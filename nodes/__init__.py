@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..svfr_model import errors
+from ..svfr_model.base import errors
 from .conditioning import Conditioning
 from .face import FaceCrop
 from .files import register_folder

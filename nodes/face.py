@@ -9,15 +9,15 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.clip import ArrayClip
-from ..svfr_model.errors import InputError
+from ..svfr_model.base.clip import ArrayClip
+from ..svfr_model.base.errors import InputError
+from ..svfr_model.base.pixels import MASK_THRESHOLD
 from ..svfr_model.faces.crop import CropOptions, crop_clip, crop_mask, plan_crop
 from ..svfr_model.faces.debug import draw
 from ..svfr_model.faces.face import FaceDetector
 from ..svfr_model.faces.find import TrackOptions, find_tracks
 from ..svfr_model.faces.select import reference_embedding, select_similar, select_tracks
 from ..svfr_model.faces.track import Detection, FaceTrack
-from ..svfr_model.pixels import MASK_THRESHOLD
 from .images import from_pictures, from_pixels, to_clip, to_mask, to_pictures
 from .masks import as_mask, mask_faults, mask_or_picture
 from .notice import notice

@@ -12,7 +12,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .. import svfr_model
-from ..svfr_model.errors import WeightsError
+from ..svfr_model.base.errors import WeightsError
 from ..svfr_model.weights import weight_file
 from .bundled import bundled_file, bundled_names, stand_in
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..svfr_model.clip import ArrayClip
-from ..svfr_model.errors import InputError
-from ..svfr_model.pixels import MASK_THRESHOLD, as_uint8
+from ..svfr_model.base.clip import ArrayClip
+from ..svfr_model.base.errors import InputError
+from ..svfr_model.base.pixels import MASK_THRESHOLD, as_uint8
 
 
 def to_pixels(image: Tensor) -> Tensor:

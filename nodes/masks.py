@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.pixels import MASK_THRESHOLD
-from ..svfr_model.tasks import Task, Tasks
+from ..svfr_model.base.pixels import MASK_THRESHOLD
+from ..svfr_model.base.tasks import Task, Tasks
 
 ASPECT_TOLERANCE = 0.02
 """By how much two sides' ratios may differ, for sizes that were rounded when a clip was scaled."""

@@ -11,7 +11,7 @@ import comfy.model_patcher
 import torch
 from torch import Tensor, nn
 
-from ..svfr_model.errors import InputError
+from ..svfr_model.base.errors import InputError
 
 logger = logging.getLogger(__name__)
 

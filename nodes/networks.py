@@ -9,7 +9,7 @@ import comfy.model_patcher
 import comfy.sd
 from torch import Tensor
 
-from ..svfr_model.errors import WeightsError
+from ..svfr_model.base.errors import WeightsError
 from ..svfr_model.faces.face import FaceDetector
 from ..svfr_model.identity import Identity
 from ..svfr_model.restore import Networks

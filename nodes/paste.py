@@ -7,14 +7,14 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.clip import ArrayClip
-from ..svfr_model.errors import InputError
+from ..svfr_model.base.clip import ArrayClip
+from ..svfr_model.base.errors import InputError
+from ..svfr_model.base.tasks import Task, Tasks
 from ..svfr_model.faces.change import changed_region
 from ..svfr_model.faces.color import COLOR_MODES, ColorMatch, fit_colors
 from ..svfr_model.faces.crop import crop_clip
 from ..svfr_model.faces.paste import PasteOptions, Patch, paste, warn_if_grey
 from ..svfr_model.faces.track import FaceTrack
-from ..svfr_model.tasks import Task, Tasks
 from .images import from_pictures, to_clip, to_mask, to_planar
 from .progress import Progress
 from .search import aliases

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..svfr_model.errors import InputError
+from ..svfr_model.base.errors import InputError
 from ..svfr_model.metrics import Instruments, evaluate, temporal_profile
 from ..svfr_model.training.degrade import DegradeOptions, degrade_clip, options_for
 from .images import from_masks, from_pictures, to_clip, to_frames, to_holes
@@ -18,8 +18,8 @@ from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder, TaskType
 
 if TYPE_CHECKING:
+    from ..svfr_model.base.tasks import Tasks
     from ..svfr_model.faces.face import FaceDetector
-    from ..svfr_model.tasks import Tasks
 
 CATEGORY = "SVFR/quality"
 OPTIONS = DegradeOptions()

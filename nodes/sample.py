@@ -11,8 +11,8 @@ import comfy.sd
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..svfr_model.base.tasks import Tasks
 from ..svfr_model.restore import restore
-from ..svfr_model.tasks import Tasks
 from .networks import check_width, running
 from .notice import notice
 from .progress import Progress

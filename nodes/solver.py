@@ -10,8 +10,8 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..svfr_model.errors import InputError
-from ..svfr_model.progress import Callback, report
+from ..svfr_model.base.errors import InputError
+from ..svfr_model.base.progress import Callback, report
 from ..svfr_model.sampler import Denoiser, Solver
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.clip import ArrayClip
-from ..svfr_model.errors import InputError
+from ..svfr_model.base.clip import ArrayClip
+from ..svfr_model.base.errors import InputError
 from ..svfr_model.faces.find import find_tracks
 from ..svfr_model.faces.paste import PasteOptions
 from ..svfr_model.faces.select import select_tracks

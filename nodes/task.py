@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from comfy_api.latest import io
 
-from ..svfr_model.tasks import Task, Tasks, parse_tasks
+from ..svfr_model.base.tasks import Task, Tasks, parse_tasks
 from .notice import notice
 from .search import aliases
 from .types import TaskType

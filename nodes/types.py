@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy_api.latest import io
 
-from ..svfr_model.errors import InputError
+from ..svfr_model.base.errors import InputError
 from ..svfr_model.identity import IdentityEncoder
 from ..svfr_model.stc.network import CodeFormer3D
 from .memory import ALLOWANCE, Resident, is_out_of_memory
 
 TaskType = io.Custom("SVFR_TASK")
-"""A set of `svfr_model.tasks.Task`."""
+"""A set of `svfr_model.base.tasks.Task`."""
 
 IdentityType = io.Custom("SVFR_IDENTITY")
 """An `svfr_model.identity.Identity`."""

@@ -16,7 +16,7 @@ from comfy.ldm.models.autoencoder import AutoencoderKL, AutoencodingEngine
 from comfy.ldm.modules.temporal_ae import VideoDecoder
 from torch import Tensor, nn
 
-from ..svfr_model.errors import InputError, WeightsError
+from ..svfr_model.base.errors import InputError, WeightsError
 from ..svfr_model.keys import convert_vae
 from ..svfr_model.vae import PUBLISHED_CONFIG, ROLE
 from ..svfr_model.weights import load_strict, model_config, read_state_dict, weight_file

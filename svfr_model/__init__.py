@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import Any
 
 _MODULES = {
-    "clip": ("ArrayClip", "Clip"),
-    "errors": ("DependencyError", "FaceNotFoundError", "InputError", "SVFRError", "WeightsError"),
+    "base.clip": ("ArrayClip", "Clip"),
+    "base.errors": ("DependencyError", "FaceNotFoundError", "InputError", "SVFRError", "WeightsError"),
     "identity": ("Identity", "IdentityEncoder", "load_identity_encoder"),
-    "progress": ("Callback",),
+    "base.progress": ("Callback",),
     "restore": ("Networks", "RestoreOptions", "Restored", "restore"),
     "self_reference": ("SelfReference", "SelfReferrer"),
-    "tasks": ("Task", "parse_tasks", "task_vector", "tasks_from_vector"),
+    "base.tasks": ("Task", "parse_tasks", "task_vector", "tasks_from_vector"),
     "unet": ("DiffusersBackend", "load_unet"),
     "vae": ("DiffusersVAE", "load_vae"),
     "video": ("ClipWriter", "open_clip"),

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .clip import ArrayClip
+from .base.clip import ArrayClip
+from .base.progress import Callback
+from .base.tasks import Task
 from .faces.crop import CropOptions, plan_crop
 from .faces.find import find_tracks
 from .faces.geometry import apply
@@ -25,10 +27,8 @@ from .metrics.instruments import Instruments
 from .metrics.report import METRICS, Report
 from .paths import Output, check_paths
 from .pipeline import CropStream, Request, pasted_frames, restore_tracks
-from .progress import Callback
 from .restore import Networks
 from .self_reference import SelfReferrer
-from .tasks import Task
 from .training.degrade import DegradeOptions, LowQuality, degrade_clip
 from .training.evaluate import HELD_OUT
 from .training.masks import paint_white, random_mask

@@ -13,9 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .base.errors import InputError
+from .base.progress import Callback, report
 from .conditioning import Conditioning
-from .errors import InputError
-from .progress import Callback, report
 from .windows import Window, WindowPlan
 
 SIGMA_TOLERANCE = 1e-5

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from .errors import WeightsError
+from .base.errors import WeightsError
 from .weights import REGISTRY, embedded, fault_of, find
 
 State: TypeAlias = Literal["ok", "warning", "missing"]

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .errors import InputError, WeightsError
+from .base.errors import InputError, WeightsError
 from .weights import load_network
 
 RECOGNIZER_ROLE = "insightface_glint360k"

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .clip import Clip
-from .errors import InputError
+from .base.clip import Clip
+from .base.errors import InputError
+from .base.pixels import to_network_range
+from .base.progress import Callback
+from .base.tasks import Task, Tasks
 from .faces.crop import CropOptions, plan_crop
 from .faces.debug import draw
 from .faces.find import TrackOptions, find_tracks
@@ -24,11 +27,8 @@ from .faces.track import Detection, FaceTrack
 from .paths import Output, check_frames, check_paths
 from .pictures import read_picture
 from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
-from .pixels import to_network_range
 from .portrait import cover, crop_portrait, identity_of
-from .progress import Callback
 from .restore import RestoreOptions
-from .tasks import Task, Tasks
 from .video import ClipWriter, MaskClip, open_clip, read_mask
 from .video.writer import clip_output
 

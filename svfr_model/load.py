@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from .devices import choose_device, choose_dtype
-from .errors import InputError, WeightsError
+from .base.devices import choose_device, choose_dtype
+from .base.errors import InputError, WeightsError
 from .faces.detect import DETECTOR_ROLES
 from .faces.face import checked_threshold
 from .identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder

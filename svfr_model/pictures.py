@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import InputError
+from .base.errors import InputError
 from .paths import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:

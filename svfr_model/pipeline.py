@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .clip import Clip, expected_length
-from .errors import FaceNotFoundError, InputError
+from .base.clip import Clip, expected_length
+from .base.errors import FaceNotFoundError, InputError
+from .base.pixels import MASK_THRESHOLD, from_network_range, pad_to_multiple
+from .base.progress import Callback, report
+from .base.tasks import Tasks
 from .faces.color import ColorMatch, ColorMode, ColorStatistics
 from .faces.crop import crop_frame, crop_mask
 from .faces.paste import PasteOptions, Patch, paste, warn_if_grey
 from .faces.shots import CutDetector
 from .faces.track import FaceTrack
-from .pixels import MASK_THRESHOLD, from_network_range, pad_to_multiple
-from .progress import Callback, report
 from .restore import Networks, Restored, RestoreOptions, restore
-from .tasks import Tasks
 from .windows import MIN_FRAMES, shots
 
 if TYPE_CHECKING:

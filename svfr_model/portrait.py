@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import InputError
-from .pixels import to_network_range
+from .base.errors import InputError
+from .base.pixels import to_network_range
 
 if TYPE_CHECKING:
     from .faces.crop import CropOptions
@@ -48,7 +48,7 @@ def crop_portrait(
 
     name is what a FaceNotFoundError calls the picture.
     """
-    from .clip import ArrayClip
+    from .base.clip import ArrayClip
     from .faces.crop import crop_clip, plan_crop
     from .faces.select import largest_face
     from .faces.track import FaceTrack

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .base.errors import InputError, NotFiniteError
+from .base.progress import Callback, report
+from .base.tasks import Tasks, task_vector
 from .conditioning import VAE, Conditioning, EncodedClip, decode_clip, encode_clip
 from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
-from .errors import InputError, NotFiniteError
-from .progress import Callback, report
 from .sampler import SCHEDULES, SOLVERS, Solver
-from .tasks import Tasks, task_vector
 from .windows import Padding, WindowPlan, pad_shots, shots
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from .errors import FaceNotFoundError, InputError
+from .base.errors import FaceNotFoundError, InputError
+from .base.pixels import from_network_range
 from .faces.geometry import align_face, largest_box
-from .pixels import from_network_range
 
 if TYPE_CHECKING:
     from .faces.face import Face, FaceDetector

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .errors import InputError
+from .base.errors import InputError
 from .weights import load_network
 
 if TYPE_CHECKING:

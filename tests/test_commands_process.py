@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from svfr_model import staging
+from svfr_model.base.errors import InputError
 from svfr_model.commands import bar, main, process
-from svfr_model.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support.files import frames_of
 
+from svfr_model.base.errors import InputError
 from svfr_model.demo import FRAMES, WINDOW, make_scene, run_demo
-from svfr_model.errors import InputError
 from svfr_model.faces.geometry import box_iou
 from svfr_model.faces.yunet import YuNetDetector
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from support.stubs import StubBackend
 
+from svfr_model.base.errors import InputError
 from svfr_model.conditioning import Conditioning
 from svfr_model.denoiser import ClipDenoiser, guidance_schedule
-from svfr_model.errors import InputError
 from svfr_model.sampler import karras_sigmas
 from svfr_model.windows import WindowPlan
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from svfr_model.errors import InputError, WeightsError
+from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.weights import REGISTRY, convert, download
 
 CONTENT = bytes(torch.randint(256, (5000,), generator=torch.Generator().manual_seed(0)).tolist())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from svfr_model.errors import WeightsError
+from svfr_model.base.errors import WeightsError
 from svfr_model.keys import convert_unet, convert_vae, unet_to_comfy, unet_to_diffusers, vae_to_comfy
 from svfr_model.tiny import TINY_UNET, TINY_VAE
 from svfr_model.unet import build_unet

@@ -13,7 +13,7 @@ from support.near import assert_near
 from torch import nn
 
 from svfr_model import tiny
-from svfr_model.errors import InputError, WeightsError
+from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.identity import (
     IdentityEncoder,
     build_projection,

@@ -12,8 +12,8 @@ import pytest
 from support.windows import take_names_as_windows
 
 from svfr_model import paths
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import InputError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import InputError
 from svfr_model.paths import Output, check_frames, check_paths
 from svfr_model.staging import PREFIX
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from support.video import encode, numbered_frames, yuv_frame
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.video import PictureClip, open_clip, read_mask, read_picture, write_clip
 
 RNG = np.random.default_rng(7)

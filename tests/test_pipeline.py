@@ -5,15 +5,15 @@ import pytest
 import torch
 from support.stubs import StubBackend, StubVAE
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import FaceNotFoundError, InputError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import FaceNotFoundError, InputError
+from svfr_model.base.tasks import Task
 from svfr_model.faces.crop import CropOptions, crop_clip, plan_crop
 from svfr_model.faces.track import FaceTrack
 from svfr_model.identity import Identity
 from svfr_model.pipeline import CropStream, Request, restore_whole
 from svfr_model.restore import Networks, RestoreOptions
 from svfr_model.self_reference import SelfReference
-from svfr_model.tasks import Task
 
 BFR = frozenset({Task.BFR})
 

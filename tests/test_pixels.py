@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from svfr_model.errors import InputError
-from svfr_model.pixels import degrade_for_tasks, from_network_range, to_network_range
-from svfr_model.tasks import Task
+from svfr_model.base.errors import InputError
+from svfr_model.base.pixels import degrade_for_tasks, from_network_range, to_network_range
+from svfr_model.base.tasks import Task
 
 BFR, GREY, PAINT = (frozenset({task}) for task in Task)
 

@@ -11,10 +11,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from svfr_model.base.tasks import Task
 from svfr_model.identity import load_identity_encoder
 from svfr_model.restore import Networks, RestoreOptions, restore
 from svfr_model.stc import load_stc
-from svfr_model.tasks import Task
 from svfr_model.tiny import write_random_stc_weights, write_random_weights
 from svfr_model.unet import load_unet
 from svfr_model.vae import load_vae

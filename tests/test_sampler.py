@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.sampler import SCHEDULES, SOLVERS, dpmpp_2m, euler, heun, karras_sigmas, simple_sigmas
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from support.video import encode, numbered_frames, packets, stream_facts
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import InputError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import InputError
 from svfr_model.video import ClipWriter, open_clip, write_clip
 
 OUTPUTS = [".mp4", ".mov", ".mkv"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from svfr_model import staging as staging_module
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.staging import PREFIX, Staging, remove_leftovers, staged
 
 ROOT = Path(__file__).resolve().parent.parent

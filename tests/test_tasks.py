@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from svfr_model.errors import InputError
-from svfr_model.tasks import Task, parse_tasks, task_vector, tasks_from_vector
+from svfr_model.base.errors import InputError
+from svfr_model.base.tasks import Task, parse_tasks, task_vector, tasks_from_vector
 
 
 def test_vector_order_is_bfr_colorization_inpainting():

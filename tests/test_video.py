@@ -24,7 +24,7 @@ from support.video import (
     yuv_to_rgb,
 )
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.video import open_clip
 from svfr_model.video.ending import missing_bytes
 from svfr_model.video.reader import _filled

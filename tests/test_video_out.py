@@ -24,8 +24,8 @@ from support.video import (
     yuv_frame,
 )
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import InputError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import InputError
 from svfr_model.pictures import read_picture
 from svfr_model.video import ClipWriter, open_clip, write_clip
 

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from svfr_model import tiny, unet, vae
-from svfr_model.errors import InputError, WeightsError
+from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.identity import (
     PROJECTION_ROLE,
     PUBLISHED_PROJECTION,

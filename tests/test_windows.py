@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.windows import WindowPlan, linear_windows, pad_shots, reference_windows, shots, triangle_weights
 
 

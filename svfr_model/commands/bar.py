@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..progress import Callback
+    from ..base.progress import Callback
 
 _shown: list[ProgressBar] = []
 

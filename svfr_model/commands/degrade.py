@@ -6,7 +6,7 @@ import argparse
 from contextlib import ExitStack
 from dataclasses import replace
 
-from ..errors import InputError
+from ..base.errors import InputError
 from .bar import progress
 from .options import add_clips, add_seed, number, path
 
@@ -28,8 +28,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 def _degrade(options: argparse.Namespace) -> int:
     import numpy as np
 
+    from ..base.tasks import parse_tasks
     from ..paths import check_frames, check_paths
-    from ..tasks import parse_tasks
     from ..training.degrade import DegradeOptions, degraded_frames, options_for
     from ..video import ClipWriter, open_clip
     from ..video.writer import clip_output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..errors import InputError
+from ..base.errors import InputError
 from .bar import progress
 from .options import add_detector, add_machine, path
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from ..errors import InputError
+from ..base.errors import InputError
 
 MOST_SEED = 2**63 - 1
 

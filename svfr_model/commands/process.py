@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from .. import staging
-from ..errors import SVFRError
+from ..base.errors import SVFRError
 from . import bar
 
 BROKEN_PIPE = 128 + 13

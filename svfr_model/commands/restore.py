@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
-from ..tasks import parse_tasks
+from ..base.errors import InputError
+from ..base.tasks import parse_tasks
 from .bar import progress
 from .options import add_clips, add_detect_size, add_detector, add_machine, add_seed, path
 

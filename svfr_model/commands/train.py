@@ -10,7 +10,7 @@ from .bar import progress
 from .options import path, whole
 
 if TYPE_CHECKING:
-    from ..progress import Callback
+    from ..base.progress import Callback
 
 
 def add(commands: argparse._SubParsersAction) -> None:

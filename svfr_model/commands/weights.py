@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _list_weights(options: argparse.Namespace) -> int:
-    from ..errors import WeightsError
+    from ..base.errors import WeightsError
     from ..weights import REGISTRY, embedded, fault_of, find
 
     for role, entry in REGISTRY.items():
@@ -61,7 +61,7 @@ def _download_weights(options: argparse.Namespace) -> int:
 
 
 def _convert_weights(options: argparse.Namespace) -> int:
-    from ..devices import DTYPES
+    from ..base.devices import DTYPES
     from ..weights import convert
 
     if options.role == "yoloface_v5m":

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..base.errors import InputError
 from .crop import rescaled
 from .region import canonical_to_crop, face_region
 from .track import FaceTrack

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import torch
 
-from ..clip import Clip
-from ..errors import InputError
-from ..pixels import as_uint8
-from ..progress import Callback, report
+from ..base.clip import Clip
+from ..base.errors import InputError
+from ..base.pixels import as_uint8
+from ..base.progress import Callback, report
 from .geometry import MARGIN, apply, similarity, square_crop, union_box
 from .smooth import smooth
 from .track import FaceTrack

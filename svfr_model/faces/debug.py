@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..pixels import as_uint8
+from ..base.pixels import as_uint8
 from .geometry import apply, invert
 from .region import bounds, paste_region
 from .track import FaceTrack

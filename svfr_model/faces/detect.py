@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ..errors import InputError
+from ..base.errors import InputError
 from .face import checked_threshold
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import InputError
+from ..base.errors import InputError
 
 
 @dataclass(frozen=True)

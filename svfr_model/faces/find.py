@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..clip import Clip, expected_length
-from ..errors import InputError
-from ..pixels import as_uint8
-from ..progress import Callback, report
+from ..base.clip import Clip, expected_length
+from ..base.errors import InputError
+from ..base.pixels import as_uint8
+from ..base.progress import Callback, report
 from .face import Face, FaceDetector
 from .follow import Encoder, Followed, Follower, FollowOptions
 from .geometry import apply, box_area, invert, similarity

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..base.errors import InputError
 from .face import Face, FaceDetector
 from .geometry import align_face, box_area, box_iou, non_max_suppression
 from .refine import appearance, look_again

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..pixels import to_network_range
+from ..base.errors import InputError
+from ..base.pixels import to_network_range
 from .warp import warp
 
 MARGIN = 0.4

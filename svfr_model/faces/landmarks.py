@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..clip import Clip
-from ..errors import InputError, WeightsError
-from ..pixels import as_uint8
-from ..progress import Callback, report
+from ..base.clip import Clip
+from ..base.errors import InputError, WeightsError
+from ..base.pixels import as_uint8
+from ..base.progress import Callback, report
 from ..weights.onnx import active_provider, open_session, run_session
 from .geometry import apply, invert
 from .track import FaceTrack

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..pixels import as_uint8
-from ..tasks import Task, Tasks
+from ..base.errors import InputError
+from ..base.pixels import as_uint8
+from ..base.tasks import Task, Tasks
 from .color import COLOR_MODES, ColorMatch, as_picture
 from .crop import require_plan, rescaled
 from .geometry import invert

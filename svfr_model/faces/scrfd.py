@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import WeightsError
+from ..base.errors import WeightsError
 from ..weights.onnx import active_provider, open_session, run_session
 from .face import Face, checked_threshold, sorted_faces
 from .geometry import non_max_suppression

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..errors import FaceNotFoundError, InputError
-from ..pixels import as_uint8
+from ..base.errors import FaceNotFoundError, InputError
+from ..base.pixels import as_uint8
 from .face import Face, FaceDetector
 from .follow import Encoder
 from .geometry import align_face, largest_box

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import FaceNotFoundError
+from ..base.errors import FaceNotFoundError
 from .geometry import box_area
 from .warp import Border
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from ..errors import WeightsError
+from ..base.errors import WeightsError
 from ..paths import Output, check_paths
 from ..staging import staged
 from ..weights import load_torchscript, weight_file

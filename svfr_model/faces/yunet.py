@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import DependencyError, WeightsError
+from ..base.errors import DependencyError, WeightsError
 from ..weights.registry import checked_file
 from .face import Face, checked_threshold, sorted_faces
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..clip import Clip
-from ..errors import InputError
+from ..base.clip import Clip
+from ..base.errors import InputError
+from ..base.pixels import as_uint8
+from ..base.progress import Callback, report
 from ..identity import similarity
 from ..paths import Output, check_paths
 from ..pictures import write_picture
-from ..pixels import as_uint8
-from ..progress import Callback, report
 from ..staging import staged
 from .faces import Watcher, difference, landmark_distance
 from .fvd import LEAST_FRAMES, I3d, frechet_distance, fvd_features

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..clip import Clip
-from ..errors import InputError, WeightsError
-from ..pixels import as_uint8
+from ..base.clip import Clip
+from ..base.errors import InputError, WeightsError
+from ..base.pixels import as_uint8
 from ..weights import load_torchscript
 
 I3d: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"

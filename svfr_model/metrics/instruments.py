@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ..errors import DependencyError, InputError, WeightsError
+from ..base.errors import DependencyError, InputError, WeightsError
 from ..faces.detect import load_detector
 from ..faces.face import FaceDetector
 from ..faces.follow import Encoder
@@ -77,7 +77,7 @@ def load_instruments(
     trust_torchscript: see `load_detector` and `load_i3d`. Weights and packages that are not there are left out with
     their reason; a file that is there but broken is a WeightsError.
     """
-    from ..devices import choose_device
+    from ..base.devices import choose_device
     from ..faces.detect import DETECTOR_ROLES
 
     place = choose_device(device)

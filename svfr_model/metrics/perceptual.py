@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from ..errors import DependencyError, WeightsError
+from ..base.errors import DependencyError, WeightsError
 from .pixels import check_pair
 
 PerceptualDistance: TypeAlias = "Callable[[np.ndarray, np.ndarray], float]"

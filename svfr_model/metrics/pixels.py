@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..base.errors import InputError
 
 PEAK = 255.0
 MOST_PSNR = 100.0

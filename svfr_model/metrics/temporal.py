@@ -5,9 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..clip import Clip
-from ..errors import InputError
-from ..pixels import as_uint8
+from ..base.clip import Clip
+from ..base.errors import InputError
+from ..base.pixels import as_uint8
 
 REFERENCE_SIZE = 512
 """Distances are reported in pixels of a frame whose longer side is this long, the papers' size."""

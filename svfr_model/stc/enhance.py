@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..progress import Callback, report
+from ..base.errors import InputError
+from ..base.progress import Callback, report
 from ..windows import triangle_weights
 from .frames import Framing, FramingMode, low_frequency_change, stretch, to_network, to_pixels
 from .motion import MotionMeter

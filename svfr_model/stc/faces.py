@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..clip import Clip
+from ..base.clip import Clip
+from ..base.progress import Callback
+from ..base.tasks import Task
 from ..faces.color import ColorMatch, ColorMode, ColorStatistics
 from ..faces.crop import CropOptions, crop_clip, crop_frame, plan_crop
 from ..faces.paste import PasteOptions
 from ..faces.track import FaceTrack
 from ..pipeline import RestoredTrack, pasted_frames
-from ..progress import Callback
-from ..tasks import Task
 from .enhance import FACE_MARGIN
 from .network import TaskName
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..base.errors import InputError
 
 FramingMode: TypeAlias = Literal["letterbox", "squash"]
 

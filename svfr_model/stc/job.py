@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from ..clip import Clip
-from ..devices import choose_device
-from ..errors import InputError
+from ..base.clip import Clip
+from ..base.devices import choose_device
+from ..base.errors import InputError
+from ..base.progress import Callback
 from ..faces.find import TrackOptions, find_tracks
 from ..faces.paste import PasteOptions
 from ..faces.select import check_choice, select_tracks
 from ..load import Loader
 from ..paths import check_frames, check_paths
 from ..pipeline import find_shots
-from ..progress import Callback
 from ..video import ClipWriter, open_clip
 from ..video.writer import clip_output
 from ..weights import find

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import InputError, WeightsError
+from ..base.errors import InputError, WeightsError
 from ..weights import CONFIG_KEY, load_strict, model_config, read_state_dict, weight_file
 from .network import PUBLISHED, TASKS, CodeFormer3D, TaskName, build_network
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import DependencyError, InputError
+from ..base.errors import DependencyError, InputError
 from .degrade import LowQuality
 from .footage import FootageOptions
 from .loop import LoopOptions

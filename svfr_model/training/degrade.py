@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import torch
 
-from ..errors import InputError
-from ..pixels import degrade_for_tasks
-from ..progress import Callback, report
-from ..tasks import Task, Tasks
+from ..base.errors import InputError
+from ..base.pixels import degrade_for_tasks
+from ..base.progress import Callback, report
+from ..base.tasks import Task, Tasks
 from .masks import MaskKind, mask_frames, paint_white
 
 if TYPE_CHECKING:

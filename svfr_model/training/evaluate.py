@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..errors import InputError
+from ..base.errors import InputError
+from ..base.pixels import from_network_range
+from ..base.progress import Callback, report
+from ..base.tasks import Task, Tasks
 from ..faces.face import Face
 from ..faces.geometry import align_face
 from ..load import Loader
 from ..metrics.faces import difference
 from ..metrics.pixels import chroma_error, psnr, ssim
-from ..pixels import from_network_range
-from ..progress import Callback, report
 from ..restore import Networks, RestoreOptions, restore
 from ..self_reference import SelfReferrer
 from ..staging import staged
-from ..tasks import Task, Tasks
 from .degrade import LowQuality, degrade_clip, options_for
 from .synthetic import SyntheticClip, make_clip
 

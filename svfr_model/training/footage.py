@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from ..clip import Clip
-from ..errors import DependencyError, FaceNotFoundError, InputError
+from ..base.clip import Clip
+from ..base.errors import DependencyError, FaceNotFoundError, InputError
+from ..base.progress import Callback, report
 from ..faces.crop import CropOptions, crop_clip, plan_crop
 from ..faces.face import FaceDetector
 from ..faces.find import find_tracks
 from ..faces.landmarks import LandmarkModel, add_outlines
 from ..faces.track import FaceTrack
-from ..progress import Callback, report
 from ..staging import staged
 from ..video import open_clip
 

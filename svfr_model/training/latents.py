@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..pixels import to_network_range
-from ..progress import Callback, report
+from ..base.errors import InputError
+from ..base.pixels import to_network_range
+from ..base.progress import Callback, report
+from ..base.tasks import Task, Tasks, task_vector
 from ..staging import staged
-from ..tasks import Task, Tasks, task_vector
 from .degrade import LowQuality, degrade_clip, options_for
 from .losses import draw_sigmas
 

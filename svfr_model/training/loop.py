@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import DependencyError, InputError
+from ..base.errors import DependencyError, InputError
+from ..base.progress import Callback, report
 from ..pictures import write_picture
-from ..progress import Callback, report
 from ..staging import staged
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import InputError
+from ..base.errors import InputError
 from ..sampler import SIGMA_MAX, SIGMA_MIN
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import cv2
 import numpy as np
 
-from ..errors import InputError
+from ..base.errors import InputError
 
 MaskKind: TypeAlias = Literal["brush", "box", "any"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..errors import InputError
+from ..base.errors import InputError
 from .palette import Material, color_table
 
 MIN_SIZE, MAX_SIZE = 64, 512

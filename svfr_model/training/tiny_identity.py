@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..base.pixels import from_network_range, to_network_range
+from ..base.progress import Callback, report
 from ..faces.geometry import align_face
 from ..identity import FACE_SIZE, build_recognizer
-from ..pixels import from_network_range, to_network_range
-from ..progress import Callback, report
 from .loop import Loop, LoopOptions, Losses, placed
 from .synthetic import five_points
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import InputError
+from ..base.errors import InputError
+from ..base.progress import Callback, report
 from ..identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_recognizer
-from ..progress import Callback, report
 from ..restore import RestoreOptions
 from ..staging import staged
 from ..unet import ROLE as UNET_ROLE

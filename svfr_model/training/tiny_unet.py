@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..base.progress import Callback
 from ..identity import build_projection
-from ..progress import Callback
 from ..unet import build_unet
 from .latents import DrawOptions, LatentClips, draw_batch
 from .loop import Loop, LoopOptions, Losses, placed

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..pixels import to_network_range
-from ..progress import Callback
+from ..base.pixels import to_network_range
+from ..base.progress import Callback
 from ..vae import PUBLISHED_CONFIG, build_vae
 from .loop import Loop, LoopOptions, Losses, placed
 

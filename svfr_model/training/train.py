@@ -17,7 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import DependencyError, InputError
+from ..base.errors import DependencyError, InputError
+from ..base.pixels import to_network_range
+from ..base.progress import Callback
+from ..base.tasks import task_vector
 from ..faces.detect import load_detector
 from ..faces.geometry import align_face
 from ..faces.landmarks import LandmarkModel
@@ -30,10 +33,7 @@ from ..identity import (
     build_recognizer,
 )
 from ..paths import Output, check_paths
-from ..pixels import to_network_range
-from ..progress import Callback
 from ..staging import staged
-from ..tasks import task_vector
 from ..unet import PUBLISHED_CONFIG, ROLE, build_unet
 from ..vae import DiffusersVAE, load_vae
 from ..weights import find, load_network, save, weight_file

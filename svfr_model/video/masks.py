@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from ..errors import InputError
+from ..base.errors import InputError
+from ..base.pixels import MASK_THRESHOLD
 from ..pictures import PictureClip
-from ..pixels import MASK_THRESHOLD
 from .reader import VideoClip, open_clip
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
+from ..base.errors import InputError
 from ..pictures import FOLDER_FPS, PictureClip, check_file, is_picture
 from .convert import RgbReader, display_matrix
 from .ending import missing_bytes

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
-from ..clip import Clip
-from ..errors import DependencyError, InputError, cannot_write
+from ..base.clip import Clip
+from ..base.errors import DependencyError, InputError, cannot_write
 from ..paths import Output, check_paths
 from ..pictures import PictureClip, write_picture
 from ..staging import Staging

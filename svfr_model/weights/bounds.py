@@ -12,7 +12,7 @@ import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from ..errors import InputError
+from ..base.errors import InputError
 
 Rule: TypeAlias = Callable[[Any], str]
 """A value to what is needed in its place; "" where it will do."""

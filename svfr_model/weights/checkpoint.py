@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from ..errors import InputError, WeightsError
+from ..base.errors import InputError, WeightsError
 from ..paths import Output, check_paths
 from ..staging import staged
 from .bounds import check_arguments

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import InputError, WeightsError
-from ..progress import Callback, report
+from ..base.errors import InputError, WeightsError
+from ..base.progress import Callback, report
 from .inspect import fault_of
 from .registry import WeightFile, weight_file
 from .torchscript import sha256_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from ..errors import DependencyError, WeightsError
+from ..base.errors import DependencyError, WeightsError
 from .onnx import open_session
 from .registry import weight_file
 from .torchscript import sha256_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import DependencyError, WeightsError
+from ..base.errors import DependencyError, WeightsError
 
 if TYPE_CHECKING:
     import onnxruntime

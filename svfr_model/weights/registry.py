@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ..errors import InputError, WeightsError
+from ..base.errors import InputError, WeightsError
 
 DOWNLOAD_COMMAND = "python -m svfr_model weights download"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import WeightsError
+from ..base.errors import WeightsError
 from .registry import REGISTRY, weight_file
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models"

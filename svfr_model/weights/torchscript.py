@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import WeightsError
+from ..base.errors import WeightsError
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import torch
 from skimage.data import astronaut
 from support.tracks import make_track
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.faces.color import ColorMatch, ColorStatistics, as_picture, fit_colors
 from svfr_model.faces.crop import CropOptions, crop_frame, plan_crop
 

@@ -10,8 +10,8 @@ from PIL import Image
 from skimage.data import astronaut
 from support.tracks import make_track
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import InputError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import InputError
 from svfr_model.faces import geometry
 from svfr_model.faces.crop import CropOptions, crop_clip, crop_frame, crop_mask, plan_crop
 from svfr_model.faces.paste import PasteOptions, Patch, paste

@@ -11,7 +11,7 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from svfr_model.errors import InputError, WeightsError
+from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.faces.detect import load_detector
 from svfr_model.faces.yoloface import YoloFaceDetector, convert_to_onnx
 from svfr_model.faces.yunet import YuNetDetector

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.faces import geometry
 from svfr_model.faces.warp import low_pass, warp
 

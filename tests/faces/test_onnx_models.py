@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support.tracks import TEMPLATE, make_track
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import InputError, WeightsError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.faces.crop import CropOptions, plan_crop
 from svfr_model.faces.detect import load_detector
 from svfr_model.faces.landmarks import LandmarkModel, add_outlines

@@ -13,12 +13,12 @@ from skimage.data import astronaut
 from support import face_metrics as metrics
 from support.tracks import TEMPLATE, make_track
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
+from svfr_model.base.tasks import parse_tasks
 from svfr_model.faces import geometry
 from svfr_model.faces.color import fit_colors
 from svfr_model.faces.crop import CropOptions, crop_frame, plan_crop
 from svfr_model.faces.paste import PasteOptions, Patch, paste, warn_if_grey
-from svfr_model.tasks import parse_tasks
 
 FACE = (224.0, 120.0)
 

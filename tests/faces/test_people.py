@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.tracks import TEMPLATE
 
-from svfr_model.clip import ArrayClip
+from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.face import Face
 from svfr_model.faces.find import TrackOptions, find_tracks
 from svfr_model.faces.follow import Followed, Follower, FollowOptions

@@ -9,7 +9,7 @@ import torch
 from support import clips
 from support import face_metrics as metrics
 
-from svfr_model.clip import ArrayClip
+from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.crop import CropOptions, crop_clip, plan_crop
 from svfr_model.faces.debug import draw
 from svfr_model.faces.find import TrackOptions, find_tracks

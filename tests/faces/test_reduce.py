@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from svfr_model.clip import ArrayClip
+from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.face import Face
 from svfr_model.faces.find import TrackOptions, find_tracks
 from svfr_model.faces.reduce import Reduction

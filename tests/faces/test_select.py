@@ -7,7 +7,7 @@ import pytest
 from support import dots
 from support.tracks import make_track
 
-from svfr_model.errors import FaceNotFoundError, InputError
+from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.faces.select import reference_embedding, select_similar, select_tracks
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from support import clips, dots
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import FaceNotFoundError, InputError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.faces.face import Face
 from svfr_model.faces.find import TrackOptions, find_tracks
 from svfr_model.faces.follow import Follower, FollowOptions

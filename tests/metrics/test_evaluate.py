@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import InputError, WeightsError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.metrics import METRICS, Instruments, evaluate, psnr, run_evaluate, ssim
 from svfr_model.pictures import write_picture
 

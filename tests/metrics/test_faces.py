@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from svfr_model.clip import ArrayClip
+from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.face import Face
 from svfr_model.faces.yunet import YuNetDetector
 from svfr_model.identity import build_recognizer

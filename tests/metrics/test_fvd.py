@@ -11,8 +11,8 @@ from safetensors.numpy import load_file
 from scipy.linalg import sqrtm
 from support.near import assert_near
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import InputError, WeightsError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.metrics import frechet_distance, fvd_features, load_i3d
 from svfr_model.metrics.fvd import prepare_frame
 

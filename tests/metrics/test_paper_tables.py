@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from svfr_model.clip import ArrayClip
+from svfr_model.base.clip import ArrayClip
 from svfr_model.metrics import evaluate
 from svfr_model.pictures import write_picture
 

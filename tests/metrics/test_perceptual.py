@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from svfr_model.errors import DependencyError, WeightsError
+from svfr_model.base.errors import DependencyError, WeightsError
 from svfr_model.metrics import load_lpips
 from svfr_model.metrics.perceptual import VGG_FILE
 

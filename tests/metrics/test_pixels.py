@@ -14,7 +14,7 @@ from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from support.near import assert_near
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.metrics import chroma_error, psnr, ssim
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import InputError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import InputError
 from svfr_model.metrics import flow_frame, flow_magnitude, temporal_profile
 
 

@@ -64,11 +64,11 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("start = latents * scale", "start = latents / scale"),
         ("return plan if count >= plan.length else", "return plan if count >= 1 else"),
     ],
-    ("svfr_model/pixels.py", "tests/test_pixels.py"): [
+    ("svfr_model/base/pixels.py", "tests/test_pixels.py"): [
         ("scaled if truncate else scaled + 0.5", "scaled + 0.5"),
         ("blue * 7471 + 0x8000", "blue * 7471"),
     ],
-    ("svfr_model/tasks.py", "tests/test_tasks.py"): [
+    ("svfr_model/base/tasks.py", "tests/test_tasks.py"): [
         ("task in chosen) for task in Task", "task in chosen) for task in [*Task][::-1]"),
     ],
     ("svfr_model/self_reference.py", "tests/test_self_reference.py"): [

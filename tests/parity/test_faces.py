@@ -13,10 +13,10 @@ import torch
 from safetensors.numpy import load_file
 from support.near import assert_near
 
+from svfr_model.base.pixels import degrade_for_tasks, from_network_range, to_network_range
+from svfr_model.base.tasks import parse_tasks
 from svfr_model.faces import geometry, yoloface
 from svfr_model.faces.crop import crop_resize
-from svfr_model.pixels import degrade_for_tasks, from_network_range, to_network_range
-from svfr_model.tasks import parse_tasks
 
 HERE = Path(__file__).resolve().parent.parent / "golden" / "svfr"
 FOLDERS = [HERE] + ([Path(os.environ["SVFR_GOLDEN_DIR"])] if os.environ.get("SVFR_GOLDEN_DIR") else [])

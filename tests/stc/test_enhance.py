@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.stc import EnhanceOptions, MotionMeter, build_network, enhance_crops, enhance_whole
 from svfr_model.stc.enhance import plan_windows, run_windows
 from svfr_model.stc.frames import Framing, low_frequency_change

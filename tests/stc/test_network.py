@@ -8,7 +8,7 @@ from support.near import assert_near
 from torch import nn
 from torch.nn import functional as F
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.stc import blocks, build_network, build_stage1
 from svfr_model.stc.blocks import (
     Conv,

@@ -84,7 +84,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip (see svfr_model.clip) made on the fly. Frame numbers of motions count from each shot's first frame."""
+    """A clip (see svfr_model.base.clip) made on the fly. Frame numbers of motions count from a shot's first frame."""
 
     shots: tuple[Shot, ...]
     width: int = 640

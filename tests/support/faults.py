@@ -58,7 +58,7 @@ UNREADABLE = (
     "[Errno",
     " object at 0x",
     "Exception ignored",
-    "svfr_model.errors",
+    "svfr_model.base.errors",
     "AssertionError",
 )
 """What no user should have to read."""

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.training.config import TrainConfig, dump_config, load_config, parse_config
 from svfr_model.training.loop import LoopOptions
 

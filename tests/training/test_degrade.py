@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
+from svfr_model.base.tasks import Task, parse_tasks
 from svfr_model.metrics.pixels import psnr
-from svfr_model.tasks import Task, parse_tasks
 from svfr_model.training.degrade import (
     DegradeOptions,
     LowQuality,

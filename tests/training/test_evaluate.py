@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.identity import IdentityEncoder, build_projection, build_recognizer
 from svfr_model.metrics.pixels import psnr
 from svfr_model.tiny import TINY_PROJECTION, TINY_RECOGNIZER

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from support import dots
 
-from svfr_model.clip import ArrayClip
-from svfr_model.errors import FaceNotFoundError, InputError
+from svfr_model.base.clip import ArrayClip
+from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.training.footage import (
     Footage,
     FootageOptions,

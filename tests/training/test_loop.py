@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.training.loop import Loop, LoopOptions, learning_rate, plot_losses, read_losses, step_seed
 
 pytest.importorskip("accelerate", reason="training needs accelerate: pip install -r requirements-train.txt")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from svfr_model import tiny
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.identity import build_projection
 from svfr_model.training.latents import ALL_TASKS, DrawOptions, LatentClips, draw_batch, draw_uses
 from svfr_model.training.losses import (

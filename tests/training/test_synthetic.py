@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.training.palette import LUMA, Material, color_table
 from svfr_model.training.synthetic import draw_person, five_points, make_clip
 

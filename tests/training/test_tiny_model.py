@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from svfr_model.errors import InputError
+from svfr_model.base.errors import InputError
 from svfr_model.load import Loader
 from svfr_model.training.loop import LoopOptions, read_losses
 from svfr_model.training.synthetic import make_clip

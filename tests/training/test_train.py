@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from svfr_model.errors import InputError, WeightsError
+from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.tiny import write_random_weights
 from svfr_model.training.config import parse_config
 from svfr_model.training.loop import read_losses

@@ -11,7 +11,7 @@ from svfr_pack.nodes.face import FaceCrop
 from svfr_pack.nodes.load import LoadModel, LoadVAE
 from svfr_pack.nodes.masks import EMPTY, MISSED, NO_MASK, UNUSED
 from svfr_pack.nodes.task import TaskVector
-from svfr_pack.svfr_model.tasks import Task
+from svfr_pack.svfr_model.base.tasks import Task
 from test_nodes import FixedFaces
 
 HEIGHT, WIDTH = 96, 160

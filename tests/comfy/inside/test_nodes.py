@@ -27,11 +27,11 @@ from svfr_pack.nodes.solver import native_solver
 from svfr_pack.nodes.task import PRESETS, SWITCHES, TaskVector
 from svfr_pack.nodes.types import ResidentEncoder
 from svfr_pack.nodes.vae import load_vae
-from svfr_pack.svfr_model.errors import FaceNotFoundError, InputError
+from svfr_pack.svfr_model.base.errors import FaceNotFoundError, InputError
+from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.faces.face import Face
 from svfr_pack.svfr_model.identity import load_identity_encoder
 from svfr_pack.svfr_model.sampler import SOLVERS, karras_sigmas
-from svfr_pack.svfr_model.tasks import Task
 from svfr_pack.svfr_model.tiny import write_random_weights
 
 BFR = frozenset({Task.BFR})

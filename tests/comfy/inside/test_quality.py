@@ -13,11 +13,11 @@ from svfr_pack.nodes.images import to_frames, to_pictures, to_pixels
 from svfr_pack.nodes.quality import Degrade, Metrics, TemporalProfile
 from svfr_pack.nodes.task import TaskVector
 from svfr_pack.nodes.types import ResidentEncoder
-from svfr_pack.svfr_model.clip import ArrayClip
-from svfr_pack.svfr_model.errors import InputError
+from svfr_pack.svfr_model.base.clip import ArrayClip
+from svfr_pack.svfr_model.base.errors import InputError
+from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.identity import IdentityEncoder, build_projection, build_recognizer
 from svfr_pack.svfr_model.metrics import METRICS, Instruments, evaluate
-from svfr_pack.svfr_model.tasks import Task
 from svfr_pack.svfr_model.tiny import TINY_PROJECTION, TINY_RECOGNIZER
 from svfr_pack.svfr_model.training.degrade import DegradeOptions, degrade_clip, options_for
 from test_nodes import WHOLE, call, clip

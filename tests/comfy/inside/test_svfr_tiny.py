@@ -11,11 +11,11 @@ from svfr_pack.nodes.load import LoadFaceDetector, LoadIdentityEncoder, LoadMode
 from svfr_pack.nodes.model import load_model
 from svfr_pack.nodes.multiples import multiples
 from svfr_pack.nodes.sample import Sampler
-from svfr_pack.svfr_model.errors import InputError, WeightsError
+from svfr_pack.svfr_model.base.errors import InputError, WeightsError
+from svfr_pack.svfr_model.base.pixels import to_network_range
+from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.faces.yunet import YuNetDetector
-from svfr_pack.svfr_model.pixels import to_network_range
 from svfr_pack.svfr_model.restore import RestoreOptions
-from svfr_pack.svfr_model.tasks import Task
 from svfr_pack.svfr_model.tiny import TINY_UNET
 from svfr_pack.svfr_model.training.degrade import DegradeOptions, LowQuality, degrade_clip
 from svfr_pack.svfr_model.training.synthetic import make_clip

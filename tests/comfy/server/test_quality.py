@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.events import listen
 
-from svfr_model.tasks import Task
+from svfr_model.base.tasks import Task
 from svfr_model.training.degrade import degrade_clip, options_for
 
 COUNT, SIDE = 4, 64

@@ -1,0 +1,1 @@
+"""What everything else stands on: clips, tasks, pixels, errors, progress, devices."""
