@@ -21,11 +21,11 @@ from .faces.geometry import apply
 from .faces.paste import PasteOptions
 from .faces.track import FaceTrack
 from .faces.yunet import YuNetDetector
+from .files.paths import Output, check_paths
 from .load import Loader
 from .metrics.evaluate import evaluate
 from .metrics.instruments import Instruments
 from .metrics.report import METRICS, Report
-from .paths import Output, check_paths
 from .pipeline import CropStream, Request, pasted_frames, restore_tracks
 from .restore import Networks
 from .self_reference import SelfReferrer

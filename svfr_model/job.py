@@ -24,7 +24,7 @@ from .faces.landmarks import add_outlines
 from .faces.paste import PasteOptions
 from .faces.select import reference_embedding, select_similar, select_tracks
 from .faces.track import Detection, FaceTrack
-from .paths import Output, check_frames, check_paths
+from .files.paths import Output, check_frames, check_paths
 from .pictures import read_picture
 from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
 from .portrait import cover, crop_portrait, identity_of

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .base.errors import InputError
-from .paths import PICTURE_SUFFIXES
+from .files.paths import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from svfr_model import staging
 from svfr_model.base.errors import InputError
 from svfr_model.commands import bar, main, process
+from svfr_model.files import staging
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,7 +22,7 @@ WORK = """
 import sys, time; sys.path.insert(0, {root!r})
 from pathlib import Path
 from svfr_model.commands import process
-from svfr_model.staging import Staging
+from svfr_model.files.staging import Staging
 
 def work():
     staging = Staging(Path({folder!r}) / "out.bin")

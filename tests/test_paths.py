@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from support.windows import take_names_as_windows
 
-from svfr_model import paths
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError
-from svfr_model.paths import Output, check_frames, check_paths
-from svfr_model.staging import PREFIX
+from svfr_model.files import paths
+from svfr_model.files.paths import Output, check_frames, check_paths
+from svfr_model.files.staging import PREFIX
 
 CLIPS = (".mp4", ".png")
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files and words")

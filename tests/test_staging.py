@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from svfr_model import staging as staging_module
 from svfr_model.base.errors import InputError
-from svfr_model.staging import PREFIX, Staging, remove_leftovers, staged
+from svfr_model.files import staging as staging_module
+from svfr_model.files.staging import PREFIX, Staging, remove_leftovers, staged
 
 ROOT = Path(__file__).resolve().parent.parent
 HOLD = """
 import sys; sys.path.insert(0, {root!r})
 from pathlib import Path
-from svfr_model.staging import Staging
+from svfr_model.files.staging import Staging
 staging = Staging(Path({target!r}), folder={folder})
 print("made", flush=True)
 sys.stdin.readline()

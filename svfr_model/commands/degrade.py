@@ -29,7 +29,7 @@ def _degrade(options: argparse.Namespace) -> int:
     import numpy as np
 
     from ..base.tasks import parse_tasks
-    from ..paths import check_frames, check_paths
+    from ..files.paths import check_frames, check_paths
     from ..training.degrade import DegradeOptions, degraded_frames, options_for
     from ..video import ClipWriter, open_clip
     from ..video.writer import clip_output

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from .. import staging
 from ..base.errors import SVFRError
+from ..files import staging
 from . import bar
 
 BROKEN_PIPE = 128 + 13

@@ -35,7 +35,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _trained(options: argparse.Namespace, callback: Callback | None) -> str:
     if options.tiny:
-        from ..paths import Output, check_paths
+        from ..files.paths import Output, check_paths
         from ..training.tiny_model import train_tiny
 
         check_paths([], [Output(options.tiny, "trained networks", form="folder")])

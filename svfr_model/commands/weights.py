@@ -48,7 +48,7 @@ def _list_weights(options: argparse.Namespace) -> int:
 
 
 def _download_weights(options: argparse.Namespace) -> int:
-    from ..paths import Output, check_paths
+    from ..files.paths import Output, check_paths
     from ..weights import REGISTRY, download
 
     roles = options.roles or [role for role, entry in REGISTRY.items() if not entry.optional]

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from ..base.errors import WeightsError
-from ..paths import Output, check_paths
-from ..staging import staged
+from ..files.paths import Output, check_paths
+from ..files.staging import staged
 from ..weights import load_torchscript, weight_file
 from ..weights.onnx import open_session, run_session
 from ..weights.registry import checked_file

@@ -15,8 +15,8 @@ from ..base.progress import Callback
 from ..faces.find import TrackOptions, find_tracks
 from ..faces.paste import PasteOptions
 from ..faces.select import check_choice, select_tracks
+from ..files.paths import check_frames, check_paths
 from ..load import Loader
-from ..paths import check_frames, check_paths
 from ..pipeline import find_shots
 from ..video import ClipWriter, open_clip
 from ..video.writer import clip_output

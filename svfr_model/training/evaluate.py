@@ -22,12 +22,12 @@ from ..base.progress import Callback, report
 from ..base.tasks import Task, Tasks
 from ..faces.face import Face
 from ..faces.geometry import align_face
+from ..files.staging import staged
 from ..load import Loader
 from ..metrics.faces import difference
 from ..metrics.pixels import chroma_error, psnr, ssim
 from ..restore import Networks, RestoreOptions, restore
 from ..self_reference import SelfReferrer
-from ..staging import staged
 from .degrade import LowQuality, degrade_clip, options_for
 from .synthetic import SyntheticClip, make_clip
 

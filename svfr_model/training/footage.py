@@ -24,7 +24,7 @@ from ..faces.face import FaceDetector
 from ..faces.find import find_tracks
 from ..faces.landmarks import LandmarkModel, add_outlines
 from ..faces.track import FaceTrack
-from ..staging import staged
+from ..files.staging import staged
 from ..video import open_clip
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from ..base.errors import InputError
 from ..base.pixels import to_network_range
 from ..base.progress import Callback, report
 from ..base.tasks import Task, Tasks, task_vector
-from ..staging import staged
+from ..files.staging import staged
 from .degrade import LowQuality, degrade_clip, options_for
 from .losses import draw_sigmas
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from ..base.errors import DependencyError, InputError
 from ..base.progress import Callback, report
+from ..files.staging import staged
 from ..pictures import write_picture
-from ..staging import staged
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

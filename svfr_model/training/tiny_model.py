@@ -18,9 +18,9 @@ from torch import nn
 
 from ..base.errors import InputError
 from ..base.progress import Callback, report
+from ..files.staging import staged
 from ..identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_recognizer
 from ..restore import RestoreOptions
-from ..staging import staged
 from ..unet import ROLE as UNET_ROLE
 from ..vae import ROLE as VAE_ROLE
 from ..vae import DiffusersVAE, build_vae

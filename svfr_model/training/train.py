@@ -24,6 +24,8 @@ from ..base.tasks import task_vector
 from ..faces.detect import load_detector
 from ..faces.geometry import align_face
 from ..faces.landmarks import LandmarkModel
+from ..files.paths import Output, check_paths
+from ..files.staging import staged
 from ..identity import (
     PROJECTION_ROLE,
     PUBLISHED_PROJECTION,
@@ -32,8 +34,6 @@ from ..identity import (
     build_projection,
     build_recognizer,
 )
-from ..paths import Output, check_paths
-from ..staging import staged
 from ..unet import PUBLISHED_CONFIG, ROLE, build_unet
 from ..vae import DiffusersVAE, load_vae
 from ..weights import find, load_network, save, weight_file

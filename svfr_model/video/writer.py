@@ -15,9 +15,9 @@ import numpy as np
 
 from ..base.clip import Clip
 from ..base.errors import DependencyError, InputError, cannot_write
-from ..paths import Output, check_paths
+from ..files.paths import Output, check_paths
+from ..files.staging import Staging
 from ..pictures import PictureClip, write_picture
-from ..staging import Staging
 from .carry import Carrier
 from .convert import BT709, LIMITED_RANGE, YuvWriter
 from .plan import plan_streams

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from ..base.errors import InputError, WeightsError
-from ..paths import Output, check_paths
-from ..staging import staged
+from ..files.paths import Output, check_paths
+from ..files.staging import staged
 from .bounds import check_arguments
 from .registry import weight_file
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from .base.clip import Clip, expected_length
-from .base.errors import InputError
+from ..base.clip import Clip, expected_length
+from ..base.errors import InputError
 from .staging import Staging, remove_leftovers
 
 Form: TypeAlias = Literal["file", "clip", "folder"]

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .base.errors import InputError
+from ..base.errors import InputError
 
 log = logging.getLogger(__name__)
 
