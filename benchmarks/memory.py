@@ -25,9 +25,9 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
+from svfr_model.media import ClipWriter
 from svfr_model.stc import build_network
 from svfr_model.stc.load import ROLES
-from svfr_model.video import ClipWriter
 from svfr_model.weights import save, weight_file
 
 COUNTS = (200, 2000)

@@ -31,8 +31,8 @@ import numpy as np
 
 from svfr_model.base.clip import Clip
 from svfr_model.base.errors import InputError, SVFRError
+from svfr_model.media import open_clip
 from svfr_model.metrics import METRICS, Report, evaluate, frechet_distance, fvd_features, load_instruments
-from svfr_model.video import open_clip
 
 RESTORED_TASKS = ("bfr", "colorization", "inpainting")
 SVFR = "SVFR, supplement, table 1 (VFHQ-Test)"

@@ -16,7 +16,7 @@ _MODULES = {
     "base.tasks": ("Task", "parse_tasks", "task_vector", "tasks_from_vector"),
     "unet": ("DiffusersBackend", "load_unet"),
     "vae": ("DiffusersVAE", "load_vae"),
-    "video": ("ClipWriter", "open_clip"),
+    "media": ("ClipWriter", "open_clip"),
     "windows": ("WindowPlan",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -23,6 +23,7 @@ from .faces.track import FaceTrack
 from .faces.yunet import YuNetDetector
 from .files.paths import Output, check_paths
 from .load import Loader
+from .media import ClipWriter
 from .metrics.evaluate import evaluate
 from .metrics.instruments import Instruments
 from .metrics.report import METRICS, Report
@@ -34,7 +35,6 @@ from .training.evaluate import HELD_OUT
 from .training.masks import paint_white, random_mask
 from .training.synthetic import SyntheticClip, make_clip
 from .training.tiny_model import EVALUATION, bundled
-from .video import ClipWriter
 from .weights import find
 
 SCENE = HELD_OUT + 500_004

@@ -25,12 +25,12 @@ from .faces.paste import PasteOptions
 from .faces.select import reference_embedding, select_similar, select_tracks
 from .faces.track import Detection, FaceTrack
 from .files.paths import Output, check_frames, check_paths
-from .pictures import read_picture
+from .media import ClipWriter, MaskClip, open_clip, read_mask
+from .media.pictures import read_picture
+from .media.writer import clip_output
 from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
 from .portrait import cover, crop_portrait, identity_of
 from .restore import RestoreOptions
-from .video import ClipWriter, MaskClip, open_clip, read_mask
-from .video.writer import clip_output
 
 if TYPE_CHECKING:
     from .identity import Identity, IdentityEncoder

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from svfr_model.commands import main
-from svfr_model.video import ClipWriter
+from svfr_model.media import ClipWriter
 
 WIDTH, HEIGHT = 320, 180
 FRAME = WIDTH * HEIGHT * 3

@@ -11,7 +11,7 @@ from PIL import Image
 from support.video import encode, numbered_frames, yuv_frame
 
 from svfr_model.base.errors import InputError
-from svfr_model.video import PictureClip, open_clip, read_mask, read_picture, write_clip
+from svfr_model.media import PictureClip, open_clip, read_mask, read_picture, write_clip
 
 RNG = np.random.default_rng(7)
 PICTURE = RNG.integers(0, 256, (33, 47, 3), dtype=np.uint8)

@@ -16,7 +16,7 @@ from support.video import encode, numbered_frames, packets, stream_facts
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError
-from svfr_model.video import ClipWriter, open_clip, write_clip
+from svfr_model.media import ClipWriter, open_clip, write_clip
 
 OUTPUTS = [".mp4", ".mov", ".mkv"]
 SOURCES = {".avi": "avi", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4", ".ts": "mpegts"}
@@ -231,7 +231,7 @@ def test_an_error_is_called_what_it_is(tmp_path, monkeypatch, number, words):
     def fail(*_):
         raise av.error.FFmpegError(number, "the reason")
 
-    monkeypatch.setattr("svfr_model.video.writer._VideoSink.write", fail)
+    monkeypatch.setattr("svfr_model.media.writer._VideoSink.write", fail)
     with pytest.raises(InputError, match=rf"a\.mp4: cannot be written \(the reason\)\. .*{words}") as info:
         write_clip(tmp_path / "a.mp4", ArrayClip(np.zeros((2, 48, 64, 3), np.uint8)))
     assert ("permission" in str(info.value)) == (number == errno.EACCES)

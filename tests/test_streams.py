@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support.video import encode, numbered_frames, packets
 
-from svfr_model.video import open_clip, write_clip
+from svfr_model.media import open_clip, write_clip
 
 MILLISECOND = Fraction(1, 1000)
 CHAPTERS = [(0, 200, "Eins"), (200, 400, "Zwei")]

@@ -25,9 +25,9 @@ from support.video import (
 )
 
 from svfr_model.base.errors import InputError
-from svfr_model.video import open_clip
-from svfr_model.video.ending import missing_bytes
-from svfr_model.video.reader import _filled
+from svfr_model.media import open_clip
+from svfr_model.media.ending import missing_bytes
+from svfr_model.media.reader import _filled
 
 BT601 = (0.299, 0.114)
 BT709 = (0.2126, 0.0722)

@@ -26,8 +26,8 @@ from support.video import (
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError
-from svfr_model.pictures import read_picture
-from svfr_model.video import ClipWriter, open_clip, write_clip
+from svfr_model.media import ClipWriter, open_clip, write_clip
+from svfr_model.media.pictures import read_picture
 
 VIDEOS = [".mp4", ".mov", ".mkv"]
 COLOURS = [(200, 40, 60), (30, 180, 70), (20, 60, 210), (128, 128, 128), (0, 0, 0), (255, 255, 255), (240, 220, 40)]
@@ -324,7 +324,7 @@ folder = Path({library!r})
 spec = spec_from_file_location("svfr_model", folder / "__init__.py", submodule_search_locations=[str(folder)])
 sys.modules["svfr_model"] = module_from_spec(spec)
 spec.loader.exec_module(sys.modules["svfr_model"])
-from svfr_model.video import open_clip, write_clip
+from svfr_model.media import open_clip, write_clip
 clip = open_clip({source!r})
 write_clip({target!r}, clip, source=clip)
 """

@@ -30,9 +30,9 @@ def _degrade(options: argparse.Namespace) -> int:
 
     from ..base.tasks import parse_tasks
     from ..files.paths import check_frames, check_paths
+    from ..media import ClipWriter, open_clip
+    from ..media.writer import clip_output
     from ..training.degrade import DegradeOptions, degraded_frames, options_for
-    from ..video import ClipWriter, open_clip
-    from ..video.writer import clip_output
 
     flickers = options.brightness_flicker or options.pixel_flicker
     chosen = options_for(parse_tasks(options.tasks)) if options.tasks or not flickers else DegradeOptions()

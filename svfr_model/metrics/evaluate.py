@@ -16,7 +16,7 @@ from ..base.progress import Callback, report
 from ..files.paths import Output, check_paths
 from ..files.staging import staged
 from ..identity import similarity
-from ..pictures import write_picture
+from ..media.pictures import write_picture
 from .faces import Watcher, difference, landmark_distance
 from .fvd import LEAST_FRAMES, I3d, frechet_distance, fvd_features
 from .instruments import Instruments, load_instruments
@@ -104,8 +104,8 @@ def run_evaluate(
     of the restored clip's middle column over time there. Raises InputError for files that cannot be read or written or
     do not fit together, WeightsError for weights that are there but broken.
     """
-    from ..video import open_clip, read_mask
-    from ..video.writer import PICTURE_OUT_SUFFIXES
+    from ..media import open_clip, read_mask
+    from ..media.writer import PICTURE_OUT_SUFFIXES
 
     figures = [Output(json_path, "figures", (".json",))] if json_path is not None else []
     pictures = [Output(profile, "profile", PICTURE_OUT_SUFFIXES)] if profile is not None else []

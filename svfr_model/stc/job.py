@@ -17,9 +17,9 @@ from ..faces.paste import PasteOptions
 from ..faces.select import check_choice, select_tracks
 from ..files.paths import check_frames, check_paths
 from ..load import Loader
+from ..media import ClipWriter, open_clip
+from ..media.writer import clip_output
 from ..pipeline import find_shots
-from ..video import ClipWriter, open_clip
-from ..video.writer import clip_output
 from ..weights import find
 from .enhance import EnhanceOptions, enhance_crops, enhance_whole
 from .faces import cut_faces, paste_faces

@@ -25,7 +25,7 @@ from ..faces.find import find_tracks
 from ..faces.landmarks import LandmarkModel, add_outlines
 from ..faces.track import FaceTrack
 from ..files.staging import staged
-from ..video import open_clip
+from ..media import open_clip
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..base.errors import DependencyError, InputError
 from ..base.progress import Callback, report
 from ..files.staging import staged
-from ..pictures import write_picture
+from ..media.pictures import write_picture
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -9,7 +9,7 @@ from support import odd_files as odd
 from support.faults import Fault
 from support.files import frames_of
 
-from svfr_model.video import open_clip
+from svfr_model.media import open_clip
 
 LONG = "n" * 251 + ".mp4"
 """As long a name as file systems allow: 255 bytes."""

@@ -11,8 +11,8 @@ import pytest
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError, WeightsError
+from svfr_model.media.pictures import write_picture
 from svfr_model.metrics import METRICS, Instruments, evaluate, psnr, run_evaluate, ssim
-from svfr_model.pictures import write_picture
 
 
 def clip(count: int, size: tuple[int, int] = (24, 32), seed: int = 0) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from svfr_model.base.clip import ArrayClip
+from svfr_model.media.pictures import write_picture
 from svfr_model.metrics import evaluate
-from svfr_model.pictures import write_picture
 
 
 @pytest.fixture(scope="module")

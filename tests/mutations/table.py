@@ -144,7 +144,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("svfr_model/metrics/temporal.py", "tests/metrics/test_temporal.py"): [
         ("* REFERENCE_SIZE / max(before.shape)", "* REFERENCE_SIZE / min(before.shape)"),
     ],
-    ("svfr_model/video/convert.py", "tests/test_video.py"): [
+    ("svfr_model/media/convert.py", "tests/test_video.py"): [
         ("flip_x, flip_y = c < 0, b < 0", "flip_x, flip_y = b < 0, c < 0"),
         ("width >= 1280 or height > 576", "width >= 1280 or height >= 576"),
     ],

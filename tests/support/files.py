@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from svfr_model.video import ClipWriter, open_clip
+from svfr_model.media import ClipWriter, open_clip
 
 
 def frames_of(path):

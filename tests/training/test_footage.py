@@ -8,6 +8,7 @@ from support import dots
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import FaceNotFoundError, InputError
+from svfr_model.media import write_clip
 from svfr_model.training.footage import (
     Footage,
     FootageOptions,
@@ -16,7 +17,6 @@ from svfr_model.training.footage import (
     longest_run,
     prepare_footage,
 )
-from svfr_model.video import write_clip
 
 
 def dot_clip(frames=12, nose=0.0):

@@ -11,7 +11,7 @@ from support.events import listen
 from support.graphs import CHANGES, FOLDER, FPS, FRAMES, graph_of, run, said
 from support.workflows import node_of
 
-from svfr_model.video import open_clip
+from svfr_model.media import open_clip
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 SIZE = {"several_faces": (256, 128), "restore_colorize": (64, 64), "all_three": (64, 64)}

@@ -17,9 +17,9 @@ from ..base.clip import Clip
 from ..base.errors import DependencyError, InputError, cannot_write
 from ..files.paths import Output, check_paths
 from ..files.staging import Staging
-from ..pictures import PictureClip, write_picture
 from .carry import Carrier
 from .convert import BT709, LIMITED_RANGE, YuvWriter
+from .pictures import PictureClip, write_picture
 from .plan import plan_streams
 from .reader import VideoClip
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..base.errors import InputError
 from ..base.pixels import MASK_THRESHOLD
-from ..pictures import PictureClip
+from .pictures import PictureClip
 from .reader import VideoClip, open_clip
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.errors import InputError
-from ..pictures import FOLDER_FPS, PictureClip, check_file, is_picture
 from .convert import RgbReader, display_matrix
 from .ending import missing_bytes
+from .pictures import FOLDER_FPS, PictureClip, check_file, is_picture
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base.errors import InputError
-from .files.paths import PICTURE_SUFFIXES
+from ..base.errors import InputError
+from ..files.paths import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,7 +1,7 @@
 """Streamed video in and out with PyAV: no more than a few frames in memory, whatever the clip's length."""
 
-from ..pictures import PictureClip, read_picture
 from .masks import MaskClip, read_mask
+from .pictures import PictureClip, read_picture
 from .reader import VideoClip, open_clip
 from .writer import ClipWriter, write_clip
 
