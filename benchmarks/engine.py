@@ -29,9 +29,9 @@ import numpy as np
 import torch
 
 from svfr_model.conditioning import EncodedClip
+from svfr_model.networks.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet
 from svfr_model.restore import Networks, RestoreOptions, sample_pass
 from svfr_model.sampler import karras_sigmas
-from svfr_model.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet
 
 SMALL_UNET = {
     **PUBLISHED_CONFIG,

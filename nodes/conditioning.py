@@ -23,7 +23,7 @@ from .search import aliases
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
-    from ..svfr_model.identity import Identity
+    from ..svfr_model.networks.identity import Identity
 
 
 class Conditioning(io.ComfyNode):

@@ -23,8 +23,8 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep, UNetModel, 
 from torch import Tensor, nn
 
 from ..svfr_model.base.errors import InputError, WeightsError
-from ..svfr_model.keys import convert_unet
-from ..svfr_model.unet import PUBLISHED_CONFIG, ROLE, TASK_BITS, check_config
+from ..svfr_model.networks.comfy_keys import convert_unet
+from ..svfr_model.networks.unet import PUBLISHED_CONFIG, ROLE, TASK_BITS, check_config
 from ..svfr_model.weights import load_strict, model_config, read_state_dict, weight_file
 from .memory import ALLOWANCE, HalvingBatch
 from .multiples import multiples

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..svfr_model.base.errors import WeightsError
 from ..svfr_model.faces.face import FaceDetector
-from ..svfr_model.identity import Identity
+from ..svfr_model.networks.identity import Identity
 from ..svfr_model.restore import Networks
 from ..svfr_model.self_reference import Alignment, SelfReference, SelfReferrer
 from .images import from_network, to_network

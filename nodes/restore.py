@@ -31,7 +31,7 @@ from .types import ResidentEncoder
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.faces.track import FaceTrack
-    from ..svfr_model.identity import Identity
+    from ..svfr_model.networks.identity import Identity
     from ..svfr_model.self_reference import Alignment
 
 

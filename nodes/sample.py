@@ -31,7 +31,7 @@ from .solver import native_solver
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
-    from ..svfr_model.identity import Identity
+    from ..svfr_model.networks.identity import Identity
 
 
 class Sampler(io.ComfyNode):

@@ -9,7 +9,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from comfy_api.latest import io
 
 from ..svfr_model.base.errors import InputError
-from ..svfr_model.identity import IdentityEncoder
+from ..svfr_model.networks.identity import IdentityEncoder
 from ..svfr_model.stc.network import CodeFormer3D
 from .memory import ALLOWANCE, Resident, is_out_of_memory
 
@@ -17,7 +17,7 @@ TaskType = io.Custom("SVFR_TASK")
 """A set of `svfr_model.base.tasks.Task`."""
 
 IdentityType = io.Custom("SVFR_IDENTITY")
-"""An `svfr_model.identity.Identity`."""
+"""An `svfr_model.networks.identity.Identity`."""
 
 EncoderType = io.Custom("SVFR_ID_ENCODER")
 """A `ResidentEncoder`."""

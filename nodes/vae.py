@@ -17,8 +17,8 @@ from comfy.ldm.modules.temporal_ae import VideoDecoder
 from torch import Tensor, nn
 
 from ..svfr_model.base.errors import InputError, WeightsError
-from ..svfr_model.keys import convert_vae
-from ..svfr_model.vae import PUBLISHED_CONFIG, ROLE
+from ..svfr_model.networks.comfy_keys import convert_vae
+from ..svfr_model.networks.vae import PUBLISHED_CONFIG, ROLE
 from ..svfr_model.weights import load_strict, model_config, read_state_dict, weight_file
 from .memory import ALLOWANCE, HalvingBatch
 from .multiples import multiples

@@ -9,13 +9,13 @@ from typing import Any
 _MODULES = {
     "base.clip": ("ArrayClip", "Clip"),
     "base.errors": ("DependencyError", "FaceNotFoundError", "InputError", "SVFRError", "WeightsError"),
-    "identity": ("Identity", "IdentityEncoder", "load_identity_encoder"),
+    "networks.identity": ("Identity", "IdentityEncoder", "load_identity_encoder"),
     "base.progress": ("Callback",),
     "restore": ("Networks", "RestoreOptions", "Restored", "restore"),
     "self_reference": ("SelfReference", "SelfReferrer"),
     "base.tasks": ("Task", "parse_tasks", "task_vector", "tasks_from_vector"),
-    "unet": ("DiffusersBackend", "load_unet"),
-    "vae": ("DiffusersVAE", "load_vae"),
+    "networks.unet": ("DiffusersBackend", "load_unet"),
+    "networks.vae": ("DiffusersVAE", "load_vae"),
     "media": ("ClipWriter", "open_clip"),
     "windows": ("WindowPlan",),
 }

@@ -33,8 +33,8 @@ from .portrait import cover, crop_portrait, identity_of
 from .restore import RestoreOptions
 
 if TYPE_CHECKING:
-    from .identity import Identity, IdentityEncoder
     from .load import Loader
+    from .networks.identity import Identity, IdentityEncoder
 
 log = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from .base.devices import choose_device, choose_dtype
 from .base.errors import InputError, WeightsError
 from .faces.detect import DETECTOR_ROLES
 from .faces.face import checked_threshold
-from .identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
+from .networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
+from .networks.unet import PUBLISHED_CONFIG as UNET_CONFIG
+from .networks.unet import load_unet
+from .networks.vae import PUBLISHED_CONFIG as VAE_CONFIG
+from .networks.vae import load_vae
 from .restore import Networks
 from .self_reference import Alignment, SelfReferrer
-from .unet import PUBLISHED_CONFIG as UNET_CONFIG
-from .unet import load_unet
-from .vae import PUBLISHED_CONFIG as VAE_CONFIG
-from .vae import load_vae
 from .weights import find, stored_config
 
 if TYPE_CHECKING:

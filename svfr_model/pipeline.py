@@ -29,7 +29,7 @@ from .restore import Networks, Restored, RestoreOptions, restore
 from .windows import MIN_FRAMES, shots
 
 if TYPE_CHECKING:
-    from .identity import Identity
+    from .networks.identity import Identity
 
 log = logging.getLogger(__name__)
 

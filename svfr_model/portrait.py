@@ -15,7 +15,7 @@ from .base.pixels import to_network_range
 if TYPE_CHECKING:
     from .faces.crop import CropOptions
     from .faces.face import FaceDetector
-    from .identity import Identity, IdentityEncoder
+    from .networks.identity import Identity, IdentityEncoder
     from .self_reference import Alignment
 
 

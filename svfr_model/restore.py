@@ -21,7 +21,7 @@ from .sampler import SCHEDULES, SOLVERS, Solver
 from .windows import Padding, WindowPlan, pad_shots, shots
 
 if TYPE_CHECKING:
-    from .identity import Identity
+    from .networks.identity import Identity
     from .self_reference import SelfReference, SelfReferrer
 
 MOST_STEPS, MOST_FRAMES, MOST_GUIDANCE, MOST_NOISE = 1000, 256, 100.0, 10.0

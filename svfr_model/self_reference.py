@@ -20,7 +20,7 @@ from .faces.geometry import align_face, largest_box
 
 if TYPE_CHECKING:
     from .faces.face import Face, FaceDetector
-    from .identity import Identity, IdentityEncoder
+    from .networks.identity import Identity, IdentityEncoder
 
 log = logging.getLogger(__name__)
 

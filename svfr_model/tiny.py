@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import identity, unet, vae
+from .networks import identity, unet, vae
 from .stc import ROLES, build_network
 from .weights import save, weight_file
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from svfr_model.base.errors import WeightsError
-from svfr_model.keys import convert_unet, convert_vae, unet_to_comfy, unet_to_diffusers, vae_to_comfy
+from svfr_model.networks.comfy_keys import convert_unet, convert_vae, unet_to_comfy, unet_to_diffusers, vae_to_comfy
+from svfr_model.networks.unet import build_unet
+from svfr_model.networks.vae import build_vae
 from svfr_model.tiny import TINY_UNET, TINY_VAE
-from svfr_model.unet import build_unet
-from svfr_model.vae import build_vae
 
 KEYS = Path(__file__).parent / "golden" / "keys"
 

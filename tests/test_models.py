@@ -14,15 +14,15 @@ from torch import nn
 
 from svfr_model import tiny
 from svfr_model.base.errors import InputError, WeightsError
-from svfr_model.identity import (
+from svfr_model.networks.identity import (
     IdentityEncoder,
     build_projection,
     build_recognizer,
     load_identity_encoder,
     similarity,
 )
-from svfr_model.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet, load_unet
-from svfr_model.vae import DiffusersVAE, build_vae, load_vae
+from svfr_model.networks.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet, load_unet
+from svfr_model.networks.vae import DiffusersVAE, build_vae, load_vae
 from svfr_model.weights import find
 
 PUBLISHED = json.loads(gzip.decompress((Path(__file__).parent / "golden/keys/published.json.gz").read_bytes()))

@@ -10,7 +10,7 @@ from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.base.tasks import Task
 from svfr_model.faces.crop import CropOptions, crop_clip, plan_crop
 from svfr_model.faces.track import FaceTrack
-from svfr_model.identity import Identity
+from svfr_model.networks.identity import Identity
 from svfr_model.pipeline import CropStream, Request, restore_whole
 from svfr_model.restore import Networks, RestoreOptions
 from svfr_model.self_reference import SelfReference

@@ -12,7 +12,7 @@ from svfr_model.base.errors import InputError, NotFiniteError
 from svfr_model.base.pixels import from_network_range, to_network_range
 from svfr_model.base.tasks import Task
 from svfr_model.conditioning import decode_clip, encode_clip
-from svfr_model.identity import Identity
+from svfr_model.networks.identity import Identity
 from svfr_model.restore import Networks, RestoreOptions, noise_frames, restore, sample_pass
 from svfr_model.sampler import karras_sigmas
 from svfr_model.self_reference import SelfReference

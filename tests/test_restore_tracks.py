@@ -21,7 +21,7 @@ from svfr_model.faces.color import fit_colors
 from svfr_model.faces.crop import CropOptions, crop_clip, crop_mask, plan_crop
 from svfr_model.faces.paste import PasteOptions
 from svfr_model.faces.track import FaceTrack
-from svfr_model.identity import Identity
+from svfr_model.networks.identity import Identity
 from svfr_model.pipeline import Request, pasted_frames, restore_tracks, restore_whole
 from svfr_model.restore import Networks, RestoreOptions
 from svfr_model.self_reference import SelfReference

@@ -12,7 +12,7 @@ from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.base.pixels import from_network_range
 from svfr_model.faces.face import Face
 from svfr_model.faces.geometry import align_face
-from svfr_model.identity import Identity
+from svfr_model.networks.identity import Identity
 from svfr_model.self_reference import SelfReferrer, face_sharpness, frontality
 
 SIZE = 64

@@ -16,9 +16,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from svfr_model import tiny, unet, vae
+from svfr_model import tiny
 from svfr_model.base.errors import InputError, WeightsError
-from svfr_model.identity import (
+from svfr_model.networks import unet, vae
+from svfr_model.networks.identity import (
     PROJECTION_ROLE,
     PUBLISHED_PROJECTION,
     PUBLISHED_RECOGNIZER,
@@ -26,8 +27,8 @@ from svfr_model.identity import (
     build_projection,
     build_recognizer,
 )
-from svfr_model.unet import build_unet, load_unet
-from svfr_model.vae import build_vae, load_vae
+from svfr_model.networks.unet import build_unet, load_unet
+from svfr_model.networks.vae import build_vae, load_vae
 from svfr_model.weights import (
     REGISTRY,
     convert,

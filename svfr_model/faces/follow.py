@@ -39,7 +39,7 @@ SAMPLES = 64
 
 
 class Encoder(Protocol):
-    """Anything that tells people apart; see `svfr_model.identity.IdentityEncoder`."""
+    """Anything that tells people apart; see `svfr_model.networks.identity.IdentityEncoder`."""
 
     def embed(self, faces: torch.Tensor) -> torch.Tensor:
         """Faces (B,3,112,112) float32 in [-1,1] -> unit embeddings (B,512)."""

@@ -15,8 +15,8 @@ from ..base.pixels import as_uint8
 from ..base.progress import Callback, report
 from ..files.paths import Output, check_paths
 from ..files.staging import staged
-from ..identity import similarity
 from ..media.pictures import write_picture
+from ..networks.identity import similarity
 from .faces import Watcher, difference, landmark_distance
 from .fvd import LEAST_FRAMES, I3d, frechet_distance, fvd_features
 from .instruments import Instruments, load_instruments

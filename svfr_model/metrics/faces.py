@@ -13,7 +13,7 @@ from ..faces.face import Face, FaceDetector
 from ..faces.follow import Encoder
 from ..faces.geometry import align_face, box_iou, landmark_array, largest_box
 from ..faces.reduce import Reduction
-from ..identity import IResNet
+from ..networks.identity import IResNet
 from .temporal import REFERENCE_SIZE
 
 Landmarks: TypeAlias = "Callable[[int], np.ndarray | None]"

@@ -11,7 +11,7 @@ from ..base.errors import DependencyError, InputError, WeightsError
 from ..faces.detect import load_detector
 from ..faces.face import FaceDetector
 from ..faces.follow import Encoder
-from ..identity import RECOGNIZER_ROLE, build_recognizer
+from ..networks.identity import RECOGNIZER_ROLE, build_recognizer
 from ..weights import find, load_network
 from .faces import Embedder, Landmarks
 from .fvd import I3d, load_i3d

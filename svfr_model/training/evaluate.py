@@ -32,7 +32,7 @@ from .degrade import LowQuality, degrade_clip, options_for
 from .synthetic import SyntheticClip, make_clip
 
 if TYPE_CHECKING:
-    from ..identity import IdentityEncoder
+    from ..networks.identity import IdentityEncoder
 
 HELD_OUT = 1_000_000
 """Seeds of clips from here on are never trained on."""

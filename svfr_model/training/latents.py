@@ -22,7 +22,7 @@ from .losses import draw_sigmas
 
 if TYPE_CHECKING:
     from ..conditioning import VAE
-    from ..identity import IResNet
+    from ..networks.identity import IResNet
 
 ALL_TASKS: tuple[Tasks, ...] = tuple(
     frozenset(combination) for size in (1, 2, 3) for combination in itertools.combinations(Task, size)

@@ -54,7 +54,7 @@ def velocity_loss(
     """The denoising loss, a scalar: EDM's weighted squared error of the denoised estimate.
 
     With v-prediction and data of standard deviation 1 the weight (sigma^2+1)/sigma^2 of Karras et al. 2022 cancels
-    the preconditioning of `svfr_model.unet`, and what remains is the plain squared error of v, whose target is
+    the preconditioning of `svfr_model.networks.unet`, and what remains is the plain squared error of v, whose target is
     (noise - sigma clean) / sqrt(sigma^2+1).
 
     clean, noise, degraded (B,F,4,h,w), clean scaled and degraded not; sigma (B,); reference (B,4,h,w), unscaled,

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..base.pixels import from_network_range, to_network_range
 from ..base.progress import Callback, report
 from ..faces.geometry import align_face
-from ..identity import FACE_SIZE, build_recognizer
+from ..networks.identity import FACE_SIZE, build_recognizer
 from .loop import Loop, LoopOptions, Losses, placed
 from .synthetic import five_points
 

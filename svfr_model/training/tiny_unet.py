@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..base.progress import Callback
-from ..identity import build_projection
-from ..unet import build_unet
+from ..networks.identity import build_projection
+from ..networks.unet import build_unet
 from .latents import DrawOptions, LatentClips, draw_batch
 from .loop import Loop, LoopOptions, Losses, placed
 from .losses import WEIGHT_PRIOR, WEIGHT_ULR, SVFRObjective, zero_start

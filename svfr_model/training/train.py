@@ -26,7 +26,7 @@ from ..faces.geometry import align_face
 from ..faces.landmarks import LandmarkModel
 from ..files.paths import Output, check_paths
 from ..files.staging import staged
-from ..identity import (
+from ..networks.identity import (
     PROJECTION_ROLE,
     PUBLISHED_PROJECTION,
     PUBLISHED_RECOGNIZER,
@@ -34,8 +34,8 @@ from ..identity import (
     build_projection,
     build_recognizer,
 )
-from ..unet import PUBLISHED_CONFIG, ROLE, build_unet
-from ..vae import DiffusersVAE, load_vae
+from ..networks.unet import PUBLISHED_CONFIG, ROLE, build_unet
+from ..networks.vae import DiffusersVAE, load_vae
 from ..weights import find, load_network, save, weight_file
 from ..weights.checkpoint import model_config, read_state_dict
 from .config import TrainConfig, dump_config, load_config

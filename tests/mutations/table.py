@@ -151,7 +151,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("svfr_model/training/losses.py", "tests/training/test_losses.py"): [
         ("(noise - level * clean) / spread", "(noise + level * clean) / spread"),
     ],
-    ("svfr_model/identity.py", "tests/test_models.py"): [
+    ("svfr_model/networks/identity.py", "tests/test_models.py"): [
         ("self._project(grid).mean(dim=0)", "self._project(grid)[0]"),
     ],
     ("nodes/sampling.py", INSIDE + "test_nodes.py"): [

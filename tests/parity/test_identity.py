@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from support.near import assert_near
 
-from svfr_model.identity import PUBLISHED_RECOGNIZER, IdentityEncoder, build_projection, build_recognizer
+from svfr_model.networks.identity import PUBLISHED_RECOGNIZER, IdentityEncoder, build_projection, build_recognizer
 
 OWN = Path(__file__).parents[1] / "golden" / "svfr"
 FOLDERS = {"own": OWN}

@@ -9,11 +9,11 @@ import torch
 
 from svfr_model.base.errors import InputError
 from svfr_model.load import Loader
+from svfr_model.networks.vae import build_vae
 from svfr_model.training.loop import LoopOptions, read_losses
 from svfr_model.training.synthetic import make_clip
 from svfr_model.training.tiny_model import TinyPlan, train_tiny
 from svfr_model.training.tiny_vae import TINY_VAE, start_at_identity, train_steadiness
-from svfr_model.vae import build_vae
 
 pytest.importorskip("accelerate", reason="training needs accelerate: pip install -r requirements-train.txt")
 

@@ -19,10 +19,10 @@ from svfr_pack.nodes.memory import HalvingBatch, Resident
 from svfr_pack.nodes.model import ComfyBackend, load_model
 from svfr_pack.nodes.vae import ComfyVAE, load_vae
 from svfr_pack.svfr_model.base.errors import InputError
-from svfr_pack.svfr_model.identity import IdentityEncoder, build_projection, build_recognizer
+from svfr_pack.svfr_model.networks.identity import IdentityEncoder, build_projection, build_recognizer
+from svfr_pack.svfr_model.networks.unet import PUBLISHED_CONFIG
+from svfr_pack.svfr_model.networks.vae import PUBLISHED_CONFIG as PUBLISHED_VAE
 from svfr_pack.svfr_model.tiny import TINY_PROJECTION, TINY_RECOGNIZER, TINY_VAE
-from svfr_pack.svfr_model.unet import PUBLISHED_CONFIG
-from svfr_pack.svfr_model.vae import PUBLISHED_CONFIG as PUBLISHED_VAE
 from svfr_pack.svfr_model.weights import save
 
 BUDGETS = (0.05, 0.4, 0.8)

@@ -23,7 +23,7 @@ from svfr_pack.nodes import model as native
 from svfr_pack.nodes.model import TASK_KEY, ComfyBackend, load_model
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
 from svfr_pack.svfr_model.conditioning import EncodedClip
-from svfr_pack.svfr_model.keys import convert_unet
+from svfr_pack.svfr_model.networks.comfy_keys import convert_unet
 from svfr_pack.svfr_model.restore import Networks, RestoreOptions, sample_pass
 from svfr_pack.svfr_model.sampler import karras_sigmas
 from svfr_pack.svfr_model.tiny import TINY_UNET

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .base.errors import WeightsError
+from ..base.errors import WeightsError
 
 Pairs = Iterator[tuple[str, str]]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .base.errors import InputError
-from .weights import load_network
+from ..base.errors import InputError
+from ..weights import load_network
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKLTemporalDecoder

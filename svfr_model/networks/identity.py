@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .base.errors import InputError, WeightsError
-from .weights import load_network
+from ..base.errors import InputError, WeightsError
+from ..weights import load_network
 
 RECOGNIZER_ROLE = "insightface_glint360k"
 PROJECTION_ROLE = "id_linear"
