@@ -27,9 +27,9 @@ from support import face_metrics as metrics
 from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.color import fit_colors
 from svfr_model.faces.crop import CropOptions, crop_clip, crop_frame, plan_crop
+from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.find import TrackOptions, find_tracks
 from svfr_model.faces.paste import PasteOptions, Patch, paste
-from svfr_model.faces.yunet import YuNetDetector
 
 SHARED = ROOT.parent / "shared" / "data"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..svfr_model.base.errors import InputError, WeightsError
-from ..svfr_model.faces.detect import DETECTOR_KINDS, DETECTOR_ROLES, DetectorKind, load_detector
+from ..svfr_model.faces.detectors.load import DETECTOR_KINDS, DETECTOR_ROLES, DetectorKind, load_detector
 from ..svfr_model.networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, load_identity_encoder
 from . import model, vae
 from .bundled import TINY, TINY_NOTICE, YUNET

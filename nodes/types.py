@@ -23,7 +23,7 @@ EncoderType = io.Custom("SVFR_ID_ENCODER")
 """A `ResidentEncoder`."""
 
 DetectorType = io.Custom("SVFR_FACE_DETECTOR")
-"""An `svfr_model.faces.detect.FaceDetector`, on the CPU."""
+"""An `svfr_model.faces.detectors.load.FaceDetector`, on the CPU."""
 
 TrackType = io.Custom("SVFR_FACE_TRACK")
 """An `svfr_model.faces.track.FaceTrack` whose crop is planned."""

@@ -16,11 +16,11 @@ from .base.clip import ArrayClip
 from .base.progress import Callback
 from .base.tasks import Task
 from .faces.crop import CropOptions, plan_crop
+from .faces.detectors.yunet import YuNetDetector
 from .faces.find import find_tracks
 from .faces.geometry import apply
 from .faces.paste import PasteOptions
 from .faces.track import FaceTrack
-from .faces.yunet import YuNetDetector
 from .files.paths import Output, check_paths
 from .load import Loader
 from .media import ClipWriter

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .base.devices import choose_device, choose_dtype
 from .base.errors import InputError, WeightsError
-from .faces.detect import DETECTOR_ROLES
+from .faces.detectors.load import DETECTOR_ROLES
 from .faces.face import checked_threshold
 from .networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
 from .networks.unet import PUBLISHED_CONFIG as UNET_CONFIG
@@ -22,7 +22,7 @@ from .self_reference import Alignment, SelfReferrer
 from .weights import find, stored_config
 
 if TYPE_CHECKING:
-    from .faces.detect import DetectorKind
+    from .faces.detectors.load import DetectorKind
     from .faces.face import FaceDetector
     from .faces.landmarks import LandmarkModel
 
@@ -80,7 +80,7 @@ class Loader:
     @cached_property
     def face_detector(self) -> FaceDetector:
         """The chosen face detector."""
-        from .faces.detect import load_detector
+        from .faces.detectors.load import load_detector
 
         path = find(DETECTOR_ROLES[self.detector], self.folders)
         device = str(choose_device(self.device))

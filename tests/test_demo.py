@@ -6,8 +6,8 @@ from support.files import frames_of
 
 from svfr_model.base.errors import InputError
 from svfr_model.demo import FRAMES, WINDOW, make_scene, run_demo
+from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.geometry import box_iou
-from svfr_model.faces.yunet import YuNetDetector
 
 
 def test_the_scene_is_spoiled():

@@ -65,7 +65,7 @@ def _convert_weights(options: argparse.Namespace) -> int:
     from ..weights import convert
 
     if options.role == "yoloface_v5m":
-        from ..faces.yoloface import convert_to_onnx
+        from ..faces.detectors.yoloface import convert_to_onnx
 
         convert_to_onnx(options.source, options.target, trusted=options.trust_torchscript)
         print(options.target)

@@ -29,7 +29,7 @@ class FaceTrack:
     boxes: np.ndarray
     """x1, y1, x2, y2: (n,4) float64."""
     landmarks: np.ndarray
-    """(n,5,2) float64, in the order of `detect.Face`."""
+    """(n,5,2) float64, in the order of `face.Face`."""
     scores: np.ndarray
     """The detector's confidence, (n,) float64; falling with the distance to the next seen frame where unseen."""
     seen: np.ndarray

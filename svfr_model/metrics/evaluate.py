@@ -26,7 +26,7 @@ from .report import METRICS, Measure, Report
 from .temporal import flow_frame, flow_magnitude, temporal_profile
 
 if TYPE_CHECKING:
-    from ..faces.detect import DetectorKind
+    from ..faces.detectors.load import DetectorKind
 
 COMPARING = ("psnr", "psnr_mask", "ssim", "lpips", "chroma", "ids", "akd", "i3d_distance")
 """Metrics that set the restored clip against the true one."""

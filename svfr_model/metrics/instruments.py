@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from ..base.errors import DependencyError, InputError, WeightsError
-from ..faces.detect import load_detector
+from ..faces.detectors.load import load_detector
 from ..faces.face import FaceDetector
 from ..faces.follow import Encoder
 from ..networks.identity import RECOGNIZER_ROLE, build_recognizer
@@ -18,7 +18,7 @@ from .fvd import I3d, load_i3d
 from .perceptual import PerceptualDistance, load_lpips
 
 if TYPE_CHECKING:
-    from ..faces.detect import DetectorKind
+    from ..faces.detectors.load import DetectorKind
 
 Instrument: TypeAlias = Literal["detector", "encoder", "lpips", "i3d"]
 
@@ -78,7 +78,7 @@ def load_instruments(
     their reason; a file that is there but broken is a WeightsError.
     """
     from ..base.devices import choose_device
-    from ..faces.detect import DETECTOR_ROLES
+    from ..faces.detectors.load import DETECTOR_ROLES
 
     place = choose_device(device)
     paths: dict[Instrument, Path] = {}

@@ -21,7 +21,7 @@ from ..base.errors import DependencyError, InputError
 from ..base.pixels import to_network_range
 from ..base.progress import Callback
 from ..base.tasks import task_vector
-from ..faces.detect import load_detector
+from ..faces.detectors.load import load_detector
 from ..faces.geometry import align_face
 from ..faces.landmarks import LandmarkModel
 from ..files.paths import Output, check_paths

@@ -12,9 +12,9 @@ import torch
 from skimage.data import astronaut
 
 from svfr_model.base.errors import InputError, WeightsError
-from svfr_model.faces.detect import load_detector
-from svfr_model.faces.yoloface import YoloFaceDetector, convert_to_onnx
-from svfr_model.faces.yunet import YuNetDetector
+from svfr_model.faces.detectors.load import load_detector
+from svfr_model.faces.detectors.yoloface import YoloFaceDetector, convert_to_onnx
+from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.weights import REGISTRY, find
 
 

@@ -12,9 +12,9 @@ from support import face_metrics as metrics
 from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.crop import CropOptions, crop_clip, plan_crop
 from svfr_model.faces.debug import draw
+from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.find import TrackOptions, find_tracks
 from svfr_model.faces.paste import PasteOptions, Patch, paste
-from svfr_model.faces.yunet import YuNetDetector
 
 LENGTH = 40
 

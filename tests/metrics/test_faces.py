@@ -9,8 +9,8 @@ import torch
 from skimage.data import astronaut
 
 from svfr_model.base.clip import ArrayClip
+from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.face import Face
-from svfr_model.faces.yunet import YuNetDetector
 from svfr_model.metrics import Instruments, evaluate
 from svfr_model.metrics.faces import Embedder, Watcher, difference, landmark_distance
 from svfr_model.networks.identity import build_recognizer

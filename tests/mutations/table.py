@@ -91,7 +91,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("replace(faces.crop, pre_downscale=1.0)", "faces.crop"),
         ("((job.reference,) if job.reference and job.options.passes == 2 else ())", "()"),
     ],
-    ("svfr_model/faces/detect.py", "tests/faces/test_reduce.py"): [
+    ("svfr_model/faces/detectors/load.py", "tests/faces/test_reduce.py"): [
         ("shift = 0.5 * factor - 0.5", "shift = 0 * factor"),
     ],
     ("svfr_model/faces/geometry.py", "tests/faces/test_geometry.py"): [

@@ -15,8 +15,9 @@ from support.near import assert_near
 
 from svfr_model.base.pixels import degrade_for_tasks, from_network_range, to_network_range
 from svfr_model.base.tasks import parse_tasks
-from svfr_model.faces import geometry, yoloface
+from svfr_model.faces import geometry
 from svfr_model.faces.crop import crop_resize
+from svfr_model.faces.detectors import yoloface
 
 HERE = Path(__file__).resolve().parent.parent / "golden" / "svfr"
 FOLDERS = [HERE] + ([Path(os.environ["SVFR_GOLDEN_DIR"])] if os.environ.get("SVFR_GOLDEN_DIR") else [])

@@ -14,7 +14,7 @@ from svfr_pack.nodes.sample import Sampler
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
 from svfr_pack.svfr_model.base.pixels import to_network_range
 from svfr_pack.svfr_model.base.tasks import Task
-from svfr_pack.svfr_model.faces.yunet import YuNetDetector
+from svfr_pack.svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_pack.svfr_model.networks.unet import build_unet
 from svfr_pack.svfr_model.restore import RestoreOptions
 from svfr_pack.svfr_model.tiny import TINY_UNET

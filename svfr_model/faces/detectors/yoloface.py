@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 import torch
 
-from ..base.errors import WeightsError
-from ..files.paths import Output, check_paths
-from ..files.staging import staged
-from ..weights import load_torchscript, weight_file
-from ..weights.onnx import open_session, run_session
-from ..weights.registry import checked_file
-from .face import Face, checked_threshold, sorted_faces
-from .geometry import non_max_suppression
+from ...base.errors import WeightsError
+from ...files.paths import Output, check_paths
+from ...files.staging import staged
+from ...weights import load_torchscript, weight_file
+from ...weights.onnx import open_session, run_session
+from ...weights.registry import checked_file
+from ..face import Face, checked_threshold, sorted_faces
+from ..geometry import non_max_suppression
 
 ROLE = "yoloface_v5m"
 INPUTS = ["picture", "grid_8", "grid_16", "grid_32"]

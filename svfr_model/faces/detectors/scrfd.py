@@ -17,10 +17,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..base.errors import WeightsError
-from ..weights.onnx import active_provider, open_session, run_session
-from .face import Face, checked_threshold, sorted_faces
-from .geometry import non_max_suppression
+from ...base.errors import WeightsError
+from ...weights.onnx import active_provider, open_session, run_session
+from ..face import Face, checked_threshold, sorted_faces
+from ..geometry import non_max_suppression
 
 STRIDES = (8, 16, 32)
 ANCHORS = 2

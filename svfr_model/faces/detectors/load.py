@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ..base.errors import InputError
-from .face import checked_threshold
+from ...base.errors import InputError
+from ..face import checked_threshold
 
 if TYPE_CHECKING:
-    from .face import FaceDetector
+    from ..face import FaceDetector
 
 DetectorKind: TypeAlias = Literal["yunet", "yoloface", "scrfd"]
 DETECTOR_KINDS: tuple[DetectorKind, ...] = ("yunet", "yoloface", "scrfd")

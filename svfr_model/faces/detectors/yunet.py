@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..base.errors import DependencyError, WeightsError
-from ..weights.registry import checked_file
-from .face import Face, checked_threshold, sorted_faces
+from ...base.errors import DependencyError, WeightsError
+from ...weights.registry import checked_file
+from ..face import Face, checked_threshold, sorted_faces
 
 YUNET_OUTPUTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 """Numbers per cell of each of YuNet's outputs."""

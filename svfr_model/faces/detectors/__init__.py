@@ -1,0 +1,1 @@
+"""The face detectors: YuNet, the reference's YOLOv5-face, SCRFD."""
