@@ -28,10 +28,10 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
-from svfr_model.conditioning import EncodedClip
+from svfr_model.engine.conditioning import EncodedClip
+from svfr_model.engine.restore import Networks, RestoreOptions, sample_pass
+from svfr_model.engine.solvers import karras_sigmas
 from svfr_model.networks.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet
-from svfr_model.restore import Networks, RestoreOptions, sample_pass
-from svfr_model.sampler import karras_sigmas
 
 SMALL_UNET = {
     **PUBLISHED_CONFIG,

@@ -27,14 +27,14 @@ import torch
 
 from svfr_model.base.pixels import from_network_range
 from svfr_model.base.tasks import Task
+from svfr_model.engine.restore import Networks, RestoreOptions, restore
+from svfr_model.engine.windows import WindowPlan
 from svfr_model.load import Loader
 from svfr_model.metrics.pixels import psnr
-from svfr_model.restore import Networks, RestoreOptions, restore
 from svfr_model.training.degrade import degrade_clip, options_for
 from svfr_model.training.evaluate import HELD_OUT, measure, paired_bootstrap
 from svfr_model.training.synthetic import SyntheticClip, make_clip
 from svfr_model.training.tiny_model import MODEL_FOLDER
-from svfr_model.windows import WindowPlan
 
 FIRST = HELD_OUT + 10_000
 TASKS = frozenset({Task.BFR, Task.COLORIZATION})

@@ -12,8 +12,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svfr_model.base.tasks import Tasks, task_vector
-from ..svfr_model.conditioning import encode_clip
-from ..svfr_model.restore import encode_reference
+from ..svfr_model.engine.conditioning import encode_clip
+from ..svfr_model.engine.restore import encode_reference
 from .model import OWNER_KEY, TASK_KEY, ForSVFROnly
 from .networks import check_width, running
 from .notice import notice

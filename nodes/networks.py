@@ -10,10 +10,10 @@ import comfy.sd
 from torch import Tensor
 
 from ..svfr_model.base.errors import WeightsError
+from ..svfr_model.engine.restore import Networks
+from ..svfr_model.engine.self_reference import Alignment, SelfReference, SelfReferrer
 from ..svfr_model.faces.face import FaceDetector
 from ..svfr_model.networks.identity import Identity
-from ..svfr_model.restore import Networks
-from ..svfr_model.self_reference import Alignment, SelfReference, SelfReferrer
 from .images import from_network, to_network
 from .model import ComfyBackend
 from .types import ResidentEncoder

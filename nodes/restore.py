@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svfr_model.base.tasks import Tasks
-from ..svfr_model.restore import restore
+from ..svfr_model.engine.restore import restore
 from .images import from_network
 from .networks import check_width, running
 from .notice import notice
@@ -29,10 +29,10 @@ from .self_reference import landmarks_of, make_referrer, reference_outputs, refe
 from .types import ResidentEncoder
 
 if TYPE_CHECKING:
+    from ..svfr_model.engine.self_reference import Alignment
     from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.faces.track import FaceTrack
     from ..svfr_model.networks.identity import Identity
-    from ..svfr_model.self_reference import Alignment
 
 
 class Restore(io.ComfyNode):

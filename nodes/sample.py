@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svfr_model.base.tasks import Tasks
-from ..svfr_model.restore import restore
+from ..svfr_model.engine.restore import restore
 from .networks import check_width, running
 from .notice import notice
 from .progress import Progress

@@ -13,10 +13,10 @@ from torch import Tensor
 from ..svfr_model.base.pixels import degrade_for_tasks, pad_to_multiple
 from ..svfr_model.base.progress import Callback
 from ..svfr_model.base.tasks import Tasks
+from ..svfr_model.engine.restore import Networks, Restored, RestoreOptions
+from ..svfr_model.engine.windows import PlanName, WindowPlan
 from ..svfr_model.faces.crop import CropOptions
 from ..svfr_model.portrait import cover, crop_portrait
-from ..svfr_model.restore import Networks, Restored, RestoreOptions
-from ..svfr_model.windows import PlanName, WindowPlan
 from .images import from_network, from_pixels, to_mask, to_network, to_pictures, to_pixels
 from .masks import as_mask, mask_or_picture, sampler_faults
 from .types import DetectorType, IdentityType, TaskType

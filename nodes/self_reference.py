@@ -16,9 +16,9 @@ from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder, TrackType
 
 if TYPE_CHECKING:
+    from ..svfr_model.engine.self_reference import Alignment
     from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.faces.track import FaceTrack
-    from ..svfr_model.self_reference import Alignment
 
 BY_NUMBER = "number"
 NOT_MEASURED = -1.0

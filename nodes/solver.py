@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.base.progress import Callback, report
-from ..svfr_model.sampler import Denoiser, Solver
+from ..svfr_model.engine.solvers import Denoiser, Solver
 
 
 def native_solver(sampler: comfy.samplers.Sampler, model: comfy.model_patcher.ModelPatcher, seed: int) -> Solver:

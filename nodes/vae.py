@@ -74,7 +74,7 @@ def _load_patcher(
 
 
 class ComfyVAE:
-    """A VAE of Stable Video Diffusion as the library's, see `svfr_model.conditioning.VAE`. Loads itself when called.
+    """A VAE of Stable Video Diffusion as `svfr_model.engine.conditioning.VAE`. Loads itself when called.
 
     Works on the VAE's own network: `VAE.decode` takes as many frames at once as the card has room for and falls back
     to tiles, so that its temporal result would change with the card.

@@ -11,13 +11,13 @@ _MODULES = {
     "base.errors": ("DependencyError", "FaceNotFoundError", "InputError", "SVFRError", "WeightsError"),
     "networks.identity": ("Identity", "IdentityEncoder", "load_identity_encoder"),
     "base.progress": ("Callback",),
-    "restore": ("Networks", "RestoreOptions", "Restored", "restore"),
-    "self_reference": ("SelfReference", "SelfReferrer"),
+    "engine.restore": ("Networks", "RestoreOptions", "Restored", "restore"),
+    "engine.self_reference": ("SelfReference", "SelfReferrer"),
     "base.tasks": ("Task", "parse_tasks", "task_vector", "tasks_from_vector"),
     "networks.unet": ("DiffusersBackend", "load_unet"),
     "networks.vae": ("DiffusersVAE", "load_vae"),
     "media": ("ClipWriter", "open_clip"),
-    "windows": ("WindowPlan",),
+    "engine.windows": ("WindowPlan",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -15,6 +15,8 @@ import torch
 from .base.clip import ArrayClip
 from .base.progress import Callback
 from .base.tasks import Task
+from .engine.restore import Networks
+from .engine.self_reference import SelfReferrer
 from .faces.crop import CropOptions, plan_crop
 from .faces.detectors.yunet import YuNetDetector
 from .faces.find import find_tracks
@@ -28,8 +30,6 @@ from .metrics.evaluate import evaluate
 from .metrics.instruments import Instruments
 from .metrics.report import METRICS, Report
 from .pipeline import CropStream, Request, pasted_frames, restore_tracks
-from .restore import Networks
-from .self_reference import SelfReferrer
 from .training.degrade import DegradeOptions, LowQuality, degrade_clip
 from .training.evaluate import HELD_OUT
 from .training.masks import paint_white, random_mask

@@ -17,6 +17,7 @@ from .base.errors import InputError
 from .base.pixels import to_network_range
 from .base.progress import Callback
 from .base.tasks import Task, Tasks
+from .engine.restore import RestoreOptions
 from .faces.crop import CropOptions, plan_crop
 from .faces.debug import draw
 from .faces.find import TrackOptions, find_tracks
@@ -30,7 +31,6 @@ from .media.pictures import read_picture
 from .media.writer import clip_output
 from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
 from .portrait import cover, crop_portrait, identity_of
-from .restore import RestoreOptions
 
 if TYPE_CHECKING:
     from .load import Loader

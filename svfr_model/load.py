@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .base.devices import choose_device, choose_dtype
 from .base.errors import InputError, WeightsError
+from .engine.restore import Networks
+from .engine.self_reference import Alignment, SelfReferrer
 from .faces.detectors.load import DETECTOR_ROLES
 from .faces.face import checked_threshold
 from .networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
@@ -17,8 +19,6 @@ from .networks.unet import PUBLISHED_CONFIG as UNET_CONFIG
 from .networks.unet import load_unet
 from .networks.vae import PUBLISHED_CONFIG as VAE_CONFIG
 from .networks.vae import load_vae
-from .restore import Networks
-from .self_reference import Alignment, SelfReferrer
 from .weights import find, stored_config
 
 if TYPE_CHECKING:

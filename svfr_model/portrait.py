@@ -13,10 +13,10 @@ from .base.errors import InputError
 from .base.pixels import to_network_range
 
 if TYPE_CHECKING:
+    from .engine.self_reference import Alignment
     from .faces.crop import CropOptions
     from .faces.face import FaceDetector
     from .networks.identity import Identity, IdentityEncoder
-    from .self_reference import Alignment
 
 
 def identity_of(

@@ -15,11 +15,11 @@ from support.files import frames_of, gradient, write
 from support.video import encode
 
 from svfr_model.commands import main
+from svfr_model.engine.restore import RestoreOptions
 from svfr_model.faces.crop import CropOptions
 from svfr_model.faces.paste import PasteOptions
 from svfr_model.job import FaceOptions
 from svfr_model.media import open_clip
-from svfr_model.restore import RestoreOptions
 from svfr_model.tiny import write_random_weights
 
 FAST = ("--steps", "2", "--size", "64", "--device", "cpu", "--quiet")

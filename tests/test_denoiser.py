@@ -5,10 +5,10 @@ import torch
 from support.stubs import StubBackend
 
 from svfr_model.base.errors import InputError
-from svfr_model.conditioning import Conditioning
-from svfr_model.denoiser import ClipDenoiser, guidance_schedule
-from svfr_model.sampler import karras_sigmas
-from svfr_model.windows import WindowPlan
+from svfr_model.engine.conditioning import Conditioning
+from svfr_model.engine.denoiser import ClipDenoiser, guidance_schedule
+from svfr_model.engine.solvers import karras_sigmas
+from svfr_model.engine.windows import WindowPlan
 
 
 def build(backend, count=20, *, guidance=2.0, steps=4, reference=True, batch=2, plan=None):

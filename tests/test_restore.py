@@ -11,12 +11,12 @@ from support.stubs import StubBackend, StubVAE
 from svfr_model.base.errors import InputError, NotFiniteError
 from svfr_model.base.pixels import from_network_range, to_network_range
 from svfr_model.base.tasks import Task
-from svfr_model.conditioning import decode_clip, encode_clip
+from svfr_model.engine.conditioning import decode_clip, encode_clip
+from svfr_model.engine.restore import Networks, RestoreOptions, noise_frames, restore, sample_pass
+from svfr_model.engine.self_reference import SelfReference
+from svfr_model.engine.solvers import karras_sigmas
+from svfr_model.engine.windows import WindowPlan
 from svfr_model.networks.identity import Identity
-from svfr_model.restore import Networks, RestoreOptions, noise_frames, restore, sample_pass
-from svfr_model.sampler import karras_sigmas
-from svfr_model.self_reference import SelfReference
-from svfr_model.windows import WindowPlan
 
 BFR = frozenset({Task.BFR})
 
@@ -160,10 +160,10 @@ def test_large_frames_are_encoded_fewer_at_a_time(monkeypatch):
     encode, counted = networks.vae.encode, []
     networks.vae.encode = lambda pixels, **options: counted.append(len(pixels)) or encode(pixels, **options)
     pixels = clip(7)
-    monkeypatch.setattr("svfr_model.conditioning.ENCODE_PIXELS", 3 * 8 * 8 + 1)
+    monkeypatch.setattr("svfr_model.engine.conditioning.ENCODE_PIXELS", 3 * 8 * 8 + 1)
     chunked = encode_clip(networks.vae, pixels, BFR)
     assert counted == [3, 3, 1]
-    monkeypatch.setattr("svfr_model.conditioning.ENCODE_PIXELS", 1)
+    monkeypatch.setattr("svfr_model.engine.conditioning.ENCODE_PIXELS", 1)
     assert torch.equal(encode_clip(networks.vae, pixels, BFR).start, chunked.start)
     assert counted[3:] == [1] * 7
 
@@ -179,7 +179,7 @@ def test_a_moving_mask_stays_with_its_frames_when_they_are_encoded_in_parts(monk
         expected[frame, :, frame] = 1
     inpainting = frozenset({Task.INPAINTING})
     for at_once in (1, 2, 3, 5):
-        monkeypatch.setattr("svfr_model.conditioning.ENCODE_PIXELS", at_once * 4 * 12)
+        monkeypatch.setattr("svfr_model.engine.conditioning.ENCODE_PIXELS", at_once * 4 * 12)
         encoded = encode_clip(StubVAE(), pixels, inpainting, mask)
         assert torch.equal(encoded.start[:, 0], expected), at_once
         whole = encode_clip(StubVAE(), pixels, inpainting, mask[1:2])

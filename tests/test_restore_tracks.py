@@ -17,14 +17,14 @@ from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import FaceNotFoundError
 from svfr_model.base.pixels import from_network_range, to_network_range
 from svfr_model.base.tasks import Task
+from svfr_model.engine.restore import Networks, RestoreOptions
+from svfr_model.engine.self_reference import SelfReference
 from svfr_model.faces.color import fit_colors
 from svfr_model.faces.crop import CropOptions, crop_clip, crop_mask, plan_crop
 from svfr_model.faces.paste import PasteOptions
 from svfr_model.faces.track import FaceTrack
 from svfr_model.networks.identity import Identity
 from svfr_model.pipeline import Request, pasted_frames, restore_tracks, restore_whole
-from svfr_model.restore import Networks, RestoreOptions
-from svfr_model.self_reference import SelfReference
 
 WIDTH, HEIGHT, COUNT, SIDE = 96, 64, 14, 32
 BFR, INPAINTING = frozenset({Task.BFR}), frozenset({Task.INPAINTING})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from svfr_model.base.errors import InputError
-from svfr_model.sampler import SCHEDULES, SOLVERS, dpmpp_2m, euler, heun, karras_sigmas, simple_sigmas
+from svfr_model.engine.solvers import SCHEDULES, SOLVERS, dpmpp_2m, euler, heun, karras_sigmas, simple_sigmas
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -10,10 +10,10 @@ import torch
 
 from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.base.pixels import from_network_range
+from svfr_model.engine.self_reference import SelfReferrer, face_sharpness, frontality
 from svfr_model.faces.face import Face
 from svfr_model.faces.geometry import align_face
 from svfr_model.networks.identity import Identity
-from svfr_model.self_reference import SelfReferrer, face_sharpness, frontality
 
 SIZE = 64
 FRONTAL = np.array([[22.0, 26], [42, 26], [32, 34], [24, 44], [40, 44]])

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from svfr_model.base.errors import InputError
-from svfr_model.windows import WindowPlan, linear_windows, pad_shots, reference_windows, shots, triangle_weights
+from svfr_model.engine.windows import WindowPlan, linear_windows, pad_shots, reference_windows, shots, triangle_weights
 
 
 def test_triangle_weights_are_the_references():

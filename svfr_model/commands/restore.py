@@ -13,8 +13,8 @@ from .bar import progress
 from .options import add_clips, add_detect_size, add_detector, add_machine, add_seed, path
 
 if TYPE_CHECKING:
+    from ..engine.restore import RestoreOptions
     from ..job import FaceOptions
-    from ..restore import RestoreOptions
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -149,8 +149,8 @@ def _reference_frame(choice: str) -> str | int:
 
 
 def _sampling(options: argparse.Namespace) -> RestoreOptions:
-    from ..restore import RestoreOptions
-    from ..windows import WindowPlan
+    from ..engine.restore import RestoreOptions
+    from ..engine.windows import WindowPlan
 
     if len(options.guidance) > 2:
         raise InputError(f"--guidance takes one or two scales, not {len(options.guidance)}.")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.progress import Callback, report
-from ..windows import triangle_weights
+from ..engine.windows import triangle_weights
 from .frames import Framing, FramingMode, low_frequency_change, stretch, to_network, to_pixels
 from .motion import MotionMeter
 from .network import TaskName

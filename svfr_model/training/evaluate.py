@@ -20,14 +20,14 @@ from ..base.errors import InputError
 from ..base.pixels import from_network_range
 from ..base.progress import Callback, report
 from ..base.tasks import Task, Tasks
+from ..engine.restore import Networks, RestoreOptions, restore
+from ..engine.self_reference import SelfReferrer
 from ..faces.face import Face
 from ..faces.geometry import align_face
 from ..files.staging import staged
 from ..load import Loader
 from ..metrics.faces import difference
 from ..metrics.pixels import chroma_error, psnr, ssim
-from ..restore import Networks, RestoreOptions, restore
-from ..self_reference import SelfReferrer
 from .degrade import LowQuality, degrade_clip, options_for
 from .synthetic import SyntheticClip, make_clip
 

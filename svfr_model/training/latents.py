@@ -21,7 +21,7 @@ from .degrade import LowQuality, degrade_clip, options_for
 from .losses import draw_sigmas
 
 if TYPE_CHECKING:
-    from ..conditioning import VAE
+    from ..engine.conditioning import VAE
     from ..networks.identity import IResNet
 
 ALL_TASKS: tuple[Tasks, ...] = tuple(

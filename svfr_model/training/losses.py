@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..base.errors import InputError
-from ..sampler import SIGMA_MAX, SIGMA_MIN
+from ..engine.solvers import SIGMA_MAX, SIGMA_MIN
 
 if TYPE_CHECKING:
     from diffusers import UNetSpatioTemporalConditionModel

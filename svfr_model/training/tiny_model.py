@@ -18,12 +18,12 @@ from torch import nn
 
 from ..base.errors import InputError
 from ..base.progress import Callback, report
+from ..engine.restore import RestoreOptions
 from ..files.staging import staged
 from ..networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_recognizer
 from ..networks.unet import ROLE as UNET_ROLE
 from ..networks.vae import ROLE as VAE_ROLE
 from ..networks.vae import DiffusersVAE, build_vae
-from ..restore import RestoreOptions
 from ..weights import load_network, save, weight_file
 from .latents import DrawOptions, LatentClips, encode_clips
 from .loop import LoopOptions, make_accelerator

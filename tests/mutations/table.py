@@ -27,33 +27,33 @@ INSIDE = "tests/comfy/inside/"
 """Tests in this folder run in ComfyUI's Python."""
 
 _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
-    ("svfr_model/sampler.py", "tests/test_sampler.py"): [
+    ("svfr_model/engine/solvers.py", "tests/test_sampler.py"): [
         ("previous_step / step", "step / previous_step"),
         ("/ following) / 2", "/ sigma) / 2"),
         ("torch.lerp(denoised, x, following / sigma)", "torch.lerp(x, denoised, following / sigma)"),
         ("first + k / steps *", "first + (k + 1) / steps *"),
         ("any(a <= b for", "any(a < b for"),
     ],
-    ("svfr_model/windows.py", "tests/test_windows.py"): [
+    ("svfr_model/engine/windows.py", "tests/test_windows.py"): [
         ("if step < OVERLAPPED_STEPS", "if step <= OVERLAPPED_STEPS"),
         ("shift = (step * overlap)", "shift = ((step + 1) * overlap)"),
         ("offset = (step * max(overlap, 1)) % stride", "offset = 0"),
         ("[last - 1] * (minimum", "[first] * (minimum"),
         ("min(j + 1, length - j)", "min(j + 1, length - j + 1)"),
     ],
-    ("svfr_model/denoiser.py", "tests/test_denoiser.py"): [
+    ("svfr_model/engine/denoiser.py", "tests/test_denoiser.py"): [
         ("1.0 - scale if guided else 1.0", "scale - 1.0 if guided else 1.0"),
         ("level >= sigma * (1 - SIGMA_TOLERANCE)", "level >= sigma"),
         ("total[frame] += weight", "total[frame] = weight"),
         ("if fits and len(groups[-1][0].window.frames) == len(job.window.frames):", "if fits:"),
     ],
-    ("svfr_model/conditioning.py", "tests/test_restore.py"): [
+    ("svfr_model/engine/conditioning.py", "tests/test_restore.py"): [
         ("mask[first : first + count]", "mask[:count]"),
         ("_fade(held, frames[: len(held)])", "_fade(frames[: len(held)], held)"),
         ("part + augmentation * added", "part + added"),
         ("latents[first:last] / vae.scaling_factor", "latents[first:last] * vae.scaling_factor"),
     ],
-    ("svfr_model/restore.py", "tests/test_restore.py"): [
+    ("svfr_model/engine/restore.py", "tests/test_restore.py"): [
         ("options.first_steps or options.steps", "options.steps"),
         ("options.seed + AUGMENTATION_SEED", "options.seed"),
         ("seed=options.seed + 1", "seed=options.seed"),
@@ -71,7 +71,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("svfr_model/base/tasks.py", "tests/test_tasks.py"): [
         ("task in chosen) for task in Task", "task in chosen) for task in [*Task][::-1]"),
     ],
-    ("svfr_model/self_reference.py", "tests/test_self_reference.py"): [
+    ("svfr_model/engine/self_reference.py", "tests/test_self_reference.py"): [
         ("index = max(seen, key", "index = min(seen, key"),
         ("* frontality(face.landmarks) *", "*"),
         ("else len(pictures) // 2", "else 0"),

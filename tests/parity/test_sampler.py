@@ -14,13 +14,13 @@ from support.near import assert_near
 
 from svfr_model.base.pixels import from_network_range
 from svfr_model.base.tasks import Task, tasks_from_vector
-from svfr_model.conditioning import decode_clip, encode_clip
-from svfr_model.denoiser import guidance_schedule
+from svfr_model.engine.conditioning import decode_clip, encode_clip
+from svfr_model.engine.denoiser import guidance_schedule
+from svfr_model.engine.restore import Networks, RestoreOptions, encode_reference, restore, sample_pass
+from svfr_model.engine.solvers import SOLVERS, euler, karras_sigmas
+from svfr_model.engine.windows import WindowPlan, reference_window_starts
 from svfr_model.networks.unet import DiffusersBackend, build_unet
 from svfr_model.networks.vae import DiffusersVAE, build_vae
-from svfr_model.restore import Networks, RestoreOptions, encode_reference, restore, sample_pass
-from svfr_model.sampler import SOLVERS, euler, karras_sigmas
-from svfr_model.windows import WindowPlan, reference_window_starts
 
 OWN = Path(__file__).parents[1] / "golden" / "svfr"
 HALF_TOLERANCE = {torch.float16: 2e-2, torch.bfloat16: 1.5e-1}

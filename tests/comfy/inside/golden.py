@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from svfr_pack.nodes.model import ComfyBackend
-from svfr_pack.svfr_model.conditioning import EncodedClip
-from svfr_pack.svfr_model.restore import Networks, RestoreOptions, sample_pass
-from svfr_pack.svfr_model.windows import WindowPlan
+from svfr_pack.svfr_model.engine.conditioning import EncodedClip
+from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, sample_pass
+from svfr_pack.svfr_model.engine.windows import WindowPlan
 
 OWN = Path(__file__).resolve().parents[2] / "golden" / "svfr"
 

@@ -15,11 +15,11 @@ from svfr_pack.nodes.self_reference import SelfReference
 from svfr_pack.nodes.types import ResidentEncoder
 from svfr_pack.nodes.vae import load_vae
 from svfr_pack.svfr_model.base.tasks import Task
+from svfr_pack.svfr_model.engine.solvers import karras_sigmas
 from svfr_pack.svfr_model.faces.crop import crop_mask
 from svfr_pack.svfr_model.faces.geometry import align_face
 from svfr_pack.svfr_model.faces.paste import PasteOptions, Patch, paste
 from svfr_pack.svfr_model.networks.identity import load_identity_encoder
-from svfr_pack.svfr_model.sampler import karras_sigmas
 from svfr_pack.svfr_model.tiny import write_random_weights
 from test_nodes import BFR, WHOLE, FixedFaces, call, clip, pasting
 

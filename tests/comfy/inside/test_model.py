@@ -22,13 +22,13 @@ from near import assert_near
 from svfr_pack.nodes import model as native
 from svfr_pack.nodes.model import TASK_KEY, ComfyBackend, load_model
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
-from svfr_pack.svfr_model.conditioning import EncodedClip
+from svfr_pack.svfr_model.engine.conditioning import EncodedClip
+from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, sample_pass
+from svfr_pack.svfr_model.engine.solvers import karras_sigmas
+from svfr_pack.svfr_model.engine.windows import WindowPlan
 from svfr_pack.svfr_model.networks.comfy_keys import convert_unet
-from svfr_pack.svfr_model.restore import Networks, RestoreOptions, sample_pass
-from svfr_pack.svfr_model.sampler import karras_sigmas
 from svfr_pack.svfr_model.tiny import TINY_UNET
 from svfr_pack.svfr_model.weights import load_strict, save
-from svfr_pack.svfr_model.windows import WindowPlan
 
 KEYS = Path(__file__).resolve().parents[2] / "golden" / "keys" / "published.json.gz"
 PUBLISHED = json.loads(gzip.decompress(KEYS.read_bytes()))["unet"]

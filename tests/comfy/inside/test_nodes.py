@@ -29,9 +29,9 @@ from svfr_pack.nodes.types import ResidentEncoder
 from svfr_pack.nodes.vae import load_vae
 from svfr_pack.svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_pack.svfr_model.base.tasks import Task
+from svfr_pack.svfr_model.engine.solvers import SOLVERS, karras_sigmas
 from svfr_pack.svfr_model.faces.face import Face
 from svfr_pack.svfr_model.networks.identity import load_identity_encoder
-from svfr_pack.svfr_model.sampler import SOLVERS, karras_sigmas
 from svfr_pack.svfr_model.tiny import write_random_weights
 
 BFR = frozenset({Task.BFR})

@@ -14,9 +14,9 @@ from svfr_pack.nodes.sample import Sampler
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
 from svfr_pack.svfr_model.base.pixels import to_network_range
 from svfr_pack.svfr_model.base.tasks import Task
+from svfr_pack.svfr_model.engine.restore import RestoreOptions
 from svfr_pack.svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_pack.svfr_model.networks.unet import build_unet
-from svfr_pack.svfr_model.restore import RestoreOptions
 from svfr_pack.svfr_model.tiny import TINY_UNET
 from svfr_pack.svfr_model.training.degrade import DegradeOptions, LowQuality, degrade_clip
 from svfr_pack.svfr_model.training.synthetic import make_clip
@@ -55,8 +55,8 @@ def clips():
 
 def restored_by_the_command_line(pixels, tasks, reference):
     """By the networks that the command line loads."""
+    from svfr_pack.svfr_model.engine.restore import restore
     from svfr_pack.svfr_model.load import Loader
-    from svfr_pack.svfr_model.restore import restore
 
     folder = str(embedded_set("svfr-tiny")["unet"].parent)
     networks = Loader([folder], "cpu", "fp32").networks(self_referred=False)

@@ -9,7 +9,7 @@ from near import assert_near
 from safetensors.torch import save_file
 from svfr_pack.nodes.vae import ComfyVAE, load_vae
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
-from svfr_pack.svfr_model.conditioning import encode_clip
+from svfr_pack.svfr_model.engine.conditioning import encode_clip
 from svfr_pack.svfr_model.networks.comfy_keys import convert_vae
 from svfr_pack.svfr_model.networks.vae import DiffusersVAE, build_vae
 from svfr_pack.svfr_model.tiny import TINY_VAE

@@ -12,10 +12,10 @@ from support.comfy import PACK, ROOT
 from support.events import listen
 from support.workflows import widgets
 
+from svfr_model.engine.restore import RestoreOptions
 from svfr_model.faces.crop import CropOptions
 from svfr_model.faces.find import TrackOptions
 from svfr_model.faces.paste import PasteOptions
-from svfr_model.restore import RestoreOptions
 from svfr_model.stc import TASKS, EnhanceOptions
 from svfr_model.training.degrade import DegradeOptions
 from svfr_model.weights import weight_file

@@ -9,10 +9,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .base.errors import InputError
-from .base.pixels import degrade_for_tasks, to_network_range
-from .base.progress import Callback, report
-from .base.tasks import Tasks
+from ..base.errors import InputError
+from ..base.pixels import degrade_for_tasks, to_network_range
+from ..base.progress import Callback, report
+from ..base.tasks import Tasks
 
 ENCODE_PIXELS = 2 * 512 * 512
 """Pixels encoded at once, in whole frames and at least one. Encoding is per-frame 2-D work, so this changes memory

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base.errors import InputError
-from .base.progress import Callback, report
+from ..base.errors import InputError
+from ..base.progress import Callback, report
 
 SIGMA_MIN = 0.002
 SIGMA_MAX = 700.0

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .base.errors import InputError, NotFiniteError
-from .base.progress import Callback, report
-from .base.tasks import Tasks, task_vector
+from ..base.errors import InputError, NotFiniteError
+from ..base.progress import Callback, report
+from ..base.tasks import Tasks, task_vector
 from .conditioning import VAE, Conditioning, EncodedClip, decode_clip, encode_clip
 from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
-from .sampler import SCHEDULES, SOLVERS, Solver
+from .solvers import SCHEDULES, SOLVERS, Solver
 from .windows import Padding, WindowPlan, pad_shots, shots
 
 if TYPE_CHECKING:
-    from .networks.identity import Identity
+    from ..networks.identity import Identity
     from .self_reference import SelfReference, SelfReferrer
 
 MOST_STEPS, MOST_FRAMES, MOST_GUIDANCE, MOST_NOISE = 1000, 256, 100.0, 10.0

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
-from .base.errors import InputError
+from ..base.errors import InputError
 
 PlanName: TypeAlias = Literal["reference", "linear"]
 

@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .base.errors import InputError
-from .base.progress import Callback, report
+from ..base.errors import InputError
+from ..base.progress import Callback, report
 from .conditioning import Conditioning
 from .windows import Window, WindowPlan
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from .base.errors import FaceNotFoundError, InputError
-from .base.pixels import from_network_range
-from .faces.geometry import align_face, largest_box
+from ..base.errors import FaceNotFoundError, InputError
+from ..base.pixels import from_network_range
+from ..faces.geometry import align_face, largest_box
 
 if TYPE_CHECKING:
-    from .faces.face import Face, FaceDetector
-    from .networks.identity import Identity, IdentityEncoder
+    from ..faces.face import Face, FaceDetector
+    from ..networks.identity import Identity, IdentityEncoder
 
 log = logging.getLogger(__name__)
 
