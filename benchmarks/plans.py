@@ -31,9 +31,9 @@ from svfr_model.engine.restore import Networks, RestoreOptions, restore
 from svfr_model.engine.windows import WindowPlan
 from svfr_model.load import Loader
 from svfr_model.metrics.pixels import psnr
-from svfr_model.training.degrade import degrade_clip, options_for
+from svfr_model.synthesis.clips import SyntheticClip, make_clip
+from svfr_model.synthesis.degrade import degrade_clip, options_for
 from svfr_model.training.evaluate import HELD_OUT, measure, paired_bootstrap
-from svfr_model.training.synthetic import SyntheticClip, make_clip
 from svfr_model.training.tiny_model import MODEL_FOLDER
 
 FIRST = HELD_OUT + 10_000

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.metrics import Instruments, evaluate, temporal_profile
-from ..svfr_model.training.degrade import DegradeOptions, degrade_clip, options_for
+from ..svfr_model.synthesis.degrade import DegradeOptions, degrade_clip, options_for
 from .images import from_masks, from_pictures, to_clip, to_frames, to_holes
 from .progress import Progress
 from .search import aliases

@@ -30,10 +30,10 @@ from .metrics.evaluate import evaluate
 from .metrics.instruments import Instruments
 from .metrics.report import METRICS, Report
 from .pipeline import CropStream, Request, pasted_frames, restore_tracks
-from .training.degrade import DegradeOptions, LowQuality, degrade_clip
+from .synthesis.clips import SyntheticClip, make_clip
+from .synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
+from .synthesis.masks import paint_white, random_mask
 from .training.evaluate import HELD_OUT
-from .training.masks import paint_white, random_mask
-from .training.synthetic import SyntheticClip, make_clip
 from .training.tiny_model import EVALUATION, bundled
 from .weights import find
 

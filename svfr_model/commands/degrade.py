@@ -32,7 +32,7 @@ def _degrade(options: argparse.Namespace) -> int:
     from ..files.paths import check_frames, check_paths
     from ..media import ClipWriter, open_clip
     from ..media.writer import clip_output
-    from ..training.degrade import DegradeOptions, degraded_frames, options_for
+    from ..synthesis.degrade import DegradeOptions, degraded_frames, options_for
 
     flickers = options.brightness_flicker or options.pixel_flicker
     chosen = options_for(parse_tasks(options.tasks)) if options.tasks or not flickers else DegradeOptions()

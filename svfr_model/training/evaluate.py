@@ -28,8 +28,8 @@ from ..files.staging import staged
 from ..load import Loader
 from ..metrics.faces import difference
 from ..metrics.pixels import chroma_error, psnr, ssim
-from .degrade import LowQuality, degrade_clip, options_for
-from .synthetic import SyntheticClip, make_clip
+from ..synthesis.clips import SyntheticClip, make_clip
+from ..synthesis.degrade import LowQuality, degrade_clip, options_for
 
 if TYPE_CHECKING:
     from ..networks.identity import IdentityEncoder

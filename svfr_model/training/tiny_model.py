@@ -24,10 +24,10 @@ from ..networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_recogniz
 from ..networks.unet import ROLE as UNET_ROLE
 from ..networks.vae import ROLE as VAE_ROLE
 from ..networks.vae import DiffusersVAE, build_vae
+from ..synthesis.clips import make_clip
 from ..weights import load_network, save, weight_file
 from .latents import DrawOptions, LatentClips, encode_clips
 from .loop import LoopOptions, make_accelerator
-from .synthetic import make_clip
 from .tiny_identity import TINY_RECOGNIZER, aligned_faces, train_recognizer
 from .tiny_unet import TINY_PROJECTION, TINY_UNET, train_unet
 from .tiny_vae import TINY_VAE, take_out, train_steadiness, train_vae

@@ -36,15 +36,15 @@ from ..networks.identity import (
 )
 from ..networks.unet import PUBLISHED_CONFIG, ROLE, build_unet
 from ..networks.vae import DiffusersVAE, load_vae
+from ..synthesis.clips import make_clip
+from ..synthesis.degrade import degrade_clip, options_for
 from ..weights import find, load_network, save, weight_file
 from ..weights.checkpoint import model_config, read_state_dict
 from .config import TrainConfig, dump_config, load_config
-from .degrade import degrade_clip, options_for
 from .footage import INDEX, Footage, Window, find_videos, load_arniqa, prepare_footage
 from .latents import ALL_TASKS, draw_uses
 from .loop import CHECKPOINT, LOSSES, PLOT, Loop, Losses
 from .losses import SVFRObjective, draw_sigmas, zero_start
-from .synthetic import make_clip
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ import pytest
 from svfr_model.base.errors import InputError
 from svfr_model.base.tasks import Task, parse_tasks
 from svfr_model.metrics.pixels import psnr
-from svfr_model.training.degrade import (
+from svfr_model.synthesis.clips import make_clip
+from svfr_model.synthesis.degrade import (
     DegradeOptions,
     LowQuality,
     add_noise,
@@ -22,8 +23,7 @@ from svfr_model.training.degrade import (
     options_for,
     to_grey,
 )
-from svfr_model.training.masks import paint_white, random_mask
-from svfr_model.training.synthetic import make_clip
+from svfr_model.synthesis.masks import paint_white, random_mask
 
 
 @pytest.fixture(scope="module")

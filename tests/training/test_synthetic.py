@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from svfr_model.base.errors import InputError
-from svfr_model.training.palette import LUMA, Material, color_table
-from svfr_model.training.synthetic import draw_person, five_points, make_clip
+from svfr_model.synthesis.clips import draw_person, five_points, make_clip
+from svfr_model.synthesis.palette import LUMA, Material, color_table
 
 
 def test_a_seed_is_one_clip():

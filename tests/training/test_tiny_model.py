@@ -10,8 +10,8 @@ import torch
 from svfr_model.base.errors import InputError
 from svfr_model.load import Loader
 from svfr_model.networks.vae import build_vae
+from svfr_model.synthesis.clips import make_clip
 from svfr_model.training.loop import LoopOptions, read_losses
-from svfr_model.training.synthetic import make_clip
 from svfr_model.training.tiny_model import TinyPlan, train_tiny
 from svfr_model.training.tiny_vae import TINY_VAE, start_at_identity, train_steadiness
 

@@ -17,9 +17,9 @@ from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.engine.restore import RestoreOptions
 from svfr_pack.svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_pack.svfr_model.networks.unet import build_unet
+from svfr_pack.svfr_model.synthesis.clips import make_clip
+from svfr_pack.svfr_model.synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
 from svfr_pack.svfr_model.tiny import TINY_UNET
-from svfr_pack.svfr_model.training.degrade import DegradeOptions, LowQuality, degrade_clip
-from svfr_pack.svfr_model.training.synthetic import make_clip
 from svfr_pack.svfr_model.weights import embedded_set, save
 
 OPTIONS = RestoreOptions(seed=3, steps=2, guidance=(1.5, 1.5), passes=1)

@@ -17,7 +17,7 @@ from svfr_model.faces.crop import CropOptions
 from svfr_model.faces.find import TrackOptions
 from svfr_model.faces.paste import PasteOptions
 from svfr_model.stc import TASKS, EnhanceOptions
-from svfr_model.training.degrade import DegradeOptions
+from svfr_model.synthesis.degrade import DegradeOptions
 from svfr_model.weights import weight_file
 
 IDS = {
