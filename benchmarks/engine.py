@@ -193,8 +193,8 @@ def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     from svfr_model.faces.crop import CropOptions, plan_crop
     from svfr_model.faces.paste import PasteOptions
     from svfr_model.faces.track import FaceTrack
-    from svfr_model.load import Loader
-    from svfr_model.pipeline import Request, pasted_frames, restore_tracks
+    from svfr_model.runs.loader import Loader
+    from svfr_model.runs.restore_clip import Request, pasted_frames, restore_tracks
     from svfr_model.tiny import write_random_weights
 
     if kind == "tiny":

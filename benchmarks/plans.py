@@ -29,8 +29,8 @@ from svfr_model.base.pixels import from_network_range
 from svfr_model.base.tasks import Task
 from svfr_model.engine.restore import Networks, RestoreOptions, restore
 from svfr_model.engine.windows import WindowPlan
-from svfr_model.load import Loader
 from svfr_model.metrics.pixels import psnr
+from svfr_model.runs.loader import Loader
 from svfr_model.synthesis.clips import SyntheticClip, make_clip
 from svfr_model.synthesis.degrade import degrade_clip, options_for
 from svfr_model.training.evaluate import HELD_OUT, measure, paired_bootstrap

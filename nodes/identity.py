@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svfr_model.engine.self_reference import Alignment
-from ..svfr_model.portrait import identity_of
+from ..svfr_model.runs.portrait import identity_of
 from .images import to_pictures
 from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder

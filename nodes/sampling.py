@@ -16,7 +16,7 @@ from ..svfr_model.base.tasks import Tasks
 from ..svfr_model.engine.restore import Networks, Restored, RestoreOptions
 from ..svfr_model.engine.windows import PlanName, WindowPlan
 from ..svfr_model.faces.crop import CropOptions
-from ..svfr_model.portrait import cover, crop_portrait
+from ..svfr_model.runs.portrait import cover, crop_portrait
 from .images import from_network, from_pixels, to_mask, to_network, to_pictures, to_pixels
 from .masks import as_mask, mask_or_picture, sampler_faults
 from .types import DetectorType, IdentityType, TaskType

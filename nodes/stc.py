@@ -12,7 +12,8 @@ from ..svfr_model.base.errors import InputError
 from ..svfr_model.faces.find import find_tracks
 from ..svfr_model.faces.paste import PasteOptions
 from ..svfr_model.faces.select import select_tracks
-from ..svfr_model.pipeline import find_shots
+from ..svfr_model.runs.restore_clip import find_shots
+from ..svfr_model.runs.stc_clip import cut_faces, paste_faces
 from ..svfr_model.stc import (
     ROLES,
     TASKS,
@@ -23,7 +24,6 @@ from ..svfr_model.stc import (
     load_stc,
     motion_meter,
 )
-from ..svfr_model.stc.faces import cut_faces, paste_faces
 from .files import FOLDER, STATE_DICTS, check, file_input, resolve
 from .images import from_pictures, to_clip, to_pictures
 from .progress import Progress

@@ -24,12 +24,12 @@ from .faces.geometry import apply
 from .faces.paste import PasteOptions
 from .faces.track import FaceTrack
 from .files.paths import Output, check_paths
-from .load import Loader
 from .media import ClipWriter
 from .metrics.evaluate import evaluate
 from .metrics.instruments import Instruments
 from .metrics.report import METRICS, Report
-from .pipeline import CropStream, Request, pasted_frames, restore_tracks
+from .runs.loader import Loader
+from .runs.restore_clip import CropStream, Request, pasted_frames, restore_tracks
 from .synthesis.clips import SyntheticClip, make_clip
 from .synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
 from .synthesis.masks import paint_white, random_mask

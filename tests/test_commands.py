@@ -18,8 +18,8 @@ from svfr_model.commands import main
 from svfr_model.engine.restore import RestoreOptions
 from svfr_model.faces.crop import CropOptions
 from svfr_model.faces.paste import PasteOptions
-from svfr_model.job import FaceOptions
 from svfr_model.media import open_clip
+from svfr_model.runs.restore_file import FaceOptions
 from svfr_model.tiny import write_random_weights
 
 FAST = ("--steps", "2", "--size", "64", "--device", "cpu", "--quiet")
@@ -201,7 +201,7 @@ def test_what_is_known_to_fail_fails_before_detection(
     face_weights, tmp_path, capsys, monkeypatch, options, code, message
 ):
     source = portrait_video(tmp_path / "in.mp4")
-    monkeypatch.setattr("svfr_model.job.find_tracks", lambda *_: pytest.fail("detection ran"))
+    monkeypatch.setattr("svfr_model.runs.restore_file.find_tracks", lambda *_: pytest.fail("detection ran"))
     options = [str(tmp_path / "out.mp4") if option == "OUT" else option for option in options]
     assert restore(source, tmp_path / "out.mp4", face_weights, *options) == code
     assert message in capsys.readouterr().err
@@ -220,7 +220,7 @@ def test_every_face_option_reaches_what_it_is_for(face_weights, tmp_path, monkey
         seen["faces"] = job.faces
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("svfr_model.job.run", stop)
+    monkeypatch.setattr("svfr_model.runs.restore_file.run", stop)
     options = "--crop static --smooth 7 --margin 0.2 --roll --pre-downscale 2 --size 96 --detect-size 320 --faces 3"
     pasting = "--color-match wavelet --region crop --feather 0.3 --occlusion-safe"
     assert restore("in.mp4", tmp_path / "out.mp4", face_weights, *options.split(), *pasting.split()) == 130
@@ -233,7 +233,7 @@ def test_every_face_option_reaches_what_it_is_for(face_weights, tmp_path, monkey
 
 def test_the_command_lines_defaults_are_the_engines(monkeypatch):
     seen = []
-    monkeypatch.setattr("svfr_model.job.run", lambda job, *_: seen.append(job) or [])
+    monkeypatch.setattr("svfr_model.runs.restore_file.run", lambda job, *_: seen.append(job) or [])
     assert main(["restore", "in.mp4", "out.mp4", "--quiet"]) == 0
     (job,) = seen
     assert job.options == RestoreOptions()
@@ -252,7 +252,7 @@ def test_outline_adds_68_landmarks_before_the_crop_is_planned(face_weights, tmp_
         seen.append((model, [track.matrices for track in tracks]))
         return tracks
 
-    monkeypatch.setattr("svfr_model.job.add_outlines", add)
+    monkeypatch.setattr("svfr_model.runs.restore_file.add_outlines", add)
     assert restore(source, tmp_path / "out.mp4", face_weights, "--outline") == 0
     (face_weights / "1k3d68.onnx").unlink()
     assert seen == [("model", [None])]
@@ -266,7 +266,7 @@ def test_crops_go_to_folders_where_the_output_is_one(face_weights, tmp_path):
 
 def test_whole_frames_are_not_stretched(weights, tmp_path, monkeypatch):
     """With networks that change nothing, what comes out is what went in, at every size."""
-    monkeypatch.setattr("svfr_model.pipeline.restore_crops", lambda networks, crops, request, **_: crops)
+    monkeypatch.setattr("svfr_model.runs.restore_clip.restore_crops", lambda networks, crops, request, **_: crops)
     source = write(tmp_path / "in.mkv", gradient(5, 47, 33))
     assert whole(source, tmp_path / "out", weights) == 0
     assert np.array_equal(frames_of(tmp_path / "out"), frames_of(source))
@@ -428,7 +428,7 @@ def test_cancelling_at_any_stage_leaves_no_file(face_weights, tmp_path, monkeypa
 
 
 def test_detection_runs_before_the_large_networks_are_loaded(face_weights, short_clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("svfr_model.load.load_unet", lambda *_, **__: pytest.fail("the UNet was loaded"))
+    monkeypatch.setattr("svfr_model.runs.loader.load_unet", lambda *_, **__: pytest.fail("the UNet was loaded"))
     assert restore(short_clip, tmp_path / "out.mp4", face_weights) == 4
 
 

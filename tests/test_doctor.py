@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from svfr_model import doctor
 from svfr_model.commands import main
+from svfr_model.runs import doctor
 from svfr_model.tiny import write_random_weights
 
 

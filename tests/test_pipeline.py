@@ -13,7 +13,7 @@ from svfr_model.engine.self_reference import SelfReference
 from svfr_model.faces.crop import CropOptions, crop_clip, plan_crop
 from svfr_model.faces.track import FaceTrack
 from svfr_model.networks.identity import Identity
-from svfr_model.pipeline import CropStream, Request, restore_whole
+from svfr_model.runs.restore_clip import CropStream, Request, restore_whole
 
 BFR = frozenset({Task.BFR})
 

@@ -24,7 +24,7 @@ from svfr_model.faces.crop import CropOptions, crop_clip, crop_mask, plan_crop
 from svfr_model.faces.paste import PasteOptions
 from svfr_model.faces.track import FaceTrack
 from svfr_model.networks.identity import Identity
-from svfr_model.pipeline import Request, pasted_frames, restore_tracks, restore_whole
+from svfr_model.runs.restore_clip import Request, pasted_frames, restore_tracks, restore_whole
 
 WIDTH, HEIGHT, COUNT, SIDE = 96, 64, 14, 32
 BFR, INPAINTING = frozenset({Task.BFR}), frozenset({Task.INPAINTING})

@@ -15,7 +15,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from ..doctor import examine
+    from ..runs.doctor import examine
 
     findings = examine(options.weights)
     print("\n".join(str(finding) for finding in findings))

@@ -14,7 +14,7 @@ from .options import add_clips, add_detect_size, add_detector, add_machine, add_
 
 if TYPE_CHECKING:
     from ..engine.restore import RestoreOptions
-    from ..job import FaceOptions
+    from ..runs.restore_file import FaceOptions
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -105,8 +105,8 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from ..job import Job, run
-    from ..load import Loader
+    from ..runs.loader import Loader
+    from ..runs.restore_file import Job, run
 
     if options.no_crop and options.faces != "largest":
         raise InputError("--faces chooses among face crops, --no-crop restores whole frames: leave one of them out.")
@@ -176,7 +176,7 @@ def _faces(options: argparse.Namespace) -> FaceOptions:
     from ..faces.find import TrackOptions
     from ..faces.paste import PasteOptions
     from ..faces.select import is_number
-    from ..job import FaceOptions
+    from ..runs.restore_file import FaceOptions
 
     choice = options.faces
     if not is_number(choice) and choice not in ("all", "largest", "left", "right"):

@@ -39,9 +39,9 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def _stc(options: argparse.Namespace) -> int:
     from ..faces.find import TrackOptions
-    from ..load import Loader
+    from ..runs.loader import Loader
+    from ..runs.stc_file import EnhanceJob, run_enhance
     from ..stc.enhance import EnhanceOptions
-    from ..stc.job import EnhanceJob, run_enhance
 
     job = EnhanceJob(
         source=options.input,

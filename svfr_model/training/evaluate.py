@@ -25,9 +25,9 @@ from ..engine.self_reference import SelfReferrer
 from ..faces.face import Face
 from ..faces.geometry import align_face
 from ..files.staging import staged
-from ..load import Loader
 from ..metrics.faces import difference
 from ..metrics.pixels import chroma_error, psnr, ssim
+from ..runs.loader import Loader
 from ..synthesis.clips import SyntheticClip, make_clip
 from ..synthesis.degrade import LowQuality, degrade_clip, options_for
 

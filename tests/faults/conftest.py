@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import bad_weights
 
-from svfr_model import load
+from svfr_model.runs import loader as load
 
 
 @pytest.fixture(scope="session")

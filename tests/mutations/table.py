@@ -78,7 +78,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("points = points[index]", "points = points[0]"),
         ("faces[largest_box(np.stack([face.box for face in faces]))]", "faces[0]"),
     ],
-    ("svfr_model/pipeline.py", "tests/test_restore_tracks.py"): [
+    ("svfr_model/runs/restore_clip.py", "tests/test_restore_tracks.py"): [
         ("torch.from_numpy(track.crop_landmarks)", "torch.from_numpy(track.landmarks)"),
         ("frame, track.crop_landmarks[index], hole", "frame, track.crop_landmarks[0], hole"),
         ("None if mask is None else mask[index, 0]", "None if mask is None else mask[0, 0]"),
@@ -86,8 +86,8 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("crop_mask(mask, track, index)", "crop_mask(mask, track, 0)"),
         ("pictures, alone, mask=mask", "pictures, alone, mask=None"),
     ],
-    ("svfr_model/portrait.py", "tests/test_job.py"): [("factor = max(height /", "factor = min(height /")],
-    ("svfr_model/job.py", "tests/test_job.py"): [
+    ("svfr_model/runs/portrait.py", "tests/test_job.py"): [("factor = max(height /", "factor = min(height /")],
+    ("svfr_model/runs/restore_file.py", "tests/test_job.py"): [
         ("replace(faces.crop, pre_downscale=1.0)", "faces.crop"),
         ("((job.reference,) if job.reference and job.options.passes == 2 else ())", "()"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from safetensors import safe_open
 
 from svfr_model.base.tasks import Task
-from svfr_model.load import Loader
+from svfr_model.runs.loader import Loader
 from svfr_model.training.evaluate import HELD_OUT, evaluate_clip, summary
 from svfr_model.training.tiny_model import EVALUATION, MODEL_FOLDER
 

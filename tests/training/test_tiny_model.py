@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from svfr_model.base.errors import InputError
-from svfr_model.load import Loader
 from svfr_model.networks.vae import build_vae
+from svfr_model.runs.loader import Loader
 from svfr_model.synthesis.clips import make_clip
 from svfr_model.training.loop import LoopOptions, read_losses
 from svfr_model.training.tiny_model import TinyPlan, train_tiny

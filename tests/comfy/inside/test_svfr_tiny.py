@@ -56,7 +56,7 @@ def clips():
 def restored_by_the_command_line(pixels, tasks, reference):
     """By the networks that the command line loads."""
     from svfr_pack.svfr_model.engine.restore import restore
-    from svfr_pack.svfr_model.load import Loader
+    from svfr_pack.svfr_model.runs.loader import Loader
 
     folder = str(embedded_set("svfr-tiny")["unet"].parent)
     networks = Loader([folder], "cpu", "fp32").networks(self_referred=False)

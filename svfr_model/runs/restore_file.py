@@ -12,29 +12,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from .base.clip import Clip
-from .base.errors import InputError
-from .base.pixels import to_network_range
-from .base.progress import Callback
-from .base.tasks import Task, Tasks
-from .engine.restore import RestoreOptions
-from .faces.crop import CropOptions, plan_crop
-from .faces.debug import draw
-from .faces.find import TrackOptions, find_tracks
-from .faces.landmarks import add_outlines
-from .faces.paste import PasteOptions
-from .faces.select import reference_embedding, select_similar, select_tracks
-from .faces.track import Detection, FaceTrack
-from .files.paths import Output, check_frames, check_paths
-from .media import ClipWriter, MaskClip, open_clip, read_mask
-from .media.pictures import read_picture
-from .media.writer import clip_output
-from .pipeline import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
+from ..base.clip import Clip
+from ..base.errors import InputError
+from ..base.pixels import to_network_range
+from ..base.progress import Callback
+from ..base.tasks import Task, Tasks
+from ..engine.restore import RestoreOptions
+from ..faces.crop import CropOptions, plan_crop
+from ..faces.debug import draw
+from ..faces.find import TrackOptions, find_tracks
+from ..faces.landmarks import add_outlines
+from ..faces.paste import PasteOptions
+from ..faces.select import reference_embedding, select_similar, select_tracks
+from ..faces.track import Detection, FaceTrack
+from ..files.paths import Output, check_frames, check_paths
+from ..media import ClipWriter, MaskClip, open_clip, read_mask
+from ..media.pictures import read_picture
+from ..media.writer import clip_output
 from .portrait import cover, crop_portrait, identity_of
+from .restore_clip import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
 
 if TYPE_CHECKING:
-    from .load import Loader
-    from .networks.identity import Identity, IdentityEncoder
+    from ..networks.identity import Identity, IdentityEncoder
+    from .loader import Loader
 
 log = logging.getLogger(__name__)
 

@@ -15,21 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base.clip import Clip, expected_length
-from .base.errors import FaceNotFoundError, InputError
-from .base.pixels import MASK_THRESHOLD, from_network_range, pad_to_multiple
-from .base.progress import Callback, report
-from .base.tasks import Tasks
-from .engine.restore import Networks, Restored, RestoreOptions, restore
-from .engine.windows import MIN_FRAMES, shots
-from .faces.color import ColorMatch, ColorMode, ColorStatistics
-from .faces.crop import crop_frame, crop_mask
-from .faces.paste import PasteOptions, Patch, paste, warn_if_grey
-from .faces.shots import CutDetector
-from .faces.track import FaceTrack
+from ..base.clip import Clip, expected_length
+from ..base.errors import FaceNotFoundError, InputError
+from ..base.pixels import MASK_THRESHOLD, from_network_range, pad_to_multiple
+from ..base.progress import Callback, report
+from ..base.tasks import Tasks
+from ..engine.restore import Networks, Restored, RestoreOptions, restore
+from ..engine.windows import MIN_FRAMES, shots
+from ..faces.color import ColorMatch, ColorMode, ColorStatistics
+from ..faces.crop import crop_frame, crop_mask
+from ..faces.paste import PasteOptions, Patch, paste, warn_if_grey
+from ..faces.shots import CutDetector
+from ..faces.track import FaceTrack
 
 if TYPE_CHECKING:
-    from .networks.identity import Identity
+    from ..networks.identity import Identity
 
 log = logging.getLogger(__name__)
 

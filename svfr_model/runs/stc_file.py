@@ -16,15 +16,15 @@ from ..faces.find import TrackOptions, find_tracks
 from ..faces.paste import PasteOptions
 from ..faces.select import check_choice, select_tracks
 from ..files.paths import check_frames, check_paths
-from ..load import Loader
 from ..media import ClipWriter, open_clip
 from ..media.writer import clip_output
-from ..pipeline import find_shots
+from ..stc.enhance import EnhanceOptions, enhance_crops, enhance_whole
+from ..stc.load import ROLES, load_stc
+from ..stc.network import TASKS, CodeFormer3D, TaskName
 from ..weights import find
-from .enhance import EnhanceOptions, enhance_crops, enhance_whole
-from .faces import cut_faces, paste_faces
-from .load import ROLES, load_stc
-from .network import TASKS, CodeFormer3D, TaskName
+from .loader import Loader
+from .restore_clip import find_shots
+from .stc_clip import cut_faces, paste_faces
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from ..faces.color import ColorMatch, ColorMode, ColorStatistics
 from ..faces.crop import CropOptions, crop_clip, crop_frame, plan_crop
 from ..faces.paste import PasteOptions
 from ..faces.track import FaceTrack
-from ..pipeline import RestoredTrack, pasted_frames
-from .enhance import FACE_MARGIN
-from .network import TaskName
+from ..stc.enhance import FACE_MARGIN
+from ..stc.network import TaskName
+from .restore_clip import RestoredTrack, pasted_frames
 
 RESTORATION = frozenset({Task.BFR})
 """What paste-back needs to know: this is a restoration, not a colorization."""

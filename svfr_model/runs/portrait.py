@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .base.errors import InputError
-from .base.pixels import to_network_range
+from ..base.errors import InputError
+from ..base.pixels import to_network_range
 
 if TYPE_CHECKING:
-    from .engine.self_reference import Alignment
-    from .faces.crop import CropOptions
-    from .faces.face import FaceDetector
-    from .networks.identity import Identity, IdentityEncoder
+    from ..engine.self_reference import Alignment
+    from ..faces.crop import CropOptions
+    from ..faces.face import FaceDetector
+    from ..networks.identity import Identity, IdentityEncoder
 
 
 def identity_of(
@@ -29,8 +29,8 @@ def identity_of(
 
     pictures: by what a FaceNotFoundError calls each.
     """
-    from .faces.geometry import align_face
-    from .faces.select import largest_face
+    from ..faces.geometry import align_face
+    from ..faces.select import largest_face
 
     if not pictures:
         raise InputError("An identity needs at least one picture.")
@@ -48,10 +48,10 @@ def crop_portrait(
 
     name is what a FaceNotFoundError calls the picture.
     """
-    from .base.clip import ArrayClip
-    from .faces.crop import crop_clip, plan_crop
-    from .faces.select import largest_face
-    from .faces.track import FaceTrack
+    from ..base.clip import ArrayClip
+    from ..faces.crop import crop_clip, plan_crop
+    from ..faces.select import largest_face
+    from ..faces.track import FaceTrack
 
     face = largest_face(picture, detector, name)
     track = FaceTrack(

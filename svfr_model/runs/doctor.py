@@ -9,8 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from .base.errors import WeightsError
-from .weights import REGISTRY, embedded, fault_of, find
+from ..base.errors import WeightsError
+from ..weights import REGISTRY, embedded, fault_of, find
 
 State: TypeAlias = Literal["ok", "warning", "missing"]
 

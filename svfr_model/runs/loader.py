@@ -8,23 +8,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from .base.devices import choose_device, choose_dtype
-from .base.errors import InputError, WeightsError
-from .engine.restore import Networks
-from .engine.self_reference import Alignment, SelfReferrer
-from .faces.detectors.load import DETECTOR_ROLES
-from .faces.face import checked_threshold
-from .networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
-from .networks.unet import PUBLISHED_CONFIG as UNET_CONFIG
-from .networks.unet import load_unet
-from .networks.vae import PUBLISHED_CONFIG as VAE_CONFIG
-from .networks.vae import load_vae
-from .weights import find, stored_config
+from ..base.devices import choose_device, choose_dtype
+from ..base.errors import InputError, WeightsError
+from ..engine.restore import Networks
+from ..engine.self_reference import Alignment, SelfReferrer
+from ..faces.detectors.load import DETECTOR_ROLES
+from ..faces.face import checked_threshold
+from ..networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
+from ..networks.unet import PUBLISHED_CONFIG as UNET_CONFIG
+from ..networks.unet import load_unet
+from ..networks.vae import PUBLISHED_CONFIG as VAE_CONFIG
+from ..networks.vae import load_vae
+from ..weights import find, stored_config
 
 if TYPE_CHECKING:
-    from .faces.detectors.load import DetectorKind
-    from .faces.face import FaceDetector
-    from .faces.landmarks import LandmarkModel
+    from ..faces.detectors.load import DetectorKind
+    from ..faces.face import FaceDetector
+    from ..faces.landmarks import LandmarkModel
 
 LANDMARK_ROLE = "landmarks_68"
 
@@ -80,7 +80,7 @@ class Loader:
     @cached_property
     def face_detector(self) -> FaceDetector:
         """The chosen face detector."""
-        from .faces.detectors.load import load_detector
+        from ..faces.detectors.load import load_detector
 
         path = find(DETECTOR_ROLES[self.detector], self.folders)
         device = str(choose_device(self.device))
@@ -89,7 +89,7 @@ class Loader:
     @cached_property
     def landmark_model(self) -> LandmarkModel:
         """The model of 68 landmarks."""
-        from .faces.landmarks import LandmarkModel
+        from ..faces.landmarks import LandmarkModel
 
         return LandmarkModel(find(LANDMARK_ROLE, self.folders), str(choose_device(self.device)))
 
