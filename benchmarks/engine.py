@@ -195,7 +195,7 @@ def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     from svfr_model.faces.track import FaceTrack
     from svfr_model.runs.loader import Loader
     from svfr_model.runs.restore_clip import Request, pasted_frames, restore_tracks
-    from svfr_model.tiny import write_random_weights
+    from svfr_model.tiny.random_networks import write_random_weights
 
     if kind == "tiny":
         with tempfile.TemporaryDirectory() as folder:

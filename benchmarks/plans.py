@@ -33,8 +33,8 @@ from svfr_model.metrics.pixels import psnr
 from svfr_model.runs.loader import Loader
 from svfr_model.synthesis.clips import SyntheticClip, make_clip
 from svfr_model.synthesis.degrade import degrade_clip, options_for
-from svfr_model.training.evaluate import HELD_OUT, measure, paired_bootstrap
-from svfr_model.training.tiny_model import MODEL_FOLDER
+from svfr_model.tiny.evaluate import HELD_OUT, measure, paired_bootstrap
+from svfr_model.tiny.model import MODEL_FOLDER
 
 FIRST = HELD_OUT + 10_000
 TASKS = frozenset({Task.BFR, Task.COLORIZATION})

@@ -20,9 +20,9 @@ sys.path.insert(0, str(ROOT))
 
 from svfr_model.base.tasks import Task
 from svfr_model.engine.restore import RestoreOptions
-from svfr_model.training.evaluate import HELD_OUT, evaluate_model, summary, write_samples
-from svfr_model.training.tiny_model import TinyPlan, load_latents, save_unet
-from svfr_model.training.tiny_unet import train_unet
+from svfr_model.tiny.evaluate import HELD_OUT, evaluate_model, summary, write_samples
+from svfr_model.tiny.model import TinyPlan, load_latents, save_unet
+from svfr_model.tiny.unet import train_unet
 
 WEIGHTS = ((0.0, 0.0), (0.1, 0.0), (0.01, 0.0), (0.01, 0.5), (0.01, 0.1))
 TASKS = tuple(frozenset({task}) for task in Task)

@@ -20,7 +20,7 @@ from svfr_model.faces.crop import CropOptions
 from svfr_model.faces.paste import PasteOptions
 from svfr_model.media import open_clip
 from svfr_model.runs.restore_file import FaceOptions
-from svfr_model.tiny import write_random_weights
+from svfr_model.tiny.random_networks import write_random_weights
 
 FAST = ("--steps", "2", "--size", "64", "--device", "cpu", "--quiet")
 

@@ -5,9 +5,9 @@ import pytest
 from support.files import frames_of
 
 from svfr_model.base.errors import InputError
-from svfr_model.demo import FRAMES, WINDOW, make_scene, run_demo
 from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.geometry import box_iou
+from svfr_model.tiny.demo import FRAMES, WINDOW, make_scene, run_demo
 
 
 def test_the_scene_is_spoiled():
@@ -36,7 +36,7 @@ def test_the_face_is_found_without_being_told_and_comes_out_better_than_it_went_
 
 
 def test_a_package_without_the_model_says_where_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("svfr_model.training.tiny_model.MODEL_FOLDER", tmp_path / "absent")
+    monkeypatch.setattr("svfr_model.tiny.random_networks.model.MODEL_FOLDER", tmp_path / "absent")
     with pytest.raises(InputError, match="absent is missing: svfr-tiny comes with this package"):
         run_demo(tmp_path / "out")
     assert not (tmp_path / "out").exists()

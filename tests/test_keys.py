@@ -14,7 +14,7 @@ from svfr_model.base.errors import WeightsError
 from svfr_model.networks.comfy_keys import convert_unet, convert_vae, unet_to_comfy, unet_to_diffusers, vae_to_comfy
 from svfr_model.networks.unet import build_unet
 from svfr_model.networks.vae import build_vae
-from svfr_model.tiny import TINY_UNET, TINY_VAE
+from svfr_model.tiny.random_networks import TINY_UNET, TINY_VAE
 
 KEYS = Path(__file__).parent / "golden" / "keys"
 

@@ -12,7 +12,6 @@ import torch
 from support.near import assert_near
 from torch import nn
 
-from svfr_model import tiny
 from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.networks.identity import (
     IdentityEncoder,
@@ -23,6 +22,7 @@ from svfr_model.networks.identity import (
 )
 from svfr_model.networks.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet, load_unet
 from svfr_model.networks.vae import DiffusersVAE, build_vae, load_vae
+from svfr_model.tiny import random_networks as tiny
 from svfr_model.weights import find
 
 PUBLISHED = json.loads(gzip.decompress((Path(__file__).parent / "golden/keys/published.json.gz").read_bytes()))

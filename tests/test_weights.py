@@ -16,7 +16,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from svfr_model import tiny
 from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.networks import unet, vae
 from svfr_model.networks.identity import (
@@ -29,6 +28,7 @@ from svfr_model.networks.identity import (
 )
 from svfr_model.networks.unet import build_unet, load_unet
 from svfr_model.networks.vae import build_vae, load_vae
+from svfr_model.tiny import random_networks as tiny
 from svfr_model.weights import (
     REGISTRY,
     convert,

@@ -19,7 +19,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from ..demo import run_demo
+    from ..tiny.demo import run_demo
 
     report = run_demo(
         options.out,

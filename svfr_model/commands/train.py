@@ -36,14 +36,14 @@ def _train(options: argparse.Namespace) -> int:
 def _trained(options: argparse.Namespace, callback: Callback | None) -> str:
     if options.tiny:
         from ..files.paths import Output, check_paths
-        from ..training.tiny_model import train_tiny
+        from ..tiny.model import train_tiny
 
         check_paths([], [Output(options.tiny, "trained networks", form="folder")])
         train_tiny(options.tiny, options.tiny / "model", callback=callback)
         return f"wrote {options.tiny / 'model'}"
     if options.evaluate_tiny:
-        from ..training.evaluate import evaluate_model, markdown, summary
-        from ..training.tiny_model import EVALUATION, bundled
+        from ..tiny.evaluate import evaluate_model, markdown, summary
+        from ..tiny.model import EVALUATION, bundled
 
         return markdown(summary(evaluate_model(bundled(), EVALUATION, clips=options.clips, callback=callback)))
     from ..training.train import train_from_file

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from svfr_model.stc import ROLES, build_network
-from svfr_model.tiny import TINY_STC, write_random_weights
+from svfr_model.tiny.random_networks import TINY_STC, write_random_weights
 from svfr_model.weights import CONFIG_KEY, save, weight_file
 
 Maker = Callable[[Path], None]

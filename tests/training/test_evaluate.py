@@ -7,8 +7,8 @@ from svfr_model.base.errors import InputError
 from svfr_model.metrics.pixels import psnr
 from svfr_model.networks.identity import IdentityEncoder, build_projection, build_recognizer
 from svfr_model.synthesis.clips import make_clip
-from svfr_model.tiny import TINY_PROJECTION, TINY_RECOGNIZER
-from svfr_model.training.evaluate import KnownFaces, Quality, Sample, markdown, measure, paired_bootstrap, summary
+from svfr_model.tiny.evaluate import KnownFaces, Quality, Sample, markdown, measure, paired_bootstrap, summary
+from svfr_model.tiny.random_networks import TINY_PROJECTION, TINY_RECOGNIZER
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from svfr_model import tiny
 from svfr_model.base.errors import InputError
 from svfr_model.networks.identity import build_projection
 from svfr_model.networks.unet import DiffusersBackend, build_unet
+from svfr_model.tiny import random_networks as tiny
+from svfr_model.tiny.unet import make_objective
 from svfr_model.training.latents import ALL_TASKS, DrawOptions, LatentClips, draw_batch, draw_uses
 from svfr_model.training.losses import (
     LandmarkPredictor,
@@ -19,7 +20,6 @@ from svfr_model.training.losses import (
     velocity_loss,
     zero_start,
 )
-from svfr_model.training.tiny_unet import make_objective
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from safetensors import safe_open
 
 from svfr_model.base.tasks import Task
 from svfr_model.runs.loader import Loader
-from svfr_model.training.evaluate import HELD_OUT, evaluate_clip, summary
-from svfr_model.training.tiny_model import EVALUATION, MODEL_FOLDER
+from svfr_model.tiny.evaluate import HELD_OUT, evaluate_clip, summary
+from svfr_model.tiny.model import EVALUATION, MODEL_FOLDER
 
 CLIPS = 3
 

@@ -11,9 +11,9 @@ from svfr_model.base.errors import InputError
 from svfr_model.networks.vae import build_vae
 from svfr_model.runs.loader import Loader
 from svfr_model.synthesis.clips import make_clip
+from svfr_model.tiny.model import TinyPlan, train_tiny
+from svfr_model.tiny.vae import TINY_VAE, start_at_identity, train_steadiness
 from svfr_model.training.loop import LoopOptions, read_losses
-from svfr_model.training.tiny_model import TinyPlan, train_tiny
-from svfr_model.training.tiny_vae import TINY_VAE, start_at_identity, train_steadiness
 
 pytest.importorskip("accelerate", reason="training needs accelerate: pip install -r requirements-train.txt")
 
@@ -21,7 +21,7 @@ PROGRAM = """
 import sys
 from dataclasses import replace
 from svfr_model.training.latents import DrawOptions
-from svfr_model.training.tiny_model import TinyPlan, train_tiny
+from svfr_model.tiny.random_networks.model import TinyPlan, train_tiny
 
 if __name__ == "__main__":
     plan = TinyPlan(persons=2, parts=1, views=2, vae_batch=1, draw=DrawOptions(lengths=(4,), clips=(1,)))

@@ -20,7 +20,7 @@ from svfr_pack.svfr_model.faces.crop import crop_mask
 from svfr_pack.svfr_model.faces.geometry import align_face
 from svfr_pack.svfr_model.faces.paste import PasteOptions, Patch, paste
 from svfr_pack.svfr_model.networks.identity import load_identity_encoder
-from svfr_pack.svfr_model.tiny import write_random_weights
+from svfr_pack.svfr_model.tiny.random_networks import write_random_weights
 from test_nodes import BFR, WHOLE, FixedFaces, call, clip, pasting
 
 INPAINTING = frozenset({Task.INPAINTING})

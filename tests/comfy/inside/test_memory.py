@@ -22,7 +22,7 @@ from svfr_pack.svfr_model.base.errors import InputError
 from svfr_pack.svfr_model.networks.identity import IdentityEncoder, build_projection, build_recognizer
 from svfr_pack.svfr_model.networks.unet import PUBLISHED_CONFIG
 from svfr_pack.svfr_model.networks.vae import PUBLISHED_CONFIG as PUBLISHED_VAE
-from svfr_pack.svfr_model.tiny import TINY_PROJECTION, TINY_RECOGNIZER, TINY_VAE
+from svfr_pack.svfr_model.tiny.random_networks import TINY_PROJECTION, TINY_RECOGNIZER, TINY_VAE
 from svfr_pack.svfr_model.weights import save
 
 BUDGETS = (0.05, 0.4, 0.8)

@@ -27,7 +27,7 @@ from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, sample
 from svfr_pack.svfr_model.engine.solvers import karras_sigmas
 from svfr_pack.svfr_model.engine.windows import WindowPlan
 from svfr_pack.svfr_model.networks.comfy_keys import convert_unet
-from svfr_pack.svfr_model.tiny import TINY_UNET
+from svfr_pack.svfr_model.tiny.random_networks import TINY_UNET
 from svfr_pack.svfr_model.weights import load_strict, save
 
 KEYS = Path(__file__).resolve().parents[2] / "golden" / "keys" / "published.json.gz"

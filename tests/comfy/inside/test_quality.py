@@ -19,7 +19,7 @@ from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.metrics import METRICS, Instruments, evaluate
 from svfr_pack.svfr_model.networks.identity import IdentityEncoder, build_projection, build_recognizer
 from svfr_pack.svfr_model.synthesis.degrade import DegradeOptions, degrade_clip, options_for
-from svfr_pack.svfr_model.tiny import TINY_PROJECTION, TINY_RECOGNIZER
+from svfr_pack.svfr_model.tiny.random_networks import TINY_PROJECTION, TINY_RECOGNIZER
 from test_nodes import WHOLE, call, clip
 
 

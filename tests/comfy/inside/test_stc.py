@@ -15,7 +15,7 @@ from svfr_pack.nodes.stc import CROPS, WHOLE, EnhanceSTC, LoadSTCModel
 from svfr_pack.nodes.types import ResidentSTC
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
 from svfr_pack.svfr_model.stc import ROLES, build_network, enhance_whole
-from svfr_pack.svfr_model.tiny import TINY_STC
+from svfr_pack.svfr_model.tiny.random_networks import TINY_STC
 from svfr_pack.svfr_model.weights import save
 from test_nodes import FixedFaces, call, clip
 

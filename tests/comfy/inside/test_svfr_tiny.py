@@ -19,7 +19,7 @@ from svfr_pack.svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_pack.svfr_model.networks.unet import build_unet
 from svfr_pack.svfr_model.synthesis.clips import make_clip
 from svfr_pack.svfr_model.synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
-from svfr_pack.svfr_model.tiny import TINY_UNET
+from svfr_pack.svfr_model.tiny.random_networks import TINY_UNET
 from svfr_pack.svfr_model.weights import embedded_set, save
 
 OPTIONS = RestoreOptions(seed=3, steps=2, guidance=(1.5, 1.5), passes=1)

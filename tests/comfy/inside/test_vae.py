@@ -12,7 +12,7 @@ from svfr_pack.svfr_model.base.errors import InputError, WeightsError
 from svfr_pack.svfr_model.engine.conditioning import encode_clip
 from svfr_pack.svfr_model.networks.comfy_keys import convert_vae
 from svfr_pack.svfr_model.networks.vae import DiffusersVAE, build_vae
-from svfr_pack.svfr_model.tiny import TINY_VAE
+from svfr_pack.svfr_model.tiny.random_networks import TINY_VAE
 from svfr_pack.svfr_model.weights import save
 
 pytest.importorskip(

@@ -13,7 +13,7 @@ from support.graphs import graph_of, run, said, write_clip, write_painted
 from support.workflows import node_of
 
 from svfr_model.media import open_clip
-from svfr_model.tiny import write_random_stc_weights, write_random_weights
+from svfr_model.tiny.random_networks import write_random_stc_weights, write_random_weights
 
 PROMPTS, CANCELLED = 50, 10
 GRAPHS = ("restore", "inpaint", "ksampler", "stc_restore", "restore_colorize")

@@ -15,9 +15,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..base.progress import Callback
 from ..networks.identity import build_projection
 from ..networks.unet import build_unet
-from .latents import DrawOptions, LatentClips, draw_batch
-from .loop import Loop, LoopOptions, Losses, placed
-from .losses import WEIGHT_PRIOR, WEIGHT_ULR, SVFRObjective, zero_start
+from ..training.latents import DrawOptions, LatentClips, draw_batch
+from ..training.loop import Loop, LoopOptions, Losses, placed
+from ..training.losses import WEIGHT_PRIOR, WEIGHT_ULR, SVFRObjective, zero_start
 
 TINY_UNET: dict[str, Any] = {
     "in_channels": 12,

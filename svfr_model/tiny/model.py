@@ -25,12 +25,12 @@ from ..networks.unet import ROLE as UNET_ROLE
 from ..networks.vae import ROLE as VAE_ROLE
 from ..networks.vae import DiffusersVAE, build_vae
 from ..synthesis.clips import make_clip
+from ..training.latents import DrawOptions, LatentClips, encode_clips
+from ..training.loop import LoopOptions, make_accelerator
 from ..weights import load_network, save, weight_file
-from .latents import DrawOptions, LatentClips, encode_clips
-from .loop import LoopOptions, make_accelerator
-from .tiny_identity import TINY_RECOGNIZER, aligned_faces, train_recognizer
-from .tiny_unet import TINY_PROJECTION, TINY_UNET, train_unet
-from .tiny_vae import TINY_VAE, take_out, train_steadiness, train_vae
+from .identity import TINY_RECOGNIZER, aligned_faces, train_recognizer
+from .unet import TINY_PROJECTION, TINY_UNET, train_unet
+from .vae import TINY_VAE, take_out, train_steadiness, train_vae
 
 log = logging.getLogger(__name__)
 

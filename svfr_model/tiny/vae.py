@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ..base.pixels import to_network_range
 from ..base.progress import Callback
 from ..networks.vae import PUBLISHED_CONFIG, build_vae
-from .loop import Loop, LoopOptions, Losses, placed
+from ..training.loop import Loop, LoopOptions, Losses, placed
 
 TINY_VAE: dict[str, Any] = {
     **PUBLISHED_CONFIG,

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .networks import identity, unet, vae
-from .stc import ROLES, build_network
-from .weights import save, weight_file
+from ..networks import identity, unet, vae
+from ..stc import ROLES, build_network
+from ..weights import save, weight_file
 
 TINY_UNET: dict[str, Any] = {
     "in_channels": 12,

@@ -16,7 +16,7 @@ from ..base.progress import Callback, report
 from ..faces.geometry import align_face
 from ..networks.identity import FACE_SIZE, build_recognizer
 from ..synthesis.clips import five_points
-from .loop import Loop, LoopOptions, Losses, placed
+from ..training.loop import Loop, LoopOptions, Losses, placed
 
 TINY_RECOGNIZER: dict[str, Any] = {"layers": [1, 1, 1, 1], "widths": [8, 16, 32, 64], "embedding_width": 512}
 

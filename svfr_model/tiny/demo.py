@@ -12,30 +12,30 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .base.clip import ArrayClip
-from .base.progress import Callback
-from .base.tasks import Task
-from .engine.restore import Networks
-from .engine.self_reference import SelfReferrer
-from .faces.crop import CropOptions, plan_crop
-from .faces.detectors.yunet import YuNetDetector
-from .faces.find import find_tracks
-from .faces.geometry import apply
-from .faces.paste import PasteOptions
-from .faces.track import FaceTrack
-from .files.paths import Output, check_paths
-from .media import ClipWriter
-from .metrics.evaluate import evaluate
-from .metrics.instruments import Instruments
-from .metrics.report import METRICS, Report
-from .runs.loader import Loader
-from .runs.restore_clip import CropStream, Request, pasted_frames, restore_tracks
-from .synthesis.clips import SyntheticClip, make_clip
-from .synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
-from .synthesis.masks import paint_white, random_mask
-from .training.evaluate import HELD_OUT
-from .training.tiny_model import EVALUATION, bundled
-from .weights import find
+from ..base.clip import ArrayClip
+from ..base.progress import Callback
+from ..base.tasks import Task
+from ..engine.restore import Networks
+from ..engine.self_reference import SelfReferrer
+from ..faces.crop import CropOptions, plan_crop
+from ..faces.detectors.yunet import YuNetDetector
+from ..faces.find import find_tracks
+from ..faces.geometry import apply
+from ..faces.paste import PasteOptions
+from ..faces.track import FaceTrack
+from ..files.paths import Output, check_paths
+from ..media import ClipWriter
+from ..metrics.evaluate import evaluate
+from ..metrics.instruments import Instruments
+from ..metrics.report import METRICS, Report
+from ..runs.loader import Loader
+from ..runs.restore_clip import CropStream, Request, pasted_frames, restore_tracks
+from ..synthesis.clips import SyntheticClip, make_clip
+from ..synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
+from ..synthesis.masks import paint_white, random_mask
+from ..weights import find
+from .evaluate import HELD_OUT
+from .model import EVALUATION, bundled
 
 SCENE = HELD_OUT + 500_004
 """Seed of the clip: beyond all that svfr-tiny was trained on."""
