@@ -34,7 +34,7 @@ SETTINGS = {
     for level, variables in LEVELS.items()
     for threads in (1, 2)
 }
-TESTS = ("parity", "stc/test_network.py", "test_models.py", "metrics/test_fvd.py", "metrics/test_pixels.py")
+TESTS = ("parity", "stc/test_network.py", "networks/test_models.py", "metrics/test_fvd.py", "metrics/test_pixels.py")
 INSIDE = ("test_model", "test_vae", "test_nodes", "test_memory")
 ROOM = 0.5
 """What an assertion may use here of what it allows."""

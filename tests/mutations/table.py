@@ -27,33 +27,33 @@ INSIDE = "tests/comfy/inside/"
 """Tests in this folder run in ComfyUI's Python."""
 
 _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
-    ("svfr_model/engine/solvers.py", "tests/test_sampler.py"): [
+    ("svfr_model/engine/solvers.py", "tests/engine/test_solvers.py"): [
         ("previous_step / step", "step / previous_step"),
         ("/ following) / 2", "/ sigma) / 2"),
         ("torch.lerp(denoised, x, following / sigma)", "torch.lerp(x, denoised, following / sigma)"),
         ("first + k / steps *", "first + (k + 1) / steps *"),
         ("any(a <= b for", "any(a < b for"),
     ],
-    ("svfr_model/engine/windows.py", "tests/test_windows.py"): [
+    ("svfr_model/engine/windows.py", "tests/engine/test_windows.py"): [
         ("if step < OVERLAPPED_STEPS", "if step <= OVERLAPPED_STEPS"),
         ("shift = (step * overlap)", "shift = ((step + 1) * overlap)"),
         ("offset = (step * max(overlap, 1)) % stride", "offset = 0"),
         ("[last - 1] * (minimum", "[first] * (minimum"),
         ("min(j + 1, length - j)", "min(j + 1, length - j + 1)"),
     ],
-    ("svfr_model/engine/denoiser.py", "tests/test_denoiser.py"): [
+    ("svfr_model/engine/denoiser.py", "tests/engine/test_denoiser.py"): [
         ("1.0 - scale if guided else 1.0", "scale - 1.0 if guided else 1.0"),
         ("level >= sigma * (1 - SIGMA_TOLERANCE)", "level >= sigma"),
         ("total[frame] += weight", "total[frame] = weight"),
         ("if fits and len(groups[-1][0].window.frames) == len(job.window.frames):", "if fits:"),
     ],
-    ("svfr_model/engine/conditioning.py", "tests/test_restore.py"): [
+    ("svfr_model/engine/conditioning.py", "tests/engine/test_restore.py"): [
         ("mask[first : first + count]", "mask[:count]"),
         ("_fade(held, frames[: len(held)])", "_fade(frames[: len(held)], held)"),
         ("part + augmentation * added", "part + added"),
         ("latents[first:last] / vae.scaling_factor", "latents[first:last] * vae.scaling_factor"),
     ],
-    ("svfr_model/engine/restore.py", "tests/test_restore.py"): [
+    ("svfr_model/engine/restore.py", "tests/engine/test_restore.py"): [
         ("options.first_steps or options.steps", "options.steps"),
         ("options.seed + AUGMENTATION_SEED", "options.seed"),
         ("seed=options.seed + 1", "seed=options.seed"),
@@ -64,21 +64,21 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("start = latents * scale", "start = latents / scale"),
         ("return plan if count >= plan.length else", "return plan if count >= 1 else"),
     ],
-    ("svfr_model/base/pixels.py", "tests/test_pixels.py"): [
+    ("svfr_model/base/pixels.py", "tests/base/test_pixels.py"): [
         ("scaled if truncate else scaled + 0.5", "scaled + 0.5"),
         ("blue * 7471 + 0x8000", "blue * 7471"),
     ],
-    ("svfr_model/base/tasks.py", "tests/test_tasks.py"): [
+    ("svfr_model/base/tasks.py", "tests/base/test_tasks.py"): [
         ("task in chosen) for task in Task", "task in chosen) for task in [*Task][::-1]"),
     ],
-    ("svfr_model/engine/self_reference.py", "tests/test_self_reference.py"): [
+    ("svfr_model/engine/self_reference.py", "tests/engine/test_self_reference.py"): [
         ("index = max(seen, key", "index = min(seen, key"),
         ("* frontality(face.landmarks) *", "*"),
         ("else len(pictures) // 2", "else 0"),
         ("points = points[index]", "points = points[0]"),
         ("faces[largest_box(np.stack([face.box for face in faces]))]", "faces[0]"),
     ],
-    ("svfr_model/runs/restore_clip.py", "tests/test_restore_tracks.py"): [
+    ("svfr_model/runs/restore_clip.py", "tests/runs/test_restore_tracks.py"): [
         ("torch.from_numpy(track.crop_landmarks)", "torch.from_numpy(track.landmarks)"),
         ("frame, track.crop_landmarks[index], hole", "frame, track.crop_landmarks[0], hole"),
         ("None if mask is None else mask[index, 0]", "None if mask is None else mask[0, 0]"),
@@ -86,12 +86,14 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("crop_mask(mask, track, index)", "crop_mask(mask, track, 0)"),
         ("pictures, alone, mask=mask", "pictures, alone, mask=None"),
     ],
-    ("svfr_model/runs/portrait.py", "tests/test_job.py"): [("factor = max(height /", "factor = min(height /")],
-    ("svfr_model/runs/restore_file.py", "tests/test_job.py"): [
+    ("svfr_model/runs/portrait.py", "tests/runs/test_restore_file.py"): [
+        ("factor = max(height /", "factor = min(height /"),
+    ],
+    ("svfr_model/runs/restore_file.py", "tests/runs/test_restore_file.py"): [
         ("replace(faces.crop, pre_downscale=1.0)", "faces.crop"),
         ("((job.reference,) if job.reference and job.options.passes == 2 else ())", "()"),
     ],
-    ("svfr_model/faces/detectors/load.py", "tests/faces/test_reduce.py"): [
+    ("svfr_model/faces/face.py", "tests/faces/test_reduce.py"): [
         ("shift = 0.5 * factor - 0.5", "shift = 0 * factor"),
     ],
     ("svfr_model/faces/geometry.py", "tests/faces/test_geometry.py"): [
@@ -144,14 +146,14 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("svfr_model/metrics/temporal.py", "tests/metrics/test_temporal.py"): [
         ("* REFERENCE_SIZE / max(before.shape)", "* REFERENCE_SIZE / min(before.shape)"),
     ],
-    ("svfr_model/media/convert.py", "tests/test_video.py"): [
+    ("svfr_model/media/convert.py", "tests/media/test_video.py"): [
         ("flip_x, flip_y = c < 0, b < 0", "flip_x, flip_y = b < 0, c < 0"),
         ("width >= 1280 or height > 576", "width >= 1280 or height >= 576"),
     ],
     ("svfr_model/training/losses.py", "tests/training/test_losses.py"): [
         ("(noise - level * clean) / spread", "(noise + level * clean) / spread"),
     ],
-    ("svfr_model/networks/identity.py", "tests/test_models.py"): [
+    ("svfr_model/networks/identity.py", "tests/networks/test_models.py"): [
         ("self._project(grid).mean(dim=0)", "self._project(grid)[0]"),
     ],
     ("nodes/sampling.py", INSIDE + "test_nodes.py"): [

@@ -11,7 +11,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 BUDGET = {
-    "tests": 200,
+    "tests": 40,
+    "tests/base": 10,
+    "tests/commands": 80,
+    "tests/engine": 20,
+    "tests/files": 10,
+    "tests/media": 60,
+    "tests/networks": 20,
+    "tests/runs": 60,
+    "tests/synthesis": 20,
+    "tests/tiny": 80,
+    "tests/weights": 30,
     "tests/comfy": 60,
     "tests/comfy/inside": 300,
     "tests/comfy/server": 300,

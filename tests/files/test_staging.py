@@ -15,7 +15,7 @@ from svfr_model.base.errors import InputError
 from svfr_model.files import staging as staging_module
 from svfr_model.files.staging import PREFIX, Staging, remove_leftovers, staged
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
 import sys; sys.path.insert(0, {root!r})
 from pathlib import Path

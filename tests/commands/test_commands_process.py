@@ -16,7 +16,7 @@ from svfr_model.base.errors import InputError
 from svfr_model.commands import bar, main, process
 from svfr_model.files import staging
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 WORK = """
 import sys, time; sys.path.insert(0, {root!r})

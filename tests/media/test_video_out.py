@@ -464,7 +464,7 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
 
 def test_noisy_frames_give_the_same_bytes_every_time(tmp_path):
     """Five frames of 64x48 for which x264's AVX-512 code gave one of four streams."""
-    frames = read_picture(Path(__file__).parent / "golden/video/noisy_frames.png").reshape(5, 48, 64, 3)
+    frames = read_picture(Path(__file__).parents[1] / "golden/video/noisy_frames.png").reshape(5, 48, 64, 3)
     written = set()
     for number in range(12):
         with ClipWriter(tmp_path / f"{number}.mp4", Fraction(10), (64, 48)) as writer:

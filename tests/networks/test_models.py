@@ -25,7 +25,7 @@ from svfr_model.networks.vae import DiffusersVAE, build_vae, load_vae
 from svfr_model.tiny import random_networks as tiny
 from svfr_model.weights import find
 
-PUBLISHED = json.loads(gzip.decompress((Path(__file__).parent / "golden/keys/published.json.gz").read_bytes()))
+PUBLISHED = json.loads(gzip.decompress((Path(__file__).parents[1] / "golden/keys/published.json.gz").read_bytes()))
 
 
 @pytest.fixture(scope="module")

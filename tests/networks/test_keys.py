@@ -16,7 +16,7 @@ from svfr_model.networks.unet import build_unet
 from svfr_model.networks.vae import build_vae
 from svfr_model.tiny.random_networks import TINY_UNET, TINY_VAE
 
-KEYS = Path(__file__).parent / "golden" / "keys"
+KEYS = Path(__file__).parents[1] / "golden" / "keys"
 
 
 def read_keys(name):
