@@ -1,7 +1,7 @@
 """What Windows would refuse, found on Linux: no file that is open or mapped may be replaced, moved or removed there.
 
-Folders do not count: `svfr_model/files/staging.py` locks them by an open descriptor, and in another way on Windows. Also the
-names that Windows does not take as they are.
+Folders do not count: `svfr_model/files/staging.py` locks them by an open descriptor, and in another way on Windows.
+Also the names that Windows does not take as they are.
 """
 
 from __future__ import annotations
