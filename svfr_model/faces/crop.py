@@ -25,6 +25,10 @@ MOST_MARGIN = 5.0
 MOST_SMOOTHING = 300.0
 """Frames; the smoother's equations lose their digits from about 1,000 on."""
 MOST_REDUCTION = 16.0
+LEAST_SCALE, MOST_SCALE = 1 / 16, 16.0
+"""Least and most pixels of a tracked crop per pixel of the frame."""
+BORDER: Border = "reflect"
+"""What a crop shows beyond the frame's edge."""
 UNSEEN = 0.05
 """Weight of an interpolated frame when a track is smoothed."""
 LANDMARK_PERIOD = 5.0
@@ -48,10 +52,6 @@ class CropOptions:
     """Motions of the crop quicker than this many frames are removed (half gain at this period); 0 follows exactly."""
     roll: bool = False
     """Turn the crop with the head."""
-    scale_limits: tuple[float, float] = (1 / 16, 16.0)
-    """Least and most pixels of the crop per pixel of the frame."""
-    border: Border = "reflect"
-    """What a crop shows beyond the frame's edge: "reflect" or "replicate"."""
     pre_downscale: float = 1.0
     """Make the crop this many times smaller first and enlarge it again: large soft faces then look to the network more
     like what it was trained on."""
@@ -60,8 +60,6 @@ class CropOptions:
         """Refuse values without a meaning."""
         if self.mode not in ("tracked", "static"):
             raise InputError(f'Unknown crop mode "{self.mode}": use "tracked" or "static".')
-        if self.border not in ("reflect", "replicate"):
-            raise InputError(f'Unknown border "{self.border}": use "reflect" or "replicate".')
         if not LEAST_SIDE <= min(self.size) <= max(self.size) <= MOST_SIDE:
             raise InputError(
                 f"The sides of a crop must lie between {LEAST_SIDE} and {MOST_SIDE} pixels, got "
@@ -74,8 +72,6 @@ class CropOptions:
             )
         if not 1 <= self.pre_downscale <= MOST_REDUCTION:
             raise InputError(f"pre_downscale must lie between 1 and {MOST_REDUCTION:g}, got {self.pre_downscale}.")
-        if not 0 < self.scale_limits[0] <= self.scale_limits[1]:
-            raise InputError(f"scale_limits must be two ascending numbers above 0, got {self.scale_limits}.")
 
 
 def plan_crop(track: FaceTrack, options: CropOptions | None = None) -> FaceTrack:
@@ -91,7 +87,6 @@ def plan_crop(track: FaceTrack, options: CropOptions | None = None) -> FaceTrack
         matrices=matrices,
         crop_size=options.size,
         square=square,
-        border=options.border,
         reduction=options.pre_downscale,
         crop_landmarks=smooth(apply(matrices, track.landmarks), LANDMARK_PERIOD, _weights(track)),
     )
@@ -139,7 +134,7 @@ def _tracked(track: FaceTrack, options: CropOptions) -> np.ndarray:
     extent = boxes[:, 2:] - boxes[:, :2]
     sides = np.maximum((1 + 2 * options.margin) * extent.min(axis=1), SLACK**2 * extent.max(axis=1))
     shorter = min(options.size)
-    sides = np.clip(sides, shorter / options.scale_limits[1], shorter / options.scale_limits[0])
+    sides = np.clip(sides, shorter / MOST_SCALE, shorter / LEAST_SCALE)
     angles = _roll_angles(track.landmarks) if options.roll else np.zeros(len(track))
     wanted = np.column_stack([track.centers, np.log(sides), angles])
     weights = _weights(track)
@@ -214,11 +209,11 @@ def crop_frame(frame: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
     if track.reduction > 1:
         small = (max(8, round(width / track.reduction)), max(8, round(height / track.reduction)))
         matrix = rescaled(matrices[index], (width, height), small)
-        reduced = warp(picture, matrix, small, track.border)
+        reduced = warp(picture, matrix, small, BORDER)
         return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC)
     if track.square is not None:
         return crop_resize(picture, track.square, (width, height))
-    return warp(picture, matrices[index], (width, height), track.border)
+    return warp(picture, matrices[index], (width, height), BORDER)
 
 
 def rescaled(matrix: np.ndarray, size: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
@@ -243,7 +238,7 @@ def crop_mask(mask: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
         values = cv2.resize(values, track.frame_size, interpolation=cv2.INTER_LINEAR)
     reach = 2 * int(np.ceil(shrinkage(matrices[index]) * track.reduction)) + 1
     values = cv2.dilate(values, np.ones((reach, reach), np.uint8))
-    return np.clip(warp(values, matrices[index], size, track.border, interpolation="linear"), 0.0, 1.0)
+    return np.clip(warp(values, matrices[index], size, BORDER, interpolation="linear"), 0.0, 1.0)
 
 
 def crop_clip(clip: Clip, tracks: Sequence[FaceTrack], callback: Callback | None = None) -> list[torch.Tensor]:

@@ -99,13 +99,6 @@ def largest_box(boxes: np.ndarray) -> int:
     return int(np.argmax(box_area(boxes)))
 
 
-def largest_box_reference(boxes: np.ndarray) -> int:
-    """Index the reference takes for the largest: the last box larger than the first one (spec section 4)."""
-    areas = box_area(boxes)
-    larger = np.flatnonzero(areas > areas[0])
-    return int(larger[-1]) if len(larger) else 0
-
-
 def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The similarity (2,3) that takes points (n,2) nearest to target (n,2), by least squares.
 

@@ -15,7 +15,7 @@ from ..base.errors import InputError
 from ..base.pixels import as_uint8
 from ..base.tasks import Task, Tasks
 from .color import COLOR_MODES, ColorMatch, as_picture
-from .crop import require_plan, rescaled
+from .crop import BORDER, require_plan, rescaled
 from .geometry import invert
 from .region import bounds, paste_region, soft_step, to_frame
 from .track import FaceTrack
@@ -196,7 +196,7 @@ def _agreement(frame: np.ndarray, picture: np.ndarray, patch: Patch) -> tuple[np
     small = (max(8, round(size[0] * factor)), max(8, round(size[1] * factor)))
     matrix = rescaled(matrices[patch.index], size, small)
     values = frame.astype(np.float32) / 255 if frame.dtype == np.uint8 else frame
-    original = np.clip(warp(values, matrix, small, patch.track.border), 0.0, 1.0)
+    original = np.clip(warp(values, matrix, small, BORDER), 0.0, 1.0)
     restored = np.clip(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), 0.0, 1.0).astype(np.float32)
     first, second = (
         cv2.GaussianBlur(cv2.cvtColor(p, cv2.COLOR_RGB2Lab), (0, 0), OCCLUSION_BLUR) for p in (original, restored)

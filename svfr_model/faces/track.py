@@ -9,7 +9,6 @@ import numpy as np
 
 from ..base.errors import FaceNotFoundError
 from .geometry import box_area
-from .warp import Border
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +49,6 @@ class FaceTrack:
     """The outlines in the crop, likewise: (n,68,2)."""
     square: tuple[int, int, int, int] | None = None
     """The whole pixels x1, y1, x2, y2 that a static crop is cut from; None where the crop is warped."""
-    border: Border = "reflect"
-    """What a crop shows beyond the frame's edge."""
     reduction: float = 1.0
     """How much smaller the crop is made before it gets its size (`CropOptions.pre_downscale`)."""
 
@@ -81,11 +78,6 @@ class FaceTrack:
     def centers(self) -> np.ndarray:
         """Centres of the boxes, (n,2)."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
-
-    @property
-    def confidence(self) -> float:
-        """Mean score over all frames, in [0,1]."""
-        return float(self.scores.mean())
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from svfr_model.base.errors import InputError
 from svfr_model.faces import geometry
 from svfr_model.faces.crop import CropOptions, crop_clip, crop_frame, crop_mask, plan_crop
 from svfr_model.faces.paste import PasteOptions, Patch, paste
+from svfr_model.faces.warp import warp
 
 
 def line(start, stop, count):
@@ -151,10 +152,10 @@ def test_margin_means_the_same_in_both_modes():
 
 
 def test_scale_limits():
-    tiny = plan_crop(make_track([(160, 90)] * 4, side=6), CropOptions(scale_limits=(0.1, 8)))
-    assert scales(tiny)[0] == pytest.approx(8)
-    huge = plan_crop(make_track([(160, 90)] * 4, side=90), CropOptions(size=(64, 64), scale_limits=(0.8, 8)))
-    assert scales(huge)[0] == pytest.approx(0.8)
+    tiny = plan_crop(make_track([(160, 90)] * 4, side=6))
+    assert scales(tiny)[0] == pytest.approx(16)
+    huge = plan_crop(make_track([(2000, 2000)] * 4, side=900, frame_size=(4000, 4000)), CropOptions(size=(64, 64)))
+    assert scales(huge)[0] == pytest.approx(1 / 16)
 
 
 @pytest.mark.parametrize("mode", ["tracked", "static"])
@@ -174,9 +175,10 @@ def test_rectangles_do_not_stretch_the_face(mode, size):
 def test_beyond_the_edge_the_frame_is_mirrored_or_continued():
     picture = np.ascontiguousarray(astronaut()[:180, :320])
     track = make_track([(8, 90)] * 3, side=50)
-    reflected = crop_frame(picture, plan_crop(track, CropOptions(size=(90, 90))), 1)
-    continued = crop_frame(picture, plan_crop(track, CropOptions(size=(90, 90), border="replicate")), 1)
-    edge = int(np.ceil(plan_crop(track, CropOptions(size=(90, 90))).matrices[1, 0, 2]))
+    planned = plan_crop(track, CropOptions(size=(90, 90)))
+    reflected = crop_frame(picture, planned, 1)
+    continued = warp(picture, planned.matrices[1], (90, 90), border="replicate")
+    edge = int(np.ceil(planned.matrices[1, 0, 2]))
     assert 30 < edge < 40
     assert np.array_equal(reflected[:, edge + 5 :], continued[:, edge + 5 :])
     mirror = reflected[:, edge - 20 : edge][:, ::-1].astype(int)
@@ -282,10 +284,7 @@ def test_bad_input():
         crop_clip(ArrayClip(np.zeros((3, 180, 320, 3), np.uint8)), [plan_crop(make_track([(9, 9)] * 9))])
     with pytest.raises(InputError, match="outside"):
         plan_crop(make_track([(500, 90)]), CropOptions(mode="static"))
-    bad = (
-        {"mode": "zoomed"}, {"border": "black"}, {"size": (4, 64)}, {"margin": -1}, {"pre_downscale": 0.5},
-        {"scale_limits": (2, 1)},
-    )  # fmt: skip
+    bad = ({"mode": "zoomed"}, {"size": (4, 64)}, {"margin": -1}, {"pre_downscale": 0.5})
     for options in bad:
         with pytest.raises(InputError):
             CropOptions(**options)

@@ -126,7 +126,7 @@ def test_real_footage_is_one_track(real_clip, detector):
     (track,) = detection.tracks
     assert (track.start, track.stop) == (0, 85)
     assert track.seen.all()
-    assert track.confidence > 0.9
+    assert track.scores.mean() > 0.9
     planned = plan_crop(track, CropOptions(size=(192, 192)))
     for index in range(0, 85, 7):
         box = detector.detect([frames[index]])[0][0].box
