@@ -8,7 +8,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from .audio import SoundEncoder
-from .plan import Carried, add_copy, copy_tags
+from .carried import Carried
+from .plan import add_copy, copy_tags
 from .reader import VideoClip
 
 if TYPE_CHECKING:

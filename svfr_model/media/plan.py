@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import InputError
 from .audio import AAC_RATES, can_encode
+from .carried import Carried
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -38,20 +39,6 @@ _LAYOUTS |= {16: "hexadecagonal", 24: "22.2"}
 _KINDS = {"audio": "sound", "video": "further picture", "subtitle": "subtitles", "attachment": "attached file"}
 _CONTAINERS = {"mp4": "MP4", "mov": "MOV", "matroska": "Matroska"}
 _KEPT_TAGS = ("language", "title", "filename", "mimetype")
-
-
-@dataclass(frozen=True)
-class Carried:
-    """One stream that goes into the output.
-
-    index: in the source. layout: of its channels, where it has to be named; None for as it is. rate: in Hz, of sound
-    that is encoded to AAC; None for a copy. cover: the bytes of a cover picture.
-    """
-
-    index: int
-    layout: str | None = None
-    rate: int | None = None
-    cover: bytes | None = None
 
 
 @dataclass

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from .plan import Carried
+    from .carried import Carried
 
 log = logging.getLogger(__name__)
 

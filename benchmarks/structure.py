@@ -1,0 +1,279 @@
+"""What the layout of the code measures: rooms, the imports between them, circles, long functions, mypy's errors.
+
+    python benchmarks/structure.py                 # this checkout
+    python benchmarks/structure.py 8163d63         # another revision beside it
+    python benchmarks/structure.py --mypy          # and what mypy says of each, where it is installed (minutes)
+    python benchmarks/structure.py --draw          # draw the rooms anew in docs/architecture.md
+
+A room is a package of `svfr_model`, or a package in one (`faces/detectors`), or a module that lies directly under
+`svfr_model`, or `nodes`. Only the text of the code is read: imports inside functions and those for types count too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY, NODES = "svfr_model", "nodes"
+PAGE = ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- rooms: written by benchmarks/structure.py --draw -->", "<!-- end of rooms -->"
+MOST_PARAMETERS = 7
+Edges = Mapping[str, Collection[str]]
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function or method: its qualified name, its length in lines, and how many parameters a caller sees."""
+
+    name: str
+    lines: int
+    parameters: int
+
+
+class Structure:
+    """The modules under a checkout's svfr_model and nodes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        paths = [path for folder in (LIBRARY, NODES) for path in sorted((root / folder).rglob("*.py"))]
+        self._trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+        self._packages = {_dotted(path.parent, root) for path in paths if path.name == "__init__.py"}
+
+    @cached_property
+    def modules(self) -> dict[str, set[str]]:
+        """The modules, each with the modules that it imports."""
+        names = {_module(path, self.root): tree for path, tree in self._trees.items()}
+        return {name: set(self._imports(name, tree, names)) - {name} for name, tree in names.items()}
+
+    def _imports(self, name: str, tree: ast.AST, known: Collection[str]) -> Iterator[str]:
+        package = name if name in self._packages else name.rpartition(".")[0]
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            parts = package.split(".")
+            parts = parts[: len(parts) - node.level + 1]
+            home = ".".join([*parts, *([node.module] if node.module else [])])
+            for alias in node.names:
+                full = f"{home}.{alias.name}".lstrip(".")
+                if full in known or home in known:
+                    yield full if full in known else home
+
+    def room(self, module: str) -> str:
+        """The room that a module lies in, as a path: "faces/detectors", "nodes"; "." for svfr_model's own files."""
+        if module.split(".")[0] == NODES:
+            return NODES
+        package = module if module in self._packages else module.rpartition(".")[0]
+        if module in (LIBRARY, f"{LIBRARY}.__main__"):
+            return "."
+        home = module if package == LIBRARY else package
+        return home.removeprefix(f"{LIBRARY}.").replace(".", "/")
+
+    @cached_property
+    def rooms(self) -> dict[str, set[str]]:
+        """The rooms, each with the rooms that it imports from."""
+        edges: dict[str, set[str]] = defaultdict(set)
+        for module, imported in self.modules.items():
+            home = self.room(module)
+            edges[home] |= {self.room(name) for name in imported} - {home, "."}
+        edges.pop(".")
+        return dict(edges)
+
+    @cached_property
+    def purposes(self) -> dict[str, str]:
+        """The first sentence of each room's docstring."""
+        documented = {_module(path, self.root): ast.get_docstring(tree) or "" for path, tree in self._trees.items()}
+        return {self.room(name): text.split("\n\n")[0] for name, text in documented.items() if name in self._packages}
+
+    @cached_property
+    def functions(self) -> list[Function]:
+        """Every function and method."""
+        return [f for path, tree in self._trees.items() for f in _functions(tree, _module(path, self.root))]
+
+    @property
+    def crowded(self) -> list[Function]:
+        """Functions with more than seven parameters; a node's execute has one for each of its inputs."""
+        return [f for f in self.functions if f.parameters > MOST_PARAMETERS and not f.name.endswith(".execute")]
+
+    @property
+    def loose(self) -> list[str]:
+        """Modules directly under svfr_model."""
+        return [path.name for path in sorted((self.root / LIBRARY).glob("*.py"))]
+
+
+def _dotted(path: Path, root: Path) -> str:
+    return ".".join(path.relative_to(root).parts)
+
+
+def _module(path: Path, root: Path) -> str:
+    return _dotted(path.parent if path.name == "__init__.py" else path.with_suffix(""), root)
+
+
+def _functions(tree: ast.AST, prefix: str) -> Iterator[Function]:
+    for node in ast.iter_child_nodes(tree):
+        inner = prefix
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inner = f"{prefix}.{node.name}"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            seen = [argument for argument in given if argument.arg not in ("self", "cls")]
+            yield Function(inner, node.end_lineno - node.lineno + 1, len(seen))
+        yield from _functions(node, inner)
+
+
+def circles(edges: Edges) -> list[list[str]]:
+    """Groups of more than one name that import each other, directly or through others."""
+    reached = {name: _reached(name, edges) for name in edges}
+    groups = {tuple(sorted({a} | {b for b in reached[a] if a in reached[b]})) for a in edges}
+    return sorted(list(group) for group in groups if len(group) > 1)
+
+
+def _reached(start: str, edges: Edges) -> set[str]:
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for name in edges.get(waiting.pop(), ()):
+            if name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return seen
+
+
+def declared_floors(root: Path) -> list[set[str]]:
+    """The rooms of each floor, top down, as the import contract in pyproject.toml has them; none without one."""
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    layers = re.search(r"^layers = (\[.*?^\])", text, re.S | re.M)
+    return [
+        {_declared(name) for name in re.split("[|:]", row)} for row in (ast.literal_eval(layers[1]) if layers else [])
+    ]
+
+
+def _declared(module: str) -> str:
+    """The room that the contract calls "pack.svfr_model.faces.detectors": "faces/detectors"."""
+    module = module.strip(" ()")
+    return NODES if module.endswith(NODES) else module.rpartition(f"{LIBRARY}.")[2].replace(".", "/")
+
+
+def upward(rooms: Edges, declared: Iterable[Collection[str]]) -> list[tuple[str, str]]:
+    """The imports (from, to) that do not lead to a floor declared to be lower; declared are the floors, top down."""
+    level = {room: number for number, floor in enumerate(declared) for room in floor}
+    pairs = [(home, room) for home, imported in rooms.items() for room in imported]
+    return sorted((home, room) for home, room in pairs if level[home] >= level[room])
+
+
+def floors(rooms: Edges) -> dict[str, int]:
+    """The floor of each room: 1 where nothing is imported, else one above the highest room imported from."""
+    level: dict[str, int] = {}
+    while len(level) < len(rooms):
+        ready = {home for home in rooms if home not in level and level.keys() >= set(rooms[home])}
+        if not ready:
+            raise ValueError(f"These rooms import each other in a circle: {circles(rooms)}.")
+        level |= {home: 1 + max((level[room] for room in rooms[home]), default=0) for home in ready}
+    return level
+
+
+def drawn(structure: Structure) -> str:
+    """The rooms for docs/architecture.md: a Mermaid flowchart, and a table with every import."""
+    rooms = structure.rooms
+    level = floors(rooms)
+    order = sorted(rooms, key=lambda home: (-level[home], home))
+    lines = ["```mermaid", "flowchart TD", *(f'    {_id(home)}["{home}"]' for home in order)]
+    for home in order:
+        implied = {far for near in rooms[home] for far in _reached(near, rooms)}
+        lines += [f"    {_id(home)} --> {_id(room)}" for room in sorted(rooms[home] - implied)]
+    lines += ["```", "", "| floor | room | what it holds | imports from |", "|---|---|---|---|"]
+    for home in order:
+        imported = ", ".join(sorted(rooms[home], key=lambda room: (-level[room], room))) or "nothing"
+        lines.append(f"| {level[home]} | `{home}` | {_cell(structure.purposes[home])} | {imported} |")
+    return "\n".join(lines)
+
+
+def _id(room: str) -> str:
+    return room.replace("/", "_")
+
+
+def _cell(text: str) -> str:
+    """Text as a cell of a Markdown table."""
+    return text.replace("\n", " ").replace("|", "\\|")
+
+
+def redrawn(page: str, drawing: str) -> str:
+    """The page with the drawing between its marks."""
+    before, after = page.partition(BEGIN)[0], page.partition(END)[2]
+    return f"{before}{BEGIN}\n{drawing}\n{END}{after}"
+
+
+def mypy_errors(root: Path) -> str:
+    """How many errors mypy --strict finds in the library under root, by this checkout's configuration."""
+    config = ["--config-file", str(ROOT / "pyproject.toml"), "--explicit-package-bases", "--strict"]
+    command = [sys.executable, "-m", "mypy", *config, "--cache-dir", "/dev/null", LIBRARY]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    found = re.search(r"^(?:Found (\d+) error|Success)", done.stdout, re.M)
+    return (found[1] or "0") if found else "mypy did not run"
+
+
+def measures(root: Path, mypy: bool) -> dict[str, str]:
+    """What is measured of a checkout, by name."""
+    structure = Structure(root)
+    rooms, declared = structure.rooms, declared_floors(root)
+    figures: dict[str, object] = {
+        "rooms": len(rooms),
+        "floors": max(floors(rooms).values()),
+        "imports between rooms": sum(len(imported) for imported in rooms.values()),
+        "circles": len(circles(structure.modules)) + len(circles(rooms)),
+        "upward imports": len(upward(rooms, declared)) if declared else "no floors declared",
+        "modules directly under svfr_model": len(structure.loose),
+        "functions": len(structure.functions),
+        "functions with more than seven parameters": len(structure.crowded),
+        "longest function, lines": max(function.lines for function in structure.functions),
+    }
+    if mypy:
+        figures["mypy errors, svfr_model, strict"] = mypy_errors(root)
+    return {name: str(figure) for name, figure in figures.items()}
+
+
+def unpack(revision: str, folder: Path) -> Path:
+    """The tree of a revision of this repository, in folder."""
+    archive = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+def main() -> None:
+    """Print the table, or the picture."""
+    parser = argparse.ArgumentParser(description="Measure the layout of the code.")
+    parser.add_argument("revision", nargs="?", help="a revision to measure beside this checkout")
+    parser.add_argument("--mypy", action="store_true", help="count mypy's errors too")
+    parser.add_argument("--draw", action="store_true", help="draw the rooms in docs/architecture.md instead")
+    options = parser.parse_args()
+    if options.draw:
+        PAGE.write_text(redrawn(PAGE.read_text(encoding="utf-8"), drawn(Structure(ROOT))), encoding="utf-8")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        places = {options.revision: unpack(options.revision, Path(folder))} if options.revision else {}
+        places["here"] = ROOT
+        columns = {name: measures(root, options.mypy) for name, root in places.items()}
+    print(f"| | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 1) + "|")
+    for row in columns["here"]:
+        print(f"| {row} | {' | '.join(column[row] for column in columns.values())} |")
+    for function in Structure(ROOT).crowded:
+        print(f"{function.parameters} parameters: {function.name}")
+    for circle in circles(Structure(ROOT).modules):
+        print(f"circle: {', '.join(circle)}")
+
+
+if __name__ == "__main__":
+    main()

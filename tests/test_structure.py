@@ -1,0 +1,104 @@
+"""The layout of the code stays as docs/architecture.md draws it: no circle, no import upwards, nothing overlong."""
+
+import importlib.util
+import sys
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def measure(root):
+    spec = importlib.util.spec_from_file_location("structure", root / "benchmarks" / "structure.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["structure"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["structure"]
+
+
+@pytest.fixture(scope="module")
+def structure(measure, root):
+    return measure.Structure(root)
+
+
+def test_no_modules_and_no_rooms_import_each_other_in_a_circle(measure, structure):
+    assert measure.circles(structure.modules) == []
+    assert measure.circles(structure.rooms) == []
+
+
+def test_only_the_packages_own_files_lie_directly_in_it(structure):
+    assert structure.loose == ["__init__.py", "__main__.py"]
+
+
+def test_no_function_is_longer_than_60_lines(structure):
+    assert [function for function in structure.functions if function.lines > 60] == []
+
+
+def test_no_more_functions_than_before_take_more_than_seven_parameters(structure):
+    assert len(structure.crowded) <= 8, structure.crowded
+
+
+def planted(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+FLOORS = """layers = [
+    "pack.nodes",
+    "pack.svfr_model.high | pack.svfr_model.low.inner",
+    "(pack.svfr_model.low)",
+]
+"""
+LAZY = """def f(a, b, c, d, e, f, g, h, *, i):
+    from ..low import thing
+
+
+class A:
+    def execute(self, a, b, c, d, e, f, g, h):
+        pass
+"""
+
+
+@pytest.fixture
+def small(measure, tmp_path):
+    """Two rooms that import each other, in a function and for types only, and a node."""
+    files = {
+        "pyproject.toml": FLOORS,
+        "svfr_model/__init__.py": "from .high.one import f\n",
+        "svfr_model/stray.py": "",
+        "svfr_model/high/__init__.py": '"""High."""\n',
+        "svfr_model/high/one.py": LAZY,
+        "svfr_model/low/__init__.py": '"""Low,\nand | wide.\n\nMore."""\nfrom .thing import T\n',
+        "svfr_model/low/thing.py": "if TYPE_CHECKING:\n    from ..high.one import A\n",
+        "svfr_model/low/inner/__init__.py": "from ..thing import T\n",
+        "nodes/__init__.py": "from ..svfr_model.high import one\nimport numpy\n",
+    }
+    return measure.Structure(planted(tmp_path, files))
+
+
+def test_imports_of_every_kind_are_seen(small):
+    assert small.rooms == {
+        "stray": set(),
+        "high": {"low"},
+        "low": {"high"},
+        "low/inner": {"low"},
+        "nodes": {"high"},
+    }
+    assert small.modules["svfr_model.high.one"] == {"svfr_model.low.thing"}
+    assert small.modules["svfr_model.low"] == {"svfr_model.low.thing"}
+
+
+def test_circles_strays_and_long_lists_are_found(measure, small):
+    assert measure.circles(small.rooms) == [["high", "low"]]
+    assert measure.circles(small.modules) == [["svfr_model.high.one", "svfr_model.low.thing"]]
+    assert small.loose == ["__init__.py", "stray.py"]
+    assert [(f.name, f.parameters, f.lines) for f in small.crowded] == [("svfr_model.high.one.f", 9, 2)]
+
+
+def test_upward_imports_are_those_that_do_not_lead_to_a_lower_floor(measure, small):
+    floors = measure.declared_floors(small.root)
+    assert floors == [{"nodes"}, {"high", "low/inner"}, {"low"}]
+    assert measure.upward({**small.rooms, "stray": ()}, [*floors, {"stray"}]) == [("low", "high")]
