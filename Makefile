@@ -23,8 +23,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PY) -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
-test: $(VENV)/.installed
-	$(PY) -m ruff check .
+test: lint
 	$(COMFYUI)
 	$(PY) -m pytest -n auto
 
@@ -45,6 +44,8 @@ demo: $(VENV)/.installed
 
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) tests/support/lint_imports.py
 
 bench: $(VENV)/.installed
 	$(PY) benchmarks/engine.py

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.stream import Stream
+
+_ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC
 
 
 @dataclass(frozen=True)
@@ -17,3 +23,8 @@ class Carried:
     layout: str | None = None
     rate: int | None = None
     cover: bytes | None = None
+
+
+def is_cover(stream: Stream) -> bool:
+    """Whether this is a picture that is attached to the file, not a video."""
+    return bool(int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE)

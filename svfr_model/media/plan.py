@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import InputError
 from .audio import AAC_RATES, can_encode
-from .carried import Carried
+from .carried import Carried, is_cover
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC
 _TRIED = 8  # packets of each stream
 _LOOKED_THROUGH = 4000  # packets: what has not begun by then is taken for empty
 # What FFmpeg takes so many channels without names for.
@@ -47,11 +46,6 @@ class _Beginning:
 
     packets: list[Packet] = field(default_factory=list)
     frame: AudioFrame | None = None
-
-
-def is_cover(stream: Stream) -> bool:
-    """Whether this is a picture that is attached to the file, not a video."""
-    return bool(int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE)
 
 
 def plan_streams(source: VideoClip, container_format: str) -> tuple[Carried, ...]:

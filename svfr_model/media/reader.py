@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..base.errors import InputError
+from .carried import Carried, is_cover
 from .convert import RgbReader, display_matrix
 from .ending import missing_bytes
 from .pictures import FOLDER_FPS, PictureClip, check_file, is_picture
@@ -21,11 +22,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from .carried import Carried
-
 log = logging.getLogger(__name__)
 
-_ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: a cover, not a video
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG
 _JUMP = Fraction(1)  # seconds back from which times begin anew; less is disorder
 
@@ -160,7 +158,7 @@ class VideoClip:
 
     def _video_stream(self, container: InputContainer) -> VideoStream:
         for stream in container.streams.video:
-            if not int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE:
+            if not is_cover(stream):
                 if stream.codec_context is None:
                     raise InputError(f"{self.path}: no decoder for its video. Convert it to H.264.")
                 return stream
