@@ -66,7 +66,7 @@ def conditions(networks: Networks, frames: int, size: int) -> tuple[EncodedClip,
 
 @torch.inference_mode()
 def transcription(networks: Networks, clip, task, options, reference, tokens, noise) -> torch.Tensor:
-    """The reference's loop as spec/svfr.md, section 2.11, tells it: guidance pairs, window by window."""
+    """The reference's loop as docs/reference/svfr.md#steps describes it: guidance pairs, window by window."""
     backend, sigmas = networks.backend, karras_sigmas(options.steps)
     length, overlap = options.plan.length, options.plan.overlap
     count = clip.start.shape[0]

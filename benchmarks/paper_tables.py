@@ -119,7 +119,7 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
         ),
     ),
 }
-"""The papers' figures by task, as shared/spec/training.md gives them."""
+"""The papers' figures by task, as docs/reference/training.md gives them."""
 
 LABELS = {key: metric.label for key, metric in METRICS.items()} | {"fvd": "FVD"}
 

@@ -1,7 +1,8 @@
 """SVFR's UNet as ComfyUI's own MODEL, and that MODEL as the library's denoiser backend.
 
-ComfyUI's video UNet and the published checkpoint are the same network under other names (spec/comfyui.md, "Native
-MODEL"), so loading, casting, offloading, LoRA and attention patches are ComfyUI's and not ours.
+ComfyUI's video UNet and the published checkpoint are the same network under other names
+(docs/reference/comfyui.md#model), so loading, casting, offloading, LoRA and attention patches are ComfyUI's and not
+ours.
 """
 
 from __future__ import annotations
@@ -377,9 +378,9 @@ def _renamed(state_dict: Mapping[str, Tensor], path: Path | str) -> dict[str, Te
 
 
 def _set_norm_eps(network: UNetModel) -> None:
-    """Give GroupNorms the eps that diffusers gives them by the kind of block; ComfyUI has 1e-5 in all (spec 1.1).
+    """Give GroupNorms the eps that diffusers gives them by the kind of block; ComfyUI has 1e-5 in all.
 
-    1e-6 in blocks with attention on the way down and in all on the way up.
+    1e-6 in blocks with attention on the way down and in all on the way up (docs/reference/svfr.md#unet).
     """
     down = [block for block in network.input_blocks if len(block) > 1]
     for block in (*down, *network.output_blocks):

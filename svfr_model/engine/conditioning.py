@@ -80,8 +80,8 @@ def encode_clip(
     pixels (N,3,H,W) uint8 with a mask as for degrade_for_tasks, or pixels already prepared, float in [-1,1]; they are
     read once, slice after slice.
     augmentation is the reference's noise_aug_strength, in units of the [-1,1] range; noise yields one (3,H,W)
-    Gaussian frame after the other for it. Without augmentation each frame is encoded once (spec/svfr.md, section 2.2
-    to 2.5).
+    Gaussian frame after the other for it. Without augmentation each frame is encoded once
+    (docs/reference/svfr.md#encoding).
     """
     count, height, width = pixels.shape[0], *pixels.shape[-2:]
     # One tensor filled in turn: a list and its concatenation would hold all latents twice.

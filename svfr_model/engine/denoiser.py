@@ -42,7 +42,7 @@ class DenoiserBackend(Protocol):
 
 
 def guidance_schedule(low: float, high: float, steps: int) -> list[float]:
-    """One guidance scale per step, rising linearly from low to high (spec/svfr.md, section 2.10)."""
+    """One guidance scale per step, rising linearly from low to high (docs/reference/svfr.md#guidance)."""
     return torch.linspace(low, high, steps).tolist()
 
 

@@ -165,7 +165,7 @@ def sample_pass(
     sigmas: Sequence[float] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """One pass over a clip of latents (spec/svfr.md, section 2.5 to 2.11).
+    """One pass over a clip of latents (docs/reference/svfr.md#sampler).
 
     reference: latents (4,h,w), unscaled. tokens: (T,c). noise: (N,4,h,w), standard normal; drawn from the seed
     where not given. solver, sigmas: from elsewhere, such as ComfyUI's SAMPLER and SIGMAS, instead of the options'
@@ -288,8 +288,9 @@ def first_pass(
     landmarks: Tensor | None = None,
     callback: Callback | None = None,
 ) -> SelfReference:
-    """Restore the clip's first window without reference, and let the referrer choose from it (spec/svfr.md, section 3).
+    """Restore the clip's first window without reference, and let the referrer choose from it.
 
+    Source: docs/reference/svfr.md#two-passes.
     landmarks (N,5,2): see SelfReferrer. Stages reported to the callback carry the prefix "first ".
     """
     if networks.referrer is None:

@@ -47,7 +47,7 @@ class SelfReferrer:
 
     choice: "best" (sharpness, frontality and detector score together), "last" (the reference's rule), or a frame
     number. alignment: how the face is cut out for the identity network; "arcface" is what that network was trained on,
-    "reference" the published code's crop of the frame's upper left (spec/svfr.md, section 3f).
+    "reference" the published code's crop of the frame's upper left (docs/reference/svfr.md#identity).
     """
 
     detector: FaceDetector
@@ -122,7 +122,7 @@ def frontality(landmarks: np.ndarray) -> float:
     """1 for a face seen from the front, towards 0 in profile: how evenly the nose divides the distance of the eyes.
 
     landmarks (5,2): left eye, right eye, nose, mouth corners. The ratio is the one the papers clean their data with
-    (spec/training.md), folded to at most 1.
+    (docs/reference/training.md#cleaning), folded to at most 1.
     """
     left, right, nose = landmarks[0, 0], landmarks[1, 0], landmarks[2, 0]
     near, far = sorted((abs(float(nose - left)), abs(float(right - nose))))

@@ -1,7 +1,7 @@
 """Temporal windows: which frames the network sees together at each step, and how their results are blended.
 
-Pure index arithmetic. `reference_windows` is the published plan (spec/svfr.md, section 2.11): circular in time, with
-overlap in the first three steps only. `linear_windows` never wraps around the ends and never crosses a scene cut.
+Pure index arithmetic. `reference_windows` is the published plan (docs/reference/svfr.md#windows): circular in time,
+with overlap in the first three steps only. `linear_windows` never wraps around the ends and never crosses a scene cut.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def reference_window_starts(count: int, length: int, overlap: int, step: int) ->
 
 
 def reference_windows(count: int, length: int, overlap: int, step: int) -> list[Window]:
-    """The reference's windows over count frames at a step (spec/svfr.md, section 2.11), circular in time.
+    """The reference's windows over count frames at a step (docs/reference/svfr.md#windows), circular in time.
 
     Every window has exactly length frames; with fewer frames in the clip some occur several times.
     """

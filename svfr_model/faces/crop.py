@@ -189,7 +189,7 @@ def require_plan(track: FaceTrack) -> tuple[np.ndarray, tuple[int, int]]:
 def crop_resize(frame: np.ndarray, square: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
     """The piece x1,y1,x2,y2 of a frame (H,W,3) uint8, resized to (width, height) as the reference does: (h,w,3) uint8.
 
-    That is Pillow's bicubic (spec section 3c). What lies outside the frame is black, as Pillow has it.
+    That is Pillow's bicubic (docs/reference/svfr.md#frames). What lies outside the frame is black, as Pillow has it.
     """
     from PIL import Image
 

@@ -29,7 +29,7 @@ TEMPLATE_256 = np.array(
     ],
     dtype=np.float32,
 )
-"""Where the five landmarks of an aligned face lie in a 256x256 picture (spec section 4)."""
+"""Where the five landmarks of an aligned face lie in a 256x256 picture (docs/reference/svfr.md#template)."""
 
 ALIGNED_SIZE = 112
 ALIGNED_ROWS = slice(0, 224)
@@ -45,8 +45,9 @@ def union_box(boxes: np.ndarray) -> np.ndarray:
 
 
 def square_crop(box: np.ndarray, height: int, width: int, margin: float = MARGIN) -> tuple[int, int, int, int]:
-    """The reference's crop square x1,y1,x2,y2 around a box in a frame of height x width (spec section 4).
+    """The reference's crop square x1,y1,x2,y2 around a box in a frame of height x width.
 
+    Source: docs/reference/svfr.md#geometry.
     The grown box is clamped to the frame and cut to its shorter side, moved back towards the face along the longer
     axis. Each coordinate is rounded half to even on its own, as the reference does, so the sides may differ by one.
     """
@@ -171,7 +172,8 @@ def align_face(
     """What the face recogniser sees: image (H,W,3) uint8 RGB, landmarks (5,2) -> (3,112,112) float32 in [-1,1].
 
     arcface places the five landmarks on the ArcFace template at any image size. reference repeats the shipped code,
-    which at 512 pixels cuts the wrong piece (spec section 3f); it is here for parity. Raises InputError.
+    which at 512 pixels cuts the wrong piece (docs/reference/svfr.md#identity); it is here for parity. Raises
+    InputError.
     """
     if mode == "reference":
         return halve_to_input(reference_warp(image, landmarks)[0])

@@ -25,7 +25,7 @@ I3d: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 """Clips (B,3,T,224,224) float32 RGB in [-1,1] to features (B,d)."""
 
 FVD_FRAMES = 24
-"""Frames from a clip's start that are looked at, as BFVR-STC's scripts do (spec/stc.md section 11)."""
+"""Frames from a clip's start that are looked at, as BFVR-STC's scripts do (docs/reference/stc.md#evaluation)."""
 LEAST_FRAMES = 10
 """Fewer leave nothing after I3D's halvings in time."""
 SIDE = 224

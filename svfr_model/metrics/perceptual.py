@@ -27,9 +27,9 @@ def vgg_path() -> Path:
 def load_lpips(device: torch.device | str = "cpu") -> PerceptualDistance:
     """LPIPS with VGG-16 on pixels in [-1,1], RGB, as its authors define it.
 
-    The reference's script for BFVR-STC normalises twice and swaps red and blue (spec/stc.md section 11); ours does
-    not. Raises DependencyError without torchmetrics or torchvision, WeightsError without VGG's weights: torchvision
-    would download them unasked.
+    The reference's script for BFVR-STC normalises twice and swaps red and blue (docs/reference/stc.md#evaluation);
+    ours does not. Raises DependencyError without torchmetrics or torchvision, WeightsError without VGG's weights:
+    torchvision would download them unasked.
     """
     try:
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity as Lpips

@@ -38,8 +38,8 @@ def ssim(restored: np.ndarray, truth: np.ndarray) -> float:
     """Structural similarity, the mean over the three channels, at most 1.
 
     Gaussian window of 11 taps and sigma 1.5, K1 0.01, K2 0.03, peak 255, only where the whole window lies inside the
-    frame, in float64: what the papers' scripts do (spec/stc.md section 11) and scikit-image with gaussian_weights and
-    without sample covariance. Raises InputError for frames smaller than the window.
+    frame, in float64: what the papers' scripts do (docs/reference/stc.md#evaluation) and scikit-image with
+    gaussian_weights and without sample covariance. Raises InputError for frames smaller than the window.
     """
     check_pair(restored, truth)
     if min(truth.shape[:2]) < SSIM_WINDOW:

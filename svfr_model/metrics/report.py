@@ -55,7 +55,8 @@ METRICS: dict[str, Metric] = {
     ),
 }
 """Every metric by its key, in the order of the table. The papers' face embeddings are ArcFace's; which recogniser made
-ours is the caller's choice. The papers do not state VIDD's norm: L2 is ours (spec/training.md, Metrics)."""
+ours is the caller's choice. The papers do not state VIDD's norm: L2 is ours
+(docs/reference/training.md#metrics)."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Both programs build the same two networks and name their parts differently. The tables below pair the names of every
 part of a network whose layout is deduced from its keys, so any number of levels and layers works; a key is renamed
-by its longest known part, and a key with no known part is an error. Source of the pairs: spec/comfyui.md.
+by its longest known part, and a key with no known part is an error. Source of the pairs:
+docs/reference/comfyui.md#keys.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Who is in the picture: a face recognition network, and its projection to SVFR's identity tokens.
 
 The recogniser is iresnet100, the residual network of ArcFace (Deng et al. 2019) as InsightFace publishes it; SVFR
-reads the map before its last normalisation and projects each of the 49 places to one token (spec/svfr.md 1.3, 1.4).
+reads the map before its last normalisation and projects each of the 49 places to one token
+(docs/reference/svfr.md#recognizer).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SVFR's UNet as diffusers builds it, and the denoiser backend that runs it.
 
 The network is `diffusers.UNetSpatioTemporalConditionModel` with twelve input channels (noisy, degraded,
-reference latents), identity tokens as encoder hidden states and the task vector as added ids (spec/svfr.md
-1.1).
+reference latents), identity tokens as encoder hidden states and the task vector as added ids
+(docs/reference/svfr.md#unet).
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class DiffusersBackend:
 
         Returns:
             (B,F,4,h,w) float32: the clean latents, scaled, by Karras et al. 2022 (EDM) with v-prediction as
-            in Stable Video Diffusion (spec/svfr.md 2.11).
+            in Stable Video Diffusion (docs/reference/svfr.md#steps).
 
         Raises InputError where h or w is no multiple of `size_multiple_factor`: diffusers would resize
         inside, which the reference does not.

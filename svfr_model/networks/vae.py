@@ -1,4 +1,4 @@
-"""Stable Video Diffusion's VAE with the temporal decoder, as diffusers builds it (spec/svfr.md 1.2)."""
+"""Stable Video Diffusion's VAE with the temporal decoder, as diffusers builds it (docs/reference/svfr.md#vae)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class DiffusersVAE:
 
         pixels is (B,3,H,W) float in [-1,1], H and W multiples of `factor`; the result is (B,4,H/f,W/f)
         float32. full_precision computes in float32 whatever the weights are stored in, as the reference does
-        for the degraded frames but not for the reference frame (spec/svfr.md 2.1, 2.6).
+        for the degraded frames but not for the reference frame (docs/reference/svfr.md#encoding).
         """
         with self._encoder_in(torch.float32 if full_precision else self.dtype) as dtype:
             posterior = self.network.encode(pixels.to(self.device, dtype)).latent_dist

@@ -1,4 +1,4 @@
-"""The layers of BFVR-STC's 3-D autoencoder (spec/stc.md, section 2), for inference.
+"""The layers of BFVR-STC's 3-D autoencoder (docs/reference/stc.md#layers), for inference.
 
 At 512x512 one tensor of 24 frames and 32 channels takes 805 MB. Convolutions at that size therefore run over a few
 frames at a time, with one frame more on either side, and normalise what they read on the way: the same numbers without
@@ -233,7 +233,10 @@ class SelfAttention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """A pre-norm layer that adds the position embedding to queries and keys only (spec section 5.3)."""
+    """A pre-norm layer that adds the position embedding to queries and keys only.
+
+    Source: docs/reference/stc.md#transformer.
+    """
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Between frames of any size and the square pictures BFVR-STC works on (spec/stc.md, section 8)."""
+"""Between frames of any size and the square pictures BFVR-STC works on (docs/reference/stc.md#video)."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ A talking face measures 0.03, a textured picture that pans by 8 of 512 pixels a 
 class MotionMeter:
     """Motion intensity of one clip or track: the changed pixels between binarised grey neighbours, summed.
 
-    The measure of the BFVR-STC paper's data cleaning (spec/training.md). level: bring each frame to its neighbour's
-    mean brightness first, so that brightness flicker is not taken for motion. The meter sees frames at the network's
-    size.
+    The measure of the BFVR-STC paper's data cleaning (docs/reference/training.md#cleaning). level: bring each frame to
+    its neighbour's mean brightness first, so that brightness flicker is not taken for motion. The meter sees frames at
+    the network's size.
     """
 
     def __init__(self, *, level: bool = False) -> None:

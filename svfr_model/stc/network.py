@@ -1,6 +1,6 @@
-"""BFVR-STC's networks: a clip to codes of two codebooks and back (spec/stc.md, sections 3 to 7).
+"""BFVR-STC's networks: a clip to codes of two codebooks and back (docs/reference/stc.md#encoder).
 
-Written from our specification of the published inference; where the shipped code departs from the paper, the shipped
+Written from that page alone; where the shipped code departs from the paper, the shipped
 code is followed, because the published weights were trained with it, and a comment says so.
 """
 
@@ -112,7 +112,7 @@ class Blocks(nn.Module):
 
 
 def encoder(sizes: Sizes) -> Blocks:
-    """(1,3,T,H,W) in 0..1 to the latent (1,emb_dim,T',h,w) (spec section 3)."""
+    """(1,3,T,H,W) in 0..1 to the latent (1,emb_dim,T',h,w) (docs/reference/stc.md#encoder)."""
     blocks: list[nn.Module] = [Conv(3, sizes.nf)]
     width, side = sizes.nf, NOMINAL_SIZE
     for level, factor in enumerate(sizes.ch_mult):
@@ -126,7 +126,7 @@ def encoder(sizes: Sizes) -> Blocks:
 
 
 def generator(sizes: Sizes) -> Blocks:
-    """The latent (1,emb_dim,T',h,w) to the clip before its sigmoid, (1,3,T,H,W) (spec section 6).
+    """The latent (1,emb_dim,T',h,w) to the clip before its sigmoid, (1,3,T,H,W) (docs/reference/stc.md#generator).
 
     As shipped, upsampling follows every level but the first one visited, so the two lowest levels run at the latent's
     side, both with attention, and no residual block runs at full size.
@@ -171,7 +171,7 @@ class Codebooks(nn.Module):
 
 
 class VQAutoEncoder3D(nn.Module):
-    """The stage-1 network: a clip to the nearest entries of both codebooks and back (spec section 7).
+    """The stage-1 network: a clip to the nearest entries of both codebooks and back (docs/reference/stc.md#stage-1).
 
     It reconstructs; the published training used it to make its target codes. Any height and width that survive the
     halvings will do. For inference: no gradients.
@@ -249,7 +249,10 @@ def _perplexity(codes: Tensor, count: int) -> Tensor:
 
 
 class CodeFormer3D(VQAutoEncoder3D):
-    """The restorer: both codes of every latent position are predicted by transformers (spec section 5)."""
+    """The restorer: both codes of every latent position are predicted by transformers.
+
+    Source: docs/reference/stc.md#restorer.
+    """
 
     def __init__(
         self,
@@ -285,7 +288,7 @@ class CodeFormer3D(VQAutoEncoder3D):
 
         Returns (output, logits_s, logits_t, latent): output (1,3,2T',img_size,img_size) in 0..1 with T' = T//2, so an
         odd T loses a frame; logits (T',h*w,codes); latent (1,c,T',h,w). Clips of 24 frames are what the published
-        networks were trained on: the temporal tokens depend on the clip's length (spec section 13, Q1).
+        networks were trained on: the temporal tokens depend on the clip's length (docs/reference/stc.md#q1).
 
         Raises InputError for another size or for more than one clip, which the shipped code would mix (Q6).
         """

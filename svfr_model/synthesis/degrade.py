@@ -1,9 +1,10 @@
 """The papers' degradations, each usable by itself and all of them together, drawn from a seed.
 
-BFVR-STC (spec/training.md): y = up_r( codec( down_r( x * k_sigma ) + n_delta ) ) with sigma 2..5, r 2..4 and delta
-0..5, one draw per clip. Its training code differs: it compresses after upsampling, draws all three from one number,
-repeats one noise field in every frame, and its codec ignores the crf it is given (spec/stc.md, section 10). Here the
-draws are independent, noise is fresh in each frame, and the codec does what it is told.
+BFVR-STC (docs/reference/training.md#degradation): y = up_r( codec( down_r( x * k_sigma ) + n_delta ) ) with sigma
+2..5, r 2..4 and delta 0..5, one draw per clip. Its training code differs (docs/reference/stc.md#degradation): it
+compresses after upsampling, draws all three from one number, repeats one noise field in every frame, and its codec
+ignores the crf it is given. Here the draws are independent, noise is fresh in each frame, and the codec does what it is
+told.
 """
 
 from __future__ import annotations

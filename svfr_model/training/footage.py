@@ -1,6 +1,7 @@
 """Your own videos as training clips: faces found, cut out as at inference, and those that would teach nothing dropped.
 
-The filters are SVFR's and BFVR-STC's (spec/training.md): crops under 512 px, low no-reference quality, side faces.
+The filters are SVFR's and BFVR-STC's (docs/reference/training.md#data): crops under 512 px, low no-reference
+quality, side faces.
 """
 
 from __future__ import annotations

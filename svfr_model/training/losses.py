@@ -1,7 +1,7 @@
 """SVFR's training losses: L = L_noise + lambda1 L_ULR + lambda2 L_prior, lambda1 = 0.01, lambda2 = 0.1 (SVFR paper).
 
-What the paper leaves open (spec/training.md) is chosen here and named as ours: the widths of both modules, how frames
-are joined, the contrastive loss's form and temperature, and the distance between landmarks.
+What the paper leaves open (docs/reference/training.md#svfr) is chosen here and named as ours: the widths of both
+modules, how frames are joined, the contrastive loss's form and temperature, and the distance between landmarks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Face geometry, detector wrapper, alignment and preprocessing against the unmodified reference (spec section 6)."""
+"""Face geometry, detector wrapper, alignment and preprocessing against the unmodified reference.
+
+The recorded cases: docs/reference/svfr.md#golden.
+"""
 
 from __future__ import annotations
 

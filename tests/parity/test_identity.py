@@ -1,4 +1,4 @@
-"""Face recognition and projection, number for number with the reference's classes (spec/svfr.md section 6)."""
+"""Face recognition and projection, number for number with the reference's classes (docs/reference/svfr.md#golden)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""BFVR-STC against its unmodified reference: keys, every golden case, pre- and post-processing (spec/stc.md 12)."""
+"""BFVR-STC against its unmodified reference: keys, every golden case, pre- and post-processing.
+
+The recorded cases: docs/reference/stc.md#golden.
+"""
 
 from __future__ import annotations
 

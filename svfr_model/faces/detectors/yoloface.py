@@ -1,6 +1,6 @@
 """The reference's detector, YOLOv5-face (yoloface_v5m.pt, or what it is converted to), and what belongs around it.
 
-Spec section 4, "Detector wrapper".
+Described at docs/reference/svfr.md#detector.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The reference's golden cases, run through ComfyUI's own UNet (spec/svfr.md, section 6)."""
+"""The reference's golden cases, run through ComfyUI's own UNet (docs/reference/svfr.md#golden)."""
 
 from __future__ import annotations
 

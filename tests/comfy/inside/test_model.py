@@ -100,7 +100,7 @@ def test_fp8_weights_are_kept_in_fp8_and_still_denoise(tiny_unet, sample):
 
 
 def test_every_group_norm_has_the_eps_of_diffusers(patcher):
-    """By the position of the block, written out for the two levels of the tiny network (spec/svfr.md 1.1)."""
+    """By the position of the block, written out for the tiny network's two levels (docs/reference/svfr.md#unet)."""
     small = {
         name
         for name, layer in patcher.model.diffusion_model.named_modules()

@@ -89,7 +89,7 @@ def test_frames_of_a_call_are_one_clip(tiny_file):
 
 
 def test_full_precision_encodes_as_float32_from_half_weights(tiny, tiny_file):
-    """The reference encodes the degraded frames so (spec/svfr.md 2.1), but not the reference picture."""
+    """The reference encodes the degraded frames so (docs/reference/svfr.md#encoding), but not the reference picture."""
     vae, exact = ComfyVAE(load_vae(tiny_file, "fp16")), DiffusersVAE(tiny)
     pixels = pictures(2, 64, 64)
     expected = exact.encode(pixels)
