@@ -151,25 +151,24 @@ def _reached(start: str, edges: Edges) -> set[str]:
 
 
 def declared_floors(root: Path) -> list[set[str]]:
-    """The rooms of each floor, top down, as the import contract in pyproject.toml has them; none without one."""
+    """The rooms of each floor, top down, as import-linter's contract in pyproject.toml has them; none without one."""
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
-    layers = re.search(r"^layers = (\[.*?^\])", text, re.S | re.M)
-    return [
-        {_declared(name) for name in re.split("[|:]", row)} for row in (ast.literal_eval(layers[1]) if layers else [])
-    ]
-
-
-def _declared(module: str) -> str:
-    """The room that the contract calls "pack.svfr_model.faces.detectors": "faces/detectors"."""
-    module = module.strip(" ()")
-    return NODES if module.endswith(NODES) else module.rpartition(f"{LIBRARY}.")[2].replace(".", "/")
+    layers = re.search(r"^layers = (\[\n.*?^\])", text, re.S | re.M)
+    if not layers:
+        return []
+    return [{NODES}, *({name.strip() for name in floor.split("|")} for floor in ast.literal_eval(layers[1]))]
 
 
 def upward(rooms: Edges, declared: Iterable[Collection[str]]) -> list[tuple[str, str]]:
-    """The imports (from, to) that do not lead to a floor declared to be lower; declared are the floors, top down."""
+    """The imports (from, to) that do not lead to a floor declared to be lower.
+
+    declared: the floors, top down. A room within a room lies on its floor; what those two import of each other is left
+    to the search for circles.
+    """
     level = {room: number for number, floor in enumerate(declared) for room in floor}
     pairs = [(home, room) for home, imported in rooms.items() for room in imported]
-    return sorted((home, room) for home, room in pairs if level[home] >= level[room])
+    outer = {room: room.split("/")[0] for room in rooms}
+    return sorted((a, b) for a, b in pairs if outer[a] != outer[b] and level[outer[a]] >= level[outer[b]])
 
 
 def floors(rooms: Edges) -> dict[str, int]:

@@ -52,7 +52,7 @@ def test_every_link_between_the_pages_leads_somewhere(root):
 
 
 @pytest.mark.parametrize(
-    "heading, slug", [("## Set up, test", "set-up-test"), ("### 1.1 UNet (big) [V]", "11-unet-big-v")]
+    ("heading", "slug"), [("## Set up, test", "set-up-test"), ("### 1.1 UNet (big) [V]", "11-unet-big-v")]
 )
 def test_headings_are_anchors_by_githubs_rule(tmp_path, heading, slug):
     page = tmp_path / "page.md"

@@ -26,6 +26,10 @@ def test_no_modules_and_no_rooms_import_each_other_in_a_circle(measure, structur
     assert measure.circles(structure.rooms) == []
 
 
+def test_no_room_imports_from_above(measure, structure, root):
+    assert measure.upward(structure.rooms, measure.declared_floors(root)) == []
+
+
 def test_only_the_packages_own_files_lie_directly_in_it(structure):
     assert structure.loose == ["__init__.py", "__main__.py"]
 
@@ -47,9 +51,8 @@ def planted(root, files):
 
 
 FLOORS = """layers = [
-    "pack.nodes",
-    "pack.svfr_model.high | pack.svfr_model.low.inner",
-    "(pack.svfr_model.low)",
+    "high | stray",
+    "low",
 ]
 """
 LAZY = """def f(a, b, c, d, e, f, g, h, *, i):
@@ -100,5 +103,26 @@ def test_circles_strays_and_long_lists_are_found(measure, small):
 
 def test_upward_imports_are_those_that_do_not_lead_to_a_lower_floor(measure, small):
     floors = measure.declared_floors(small.root)
-    assert floors == [{"nodes"}, {"high", "low/inner"}, {"low"}]
-    assert measure.upward({**small.rooms, "stray": ()}, [*floors, {"stray"}]) == [("low", "high")]
+    assert floors == [{"nodes"}, {"high", "stray"}, {"low"}]
+    rooms = {**small.rooms, "low/inner": {"low", "stray"}, "stray": {"high", "nodes"}}
+    wrong = [("low", "high"), ("low/inner", "stray"), ("stray", "high"), ("stray", "nodes")]
+    assert measure.upward(rooms, floors) == wrong
+
+
+def test_the_page_draws_the_rooms_as_they_are(measure, structure, root):
+    """Else: python benchmarks/structure.py --draw"""
+    page = (root / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert measure.redrawn(page, measure.drawn(structure)) == page
+
+
+def test_a_drawing_has_every_import_and_an_arrow_for_those_that_no_other_implies(measure, tmp_path):
+    files = {
+        "svfr_model/__init__.py": "",
+        "svfr_model/low/__init__.py": '"""Low |\nand wide.\n\nMore."""',
+        "svfr_model/mid/__init__.py": '"""Mid."""\nfrom ..low import a',
+        "svfr_model/mid/inner/__init__.py": '"""Inner."""\nfrom ...low import a\nfrom .. import b',
+    }
+    drawing = measure.drawn(measure.Structure(planted(tmp_path, files)))
+    assert [line.strip() for line in drawing.splitlines() if "-->" in line] == ["mid_inner --> mid", "mid --> low"]
+    assert "| 3 | `mid/inner` | Inner. | mid, low |" in drawing
+    assert "| 1 | `low` | Low \\| and wide. | nothing |" in drawing
