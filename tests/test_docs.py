@@ -1,5 +1,6 @@
 """The papers in the house: what is cited is there, and every link leads somewhere."""
 
+import ast
 import re
 
 import pytest
@@ -58,3 +59,55 @@ def test_headings_are_anchors_by_githubs_rule(tmp_path, heading, slug):
     page = tmp_path / "page.md"
     page.write_text(f'{heading}\n- <a id="own"></a>text\n')
     assert anchors(page) == {slug, "own"}
+
+
+NAME = re.compile(r"`([a-z_]+(?:\.\w+)+)`")
+
+
+def defined(path):
+    """The names that a module's own lines define or import."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+
+def is_there(root, name):
+    """Whether "engine.windows.WindowPlan" is a package, a module, or something that one of them has."""
+    base = root if name.startswith("nodes.") else root / "svfr_model"
+    *parents, last = name.split(".")
+    place = base.joinpath(*parents)
+    if (place / last).is_dir() or (place / f"{last}.py").is_file():
+        return True
+    homes = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file()]
+    return any(last in defined(home) for home in homes)
+
+
+def named(root, page):
+    rooms = {path.parent.name for path in (root / "svfr_model").glob("*/__init__.py")} | {"nodes"}
+    names = NAME.findall((root / page).read_text(encoding="utf-8"))
+    return [name for name in names if name.split(".")[0] in rooms and not name.endswith((".py", ".md"))]
+
+
+def test_the_architecture_names_only_what_is_there(root):
+    names = named(root, "docs/architecture.md")
+    assert len(names) > 50
+    assert [name for name in names if not is_there(root, name)] == []
+
+
+def test_a_name_that_is_not_there_is_seen(root):
+    there = (
+        "engine",
+        "engine.windows",
+        "engine.windows.WindowPlan",
+        "weights.find",
+        "faces.detectors.load",
+        "nodes.NODES",
+    )
+    assert all(is_there(root, name) for name in there)
+    gone = "engine.window", "engine.windows.Plan", "weights.lost", "nodes.windows", "media.reader.open_clip.x"
+    assert not any(is_there(root, name) for name in gone)
