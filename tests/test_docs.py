@@ -111,3 +111,15 @@ def test_a_name_that_is_not_there_is_seen(root):
     assert all(is_there(root, name) for name in there)
     gone = "engine.window", "engine.windows.Plan", "weights.lost", "nodes.windows", "media.reader.open_clip.x"
     assert not any(is_there(root, name) for name in gone)
+
+
+def test_the_changelog_sends_scripts_to_modules_that_are_there(root):
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    moved = re.findall(r"^\|.*\| `([\w.]+)` \|$", text, re.M)
+    assert len(moved) > 50
+    assert [name for name in moved if not is_there(root, name)] == []
+
+
+def test_the_changelog_begins_with_the_version_of_the_pack(root):
+    newest = re.search(r"^## (\S+)$", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
+    assert f'version = "{newest}"' in (root / "pyproject.toml").read_text(encoding="utf-8").splitlines()
