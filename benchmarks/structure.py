@@ -30,6 +30,13 @@ LIBRARY, NODES = "svfr_model", "nodes"
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- rooms: written by benchmarks/structure.py --draw -->", "<!-- end of rooms -->"
 MOST_PARAMETERS = 7
+MYPY_CONFIG = """[mypy]
+strict = True
+explicit_package_bases = True
+[mypy-accelerate.*,insightface.*,onnxruntime.*]
+ignore_missing_imports = True
+"""
+"""The packages named in it have no types."""
 Edges = Mapping[str, Collection[str]]
 
 
@@ -214,10 +221,21 @@ def redrawn(page: str, drawing: str) -> str:
 
 
 def mypy_errors(root: Path) -> str:
-    """How many errors mypy --strict finds in the library under root, by this checkout's configuration."""
-    config = ["--config-file", str(ROOT / "pyproject.toml"), "--explicit-package-bases", "--strict"]
-    command = [sys.executable, "-m", "mypy", *config, "--cache-dir", "/dev/null", LIBRARY]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    """How many errors mypy --strict finds in the library under root, none of them hidden by a configuration."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "mypy.ini"
+        config.write_text(MYPY_CONFIG, encoding="utf-8")
+        command = [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--config-file",
+            str(config),
+            "--cache-dir",
+            f"{folder}/cache",
+            LIBRARY,
+        ]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     found = re.search(r"^(?:Found (\d+) error|Success)", done.stdout, re.M)
     return (found[1] or "0") if found else "mypy did not run"
 
