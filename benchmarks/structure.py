@@ -30,6 +30,7 @@ LIBRARY, NODES = "svfr_model", "nodes"
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- rooms: written by benchmarks/structure.py --draw -->", "<!-- end of rooms -->"
 MOST_PARAMETERS = 7
+OPTION_CLASSES = "Options", "WindowPlan"
 MYPY_CONFIG = """[mypy]
 strict = True
 explicit_package_bases = True
@@ -113,6 +114,24 @@ class Structure:
         """Functions with more than seven parameters; a node's execute has one for each of its inputs."""
         return [f for f in self.functions if f.parameters > MOST_PARAMETERS and not f.name.endswith(".execute")]
 
+    @cached_property
+    def declarations(self) -> dict[str, int]:
+        """The options (class.field), each with how many places state its default or help: field, flag and node input.
+
+        A flag or an input counts where it bears the field's name and is written out, not derived.
+        """
+        nodes = [node for tree in self._trees.values() for node in ast.walk(tree)]
+        calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+        flags = {_first(call).lstrip("-").replace("-", "_") for call in calls if call.func.attr == "add_argument"}
+        inputs = {_first(call) for call in calls if call.func.attr == "Input"}
+        classes = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name.endswith(OPTION_CLASSES)]
+        return {
+            f"{group.name}.{field.target.id}": 1 + (field.target.id in flags) + (field.target.id in inputs)
+            for group in classes
+            for field in group.body
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None
+        }
+
     @property
     def loose(self) -> list[str]:
         """Modules directly under svfr_model."""
@@ -125,6 +144,12 @@ def _dotted(path: Path, root: Path) -> str:
 
 def _module(path: Path, root: Path) -> str:
     return _dotted(path.parent if path.name == "__init__.py" else path.with_suffix(""), root)
+
+
+def _first(call: ast.Call) -> str:
+    """A call's first argument, where it is a text."""
+    first = call.args[0] if call.args else None
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
 
 
 def _functions(tree: ast.AST, prefix: str) -> Iterator[Function]:
@@ -253,6 +278,9 @@ def measures(root: Path, mypy: bool) -> dict[str, str]:
         "modules directly under svfr_model": len(structure.loose),
         "functions": len(structure.functions),
         "functions with more than seven parameters": len(structure.crowded),
+        "options": len(structure.declarations),
+        "declarations per option, at most": max(structure.declarations.values()),
+        "options declared more than once": sum(count > 1 for count in structure.declarations.values()),
         "longest function, lines": max(function.lines for function in structure.functions),
     }
     if mypy:

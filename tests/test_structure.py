@@ -101,6 +101,27 @@ def test_circles_strays_and_long_lists_are_found(measure, small):
     assert [(f.name, f.parameters, f.lines) for f in small.crowded] == [("svfr_model.high.one.f", 9, 2)]
 
 
+def test_flags_and_inputs_that_repeat_an_option_are_counted(measure, tmp_path):
+    code = """class CropOptions:
+    crop_size: int = 512
+    margin: float = 0.4
+    roll: bool = False
+    needed: int
+
+
+class Other:
+    margin: float = 0.4
+
+
+parser.add_argument("--crop-size", "-c", default=512)
+parser.add_argument(names)
+io.Int.Input("crop_size", default=512)
+io.Float.Input("margin", default=0.4)
+"""
+    structure = measure.Structure(planted(tmp_path, {"svfr_model/__init__.py": code}))
+    assert structure.declarations == {"CropOptions.crop_size": 3, "CropOptions.margin": 2, "CropOptions.roll": 1}
+
+
 def test_upward_imports_are_those_that_do_not_lead_to_a_lower_floor(measure, small):
     floors = measure.declared_floors(small.root)
     assert floors == [{"nodes"}, {"high", "stray"}, {"low"}]
