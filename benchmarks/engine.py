@@ -28,8 +28,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
-from svfr_model.engine.conditioning import EncodedClip
-from svfr_model.engine.restore import Networks, RestoreOptions, sample_pass
+from svfr_model.engine.conditioning import Conditioning, EncodedClip
+from svfr_model.engine.restore import Networks, RestoreOptions, Sampling, sample_pass
 from svfr_model.engine.solvers import karras_sigmas
 from svfr_model.networks.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet
 
@@ -110,9 +110,11 @@ def measure(case: str, which: str, device: str) -> dict[str, float]:
     noise = torch.randn(frames, 4, size, size)
     begin = time.perf_counter()
     if which == "ours":
-        latents = sample_pass(networks, clip, (1, 0, 0), options, reference=reference, tokens=tokens, noise=noise)
+        conditioning = Conditioning(clip.degraded, (1, 0, 0), reference, tokens)
+        latents = sample_pass(networks, clip.start, conditioning, options, sampling=Sampling(noise=noise))
     elif which == "first":
-        latents = sample_pass(networks, clip, (1, 0, 0), options, noise=noise)
+        conditioning = Conditioning(clip.degraded, (1, 0, 0))
+        latents = sample_pass(networks, clip.start, conditioning, options, sampling=Sampling(noise=noise))
     else:
         latents = transcription(networks, clip, (1, 0, 0), options, reference, tokens, noise)
     seconds = time.perf_counter() - begin

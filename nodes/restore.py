@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svfr_model.base.tasks import Tasks
-from ..svfr_model.engine.restore import restore
+from ..svfr_model.engine.restore import Known, restore
 from .images import from_network
 from .networks import check_width, running
 from .notice import notice
@@ -110,9 +110,7 @@ class Restore(io.ComfyNode):
                 given.pixels,
                 task,
                 options,
-                mask=given.mask,
-                identity=identity,
-                landmarks=landmarks_of(track, len(crops)),
+                known=Known(given.mask, identity=identity, landmarks=landmarks_of(track, len(crops))),
                 callback=progress,
             )
             frames = given.frames(restored, networks, options, progress)

@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svfr_model.base.tasks import Tasks
-from ..svfr_model.engine.restore import restore
+from ..svfr_model.engine.restore import Known, Sampling, restore
 from .networks import check_width, running
 from .notice import notice
 from .progress import Progress
@@ -102,11 +102,11 @@ class Sampler(io.ComfyNode):
                 given.pixels,
                 task,
                 replace(options, passes=1),
-                solver=None if sampler is None else native_solver(sampler, model, options.seed),
-                sigmas=None if sigmas is None else sigmas.tolist(),
-                mask=given.mask,
-                reference=given.reference,
-                identity=identity,
+                known=Known(given.mask, given.reference, identity),
+                sampling=Sampling(
+                    solver=None if sampler is None else native_solver(sampler, model, options.seed),
+                    sigmas=None if sigmas is None else sigmas.tolist(),
+                ),
                 callback=progress,
             )
             frames = given.frames(restored, networks, options, progress)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..svfr_model.base.pixels import degrade_for_tasks, pad_to_multiple
 from ..svfr_model.base.progress import Callback
 from ..svfr_model.base.tasks import Tasks
-from ..svfr_model.engine.restore import Networks, Restored, RestoreOptions
+from ..svfr_model.engine.restore import Networks, RestoreOptions, SampledClip
 from ..svfr_model.engine.windows import PlanName, WindowPlan
 from ..svfr_model.faces.crop import CropOptions
 from ..svfr_model.runs.portrait import cover, crop_portrait
@@ -46,7 +46,7 @@ class Given:
         """IMAGE of what the network is shown: grey for colorization, white where something is missing."""
         return from_pixels(self._cut(degrade_for_tasks(self.pixels, self.tasks, self.mask)))
 
-    def frames(self, restored: Restored, networks: Networks, options: RestoreOptions, callback: Callback) -> Tensor:
+    def frames(self, restored: SampledClip, networks: Networks, options: RestoreOptions, callback: Callback) -> Tensor:
         """IMAGE of the restored frames, decoded chunk by chunk."""
         chunks = restored.decode(networks.vae, options, callback)
         return torch.cat([from_network(self._cut(chunk)) for chunk in chunks])
@@ -84,7 +84,7 @@ def make_ready(
     )
 
 
-def to_latent(restored: Restored, networks: Networks) -> dict[str, Tensor]:
+def to_latent(restored: SampledClip, networks: Networks) -> dict[str, Tensor]:
     """LATENT of a sampled clip, without the padding of short shots; unscaled, as ComfyUI keeps latents."""
     latents = restored.latents[list(restored.kept)] / networks.vae.scaling_factor
     return {"samples": latents.to(comfy.model_management.intermediate_device())}

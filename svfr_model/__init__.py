@@ -9,9 +9,10 @@ from typing import Any
 _MODULES = {
     "base.clip": ("ArrayClip", "Clip"),
     "base.errors": ("DependencyError", "FaceNotFoundError", "InputError", "SVFRError", "WeightsError"),
+    "engine.conditioning": ("FrameSource",),
     "networks.identity": ("Identity", "IdentityEncoder", "load_identity_encoder"),
     "base.progress": ("Callback",),
-    "engine.restore": ("Networks", "RestoreOptions", "Restored", "restore"),
+    "engine.restore": ("Known", "Networks", "RestoreOptions", "SampledClip", "Sampling", "restore"),
     "engine.self_reference": ("SelfReference", "SelfReferrer"),
     "base.tasks": ("Task", "parse_tasks", "task_vector", "tasks_from_vector"),
     "networks.unet": ("DiffusersBackend", "load_unet"),

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from svfr_model.base.tasks import Task
-from svfr_model.engine.restore import Networks, RestoreOptions, restore
+from svfr_model.engine.restore import Known, Networks, RestoreOptions, restore
 from svfr_model.networks.identity import load_identity_encoder
 from svfr_model.networks.unet import load_unet
 from svfr_model.networks.vae import load_vae
@@ -153,7 +153,7 @@ def test_networks_and_sampling_need_no_float64(tmp_path):
     options = RestoreOptions(steps=2, passes=1)
     with NoFloat64():
         identity = encoder.encode(torch.zeros(1, 3, 112, 112))
-        restored = restore(networks, frames, frozenset({Task.BFR}), options, identity=identity)
+        restored = restore(networks, frames, frozenset({Task.BFR}), options, known=Known(identity=identity))
         assert len(torch.cat(list(restored.decode(networks.vae, options)))) == 6
 
 

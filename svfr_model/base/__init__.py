@@ -1,1 +1,1 @@
-"""What everything else stands on: clips, tasks, pixels, errors, progress, devices."""
+"""The foundation: clips, tasks, pixels, errors, progress and devices."""

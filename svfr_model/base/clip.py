@@ -1,4 +1,4 @@
-"""What the library calls a clip: frames that can be walked through more than once."""
+"""What the library calls a clip: frames that can be read more than once."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ import numpy as np
 
 
 class Clip(Protocol):
-    """Frames plus their rate; each walk starts at the first frame and holds one frame at a time.
+    """Frames and their rate; each iteration starts at the first frame and holds one frame at a time.
 
     Frames are (H,W,3) RGB arrays, all of one size: uint8, or float32 in [0,1].
     """
 
-    fps: Fraction
-    width: int
-    height: int
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Width of every frame in pixels."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Height of every frame in pixels."""
+        ...
 
     def __iter__(self) -> Iterator[np.ndarray]: ...
 
@@ -48,8 +59,8 @@ class ArrayClip:
 
 
 def expected_length(clip: Clip) -> int:
-    """How many frames a clip says it has, without decoding any; 0 where it does not say. For progress only."""
-    promised = getattr(clip, "promised", None)
-    if promised is not None:
-        return int(promised)
+    """How many frames a clip is said to have, without decoding any; 0 if that is not known. For progress only."""
+    stated = getattr(clip, "stated_length", None)
+    if stated is not None:
+        return int(stated)
     return len(clip) if isinstance(clip, Sized) else 0

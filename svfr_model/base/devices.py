@@ -1,4 +1,4 @@
-"""Which device and which precision the networks run in, by the names that people give."""
+"""Device and precision of the networks, chosen by name."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """A device by name ("cuda:1" too); "auto" takes CUDA, else MPS, else the CPU. InputError where it is not there."""
+    """A device by name ("cuda:1" too); "auto" takes CUDA, else MPS, else the CPU. InputError if it is not available."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"{name!r} is no device: use auto, cpu, cuda, cuda:N or mps.") from error
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
-    if device.type not in there or not there[device.type]():
+        raise InputError(f"{name!r} is not a device: use auto, cpu, cuda, cuda:N or mps.") from error
+    if not _is_usable(device.type):
         raise InputError(
             f"The device {name} is not usable with torch {torch.__version__} on this machine: "
             "use --device auto, or see `python -m svfr_model doctor`."
@@ -26,6 +25,12 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"There is no {name}: this machine has {torch.cuda.device_count()} CUDA device(s).")
     return device
+
+
+def _is_usable(kind: str) -> bool:
+    if kind == "cuda":
+        return torch.cuda.is_available()
+    return kind == "cpu" or (kind == "mps" and torch.backends.mps.is_available())
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -29,7 +29,7 @@ class WeightsError(SVFRError):
 
 
 class NotFiniteError(SVFRError):
-    """A network gave values that are no numbers, so there is no picture to show."""
+    """A network returned NaN or infinite values, so there is no picture to show."""
 
     exit_code = 6
 
@@ -48,19 +48,20 @@ class DependencyError(SVFRError):
 
 _REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space, or write to another disk.",
-    errno.EDQUOT: "Your share of the disk is used up: free some space, or write to another disk.",
-    errno.EFBIG: "The file system takes no file as large as this: write to another disk.",
+    errno.EDQUOT: "Your disk quota is used up: free some space, or write to another disk.",
+    errno.EFBIG: "The file is too large for this file system: write to another disk.",
     errno.EACCES: "You are not allowed to write there: check the permissions, or choose another folder.",
     errno.EPERM: "You are not allowed to write there: check the permissions, or choose another folder.",
-    errno.EROFS: "The disk can only be read: choose another folder.",
+    errno.EROFS: "The disk is read-only: choose another folder.",
     errno.ENAMETOOLONG: "Choose a shorter name.",
-    errno.ENOENT: "The folder is gone: make it again, or choose another.",
-    errno.EIO: "The disk reports a fault: write to another disk.",
+    errno.ENOENT: "The folder no longer exists: create it again, or choose another.",
+    errno.EIO: "The disk reported an error: write to another disk.",
 }
 
 
 def cannot_write(path: Path, error: Exception) -> InputError:
-    """What to say of a file that could not be written: the file, the system's reason, and what helps against it."""
+    """The error for a file that could not be written: the file, the system's reason, and a remedy."""
     reason = getattr(error, "strerror", None) or str(error)
-    remedy = _REMEDIES.get(getattr(error, "errno", None), "Write to another place or in another format.")
+    number: int = getattr(error, "errno", None) or 0  # PyAV's errors have one too, and not all are OSError
+    remedy = _REMEDIES.get(number, "Write to another place or in another format.")
     return InputError(f"{path}: cannot be written ({reason}). {remedy}")

@@ -10,7 +10,7 @@ from .errors import InputError
 from .tasks import Task, Tasks
 
 MASK_THRESHOLD = 0.5
-"""A mask value of this or more means missing; below it the picture is seen. The network knows only white or not."""
+"""Mask values of at least this are masked: the picture is missing there. The network sees only white or not white."""
 
 
 def as_uint8(frame: np.ndarray) -> np.ndarray:
@@ -21,7 +21,8 @@ def as_uint8(frame: np.ndarray) -> np.ndarray:
         return frame
     if not np.issubdtype(frame.dtype, np.floating):
         raise InputError(f"A frame must be uint8 or float in [0,1], got {frame.dtype}.")
-    return (np.clip(frame, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+    levels: np.ndarray = np.clip(frame, 0.0, 1.0) * 255 + 0.5
+    return levels.astype(np.uint8)
 
 
 def to_network_range(pixels: Tensor) -> Tensor:
@@ -39,9 +40,9 @@ def from_network_range(pixels: Tensor, *, truncate: bool = False) -> Tensor:
 
 
 def pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:
-    """Frames (...,H,W) of any dtype, at the right and bottom repeating their edge up to the next multiple.
+    """Frames (...,H,W) of any dtype, padded to the next multiple by repeating their right and bottom edges.
 
-    Nothing is stretched: cutting back to (H,W) gives the frames again. The same tensor where nothing is to be added.
+    Nothing is stretched: cropping to (H,W) gives the frames back. Returns the same tensor if there is nothing to add.
     """
     for dim in (-2, -1):
         size = frames.shape[dim]
@@ -53,11 +54,11 @@ def pad_to_multiple(frames: Tensor, multiple: int) -> Tensor:
 
 
 def degrade_for_tasks(pixels: Tensor, tasks: Tasks, mask: Tensor | None = None) -> Tensor:
-    """Bring a clip into the state its tasks expect: grey for colorization, white where masked for inpainting.
+    """Bring a clip into the state that its tasks expect: grey for colorization, white under the mask for inpainting.
 
-    pixels (B,3,H,W) uint8. mask (1,1,H,W) or (B,1,H,W), float in [0,1] or bool, missing where it is at least
-    MASK_THRESHOLD; it is used by the inpainting task only. Grey is ITU-R 601 luma with Pillow's rounding, so the
-    result equals the reference's convert("L") to the bit. Returns uint8, the same tensor where nothing changes.
+    pixels (B,3,H,W) uint8. mask (1,1,H,W) or (B,1,H,W), float in [0,1] or bool: the picture is missing where it is at
+    least MASK_THRESHOLD. Only inpainting uses it. Grey is ITU-R 601 luma with Pillow's rounding, so the result is
+    bit-identical to the reference's convert("L"). Returns uint8, and the same tensor if nothing changes.
     """
     if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
         raise InputError(f"Frames must be a (B,3,H,W) uint8 tensor, not {tuple(pixels.shape)} {pixels.dtype}.")

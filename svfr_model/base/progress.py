@@ -1,4 +1,4 @@
-"""The one callback through which long work reports, and is cancelled."""
+"""The one callback through which long work reports its progress and can be cancelled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Callback: TypeAlias = "Callable[[str, int, int, torch.Tensor | None], None]"
 """``callback(stage, done, total, preview)``: stage is a short word such as "denoise"; done counts finished units of
 total; "windows" counts the network calls inside one step of "denoise"; preview is the current estimate of the clean
-latents, (N,4,h,w), or None. An exception raised inside ends the work."""
+latents, (N,4,h,w), or None. An exception that it raises ends the work."""
 
 
 def report(

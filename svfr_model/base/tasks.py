@@ -1,4 +1,4 @@
-"""The three tasks and the binary task vector that tells the network which of them to do."""
+"""The three tasks, and the binary vector that tells the network which of them to do."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def parse_tasks(names: str | Iterable[str]) -> Tasks:
 
 
 def task_vector(tasks: Iterable[Task]) -> tuple[int, int, int]:
-    """The binary vector [bfr, colorization, inpainting] of a task set; an empty set is refused."""
+    """The binary vector [bfr, colorization, inpainting] of a task set. Raises InputError for an empty set."""
     chosen = _not_empty(frozenset(tasks))
     bfr, colorization, inpainting = (int(task in chosen) for task in Task)
     return bfr, colorization, inpainting
 
 
 def tasks_from_vector(vector: Sequence[float]) -> Tasks:
-    """The task set of a binary vector of three flags (0 or 1); InputError for anything else."""
+    """The task set of a binary vector of three flags (0 or 1). Raises InputError for anything else."""
     flags = [float(flag) for flag in vector]
     if len(flags) != len(Task) or any(flag not in (0.0, 1.0) for flag in flags):
         raise InputError(

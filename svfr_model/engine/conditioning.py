@@ -1,12 +1,13 @@
-"""What the network is conditioned on, and how degraded pixels become that."""
+"""What the network is conditioned on, and how it is made from degraded pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import InputError
@@ -19,11 +20,31 @@ ENCODE_PIXELS = 2 * 512 * 512
 only; the published VAE takes about 2.5 KiB of float32 activations a pixel. The reference encodes 20 frames at once."""
 
 
+class FrameSource(Protocol):
+    """Frames (N,3,H,W) that are read once, in slices from the first frame to the last. A tensor is one, too."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(N,3,H,W)."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Tensor:
+        """The next frames, (n,3,H,W). Each slice begins where the last one ended; start and stop are given."""
+        ...
+
+
 class VAE(Protocol):
     """The latent autoencoder, whoever provides it. Latents here are unscaled; pixels are RGB in [-1,1]."""
 
-    factor: int
-    scaling_factor: float
+    @property
+    def factor(self) -> int:
+        """Pixels per latent along each side."""
+        ...
+
+    @property
+    def scaling_factor(self) -> float:
+        """What the sampler multiplies the encoder's latents by."""
+        ...
 
     def encode(self, pixels: Tensor, *, full_precision: bool = False) -> Tensor:
         """(B,3,H,W) to the posterior mode (B,4,H/factor,W/factor), float32."""
@@ -36,7 +57,7 @@ class VAE(Protocol):
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Everything the network sees besides the noisy latents.
+    """Everything that the network sees besides the noisy latents.
 
     degraded: latents of the degraded clip, (N,4,h,w), unscaled posterior mode. task: the task vector, (3,) of 0 or 1.
     reference: latents of the reference frame, (4,h,w), unscaled, or None. tokens: identity tokens, (T,c), or None;
@@ -50,15 +71,16 @@ class Conditioning:
 
     @property
     def guides(self) -> bool:
-        """Whether guidance has an effect: without reference and identity both halves of it are the same."""
+        """Whether guidance has an effect: without reference and identity its two halves are equal."""
         return self.reference is not None or (self.tokens is not None and bool(self.tokens.any()))
 
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """Latents of a degraded clip, both (N,4,h,w) float32, unscaled, on the CPU: where sampling starts, what it is told.
+    """Latents of a degraded clip, both (N,4,h,w) float32, unscaled, on the CPU.
 
-    They are one tensor unless noise augmentation sets them apart.
+    start: where sampling begins. degraded: what the network is conditioned on. Without noise augmentation they are one
+    tensor.
     """
 
     start: Tensor
@@ -67,7 +89,7 @@ class EncodedClip:
 
 def encode_clip(
     vae: VAE,
-    pixels: Tensor,
+    pixels: FrameSource,
     tasks: Tasks,
     mask: Tensor | None = None,
     *,
@@ -77,10 +99,9 @@ def encode_clip(
 ) -> EncodedClip:
     """Bring a clip into the state of its tasks and encode it, chunk by chunk, in full precision.
 
-    pixels (N,3,H,W) uint8 with a mask as for degrade_for_tasks, or pixels already prepared, float in [-1,1]; they are
-    read once, slice after slice.
-    augmentation is the reference's noise_aug_strength, in units of the [-1,1] range; noise yields one (3,H,W)
-    Gaussian frame after the other for it. Without augmentation each frame is encoded once
+    pixels (N,3,H,W): uint8 with a mask as for degrade_for_tasks, or already prepared, float in [-1,1].
+    augmentation is the reference's noise_aug_strength, in units of the [-1,1] range; noise yields a Gaussian (3,H,W)
+    frame for each frame of the clip. Without augmentation each frame is encoded once
     (docs/reference/svfr.md#encoding).
     """
     count, height, width = pixels.shape[0], *pixels.shape[-2:]
@@ -96,7 +117,7 @@ def encode_clip(
         start[rows] = vae.encode(part, full_precision=True).cpu()
         if augmentation:
             if noise is None:
-                raise InputError("Noise augmentation was asked for without a source of noise.")
+                raise InputError("Noise augmentation needs a source of noise, and none was given.")
             added = torch.stack([next(noise) for _ in range(part.shape[0])]).to(part)
             degraded[rows] = vae.encode(part + augmentation * added, full_precision=True).cpu()
         report(callback, "encode", rows.stop, count)
@@ -104,7 +125,7 @@ def encode_clip(
 
 
 def _rows(mask: Tensor | None, first: int, count: int) -> Tensor | None:
-    """The mask's frames of a chunk; a mask of one frame serves all."""
+    """The mask's frames of a chunk; a mask of one frame serves all chunks."""
     return mask if mask is None or mask.shape[0] == 1 else mask[first : first + count]
 
 
@@ -113,9 +134,9 @@ def decode_clip(
 ) -> Iterator[Tensor]:
     """Decode sampled latents (N,4,h,w), scaled, into successive chunks (n,3,H,W), float32 in [-1,1], unclamped.
 
-    The temporal decoder sees only its chunk, so the chunk changes the result. overlap 0 is the reference's way. With
-    overlap frames, each chunk but the first decodes that many frames again and fades over them linearly, so that the
-    joins do not show. Yields every frame once, in order.
+    The temporal decoder sees only its chunk, so the size of the chunk changes the result. overlap 0 is what the
+    reference does. With an overlap, each chunk but the first decodes that many frames again and cross-fades them
+    linearly, so that the joins do not show. Yields every frame once, in order.
     """
     if chunk < 1 or not 0 <= overlap < chunk:
         raise InputError(f"A decode chunk of {chunk} frames cannot overlap by {overlap}: 0 <= overlap < chunk.")
@@ -141,4 +162,4 @@ def _fade(before: Tensor, after: Tensor) -> Tensor:
     """Linear cross-fade from one to the other over their common frames, ends excluded."""
     count = len(before)
     weight = torch.arange(1, count + 1, device=before.device, dtype=before.dtype) / (count + 1)
-    return torch.lerp(before, after, weight.view(-1, 1, 1, 1))
+    return torch.lerp(before, after, rearrange(weight, "n -> n 1 1 1"))

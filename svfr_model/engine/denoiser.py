@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import InputError
@@ -26,13 +27,23 @@ class DenoiserBackend(Protocol):
     """The network, whoever provides it: one batch of windows in, the denoised estimate out.
 
     x, degraded (B,F,4,h,w) float32; sigma > 0; reference (B,4,h,w) and tokens (B,T,c), zeros where absent; task (3,).
-    Returns float32 (B,F,4,h,w). token_width is c; the latents' height and width must be multiples of
-    size_multiple_factor.
+    c is token_width. Returns float32 (B,F,4,h,w).
     """
 
-    device: torch.device
-    token_width: int
-    size_multiple_factor: int
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        ...
+
+    @property
+    def token_width(self) -> int:
+        """Channels of one identity token."""
+        ...
+
+    @property
+    def size_multiple_factor(self) -> int:
+        """Height and width of the latents must be multiples of this."""
+        ...
 
     def __call__(
         self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
@@ -43,7 +54,8 @@ class DenoiserBackend(Protocol):
 
 def guidance_schedule(low: float, high: float, steps: int) -> list[float]:
     """One guidance scale per step, rising linearly from low to high (docs/reference/svfr.md#guidance)."""
-    return torch.linspace(low, high, steps).tolist()
+    scales: list[float] = torch.linspace(low, high, steps).tolist()
+    return scales
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,8 @@ class ClipDenoiser:
     backend: the network. conditioning: for the whole clip. plan: the temporal windows. guidance: one scale per step.
     sigmas: the schedule, one more than the steps with a final 0; the step, on which windows and guidance depend, is the
     last k with sigmas[k] >= sigma, so solvers may also evaluate between steps. batch: rows per network call; a window
-    takes one row, or two where guidance is in effect, so 2 is the reference's and 1 halves the activations. callback:
-    told after every network call as stage "windows", so that a step over a long clip can be cancelled inside.
+    takes one row, or two with guidance, so 2 is the reference's value and 1 halves the activations. callback: called
+    after each network call as stage "windows", so that even a single step over a long clip can be cancelled.
 
     Blending estimates equals the reference's blending of stepped latents, because the Euler step is linear in the
     estimate and the weights sum to one.
@@ -83,7 +95,7 @@ class ClipDenoiser:
             raise InputError(f"The batch must be at least 1, not {self.batch}.")
 
     def step_of(self, sigma: float) -> int:
-        """The step a noise level belongs to: the last k with sigmas[k] >= sigma; 0 above the first."""
+        """The step that a noise level belongs to: the last k with sigmas[k] >= sigma; 0 above the first level."""
         steps = [k for k, level in enumerate(self.sigmas[:-1]) if level >= sigma * (1 - SIGMA_TOLERANCE)]
         return steps[-1] if steps else 0
 
@@ -94,7 +106,7 @@ class ClipDenoiser:
         step = self.step_of(sigma)
         scale = self.guidance[step]
         windows = self.plan.at_step(x.shape[0], step)
-        # Each half is run only if it enters the result: u + g(c - u) is c for g = 1, u for g = 0 and where c = u.
+        # Each half is run only if it matters: u + g(c - u) is c for g = 1, and u for g = 0 or where c = u.
         guided = scale != 0.0 or not self.conditioning.guides
         plain = scale != 1.0 and self.conditioning.guides
         jobs = [_Job(w, half) for w in windows for half in (False, True) if (guided if half else plain)]
@@ -106,7 +118,7 @@ class ClipDenoiser:
             for job, estimate in zip(group, self._run(x, sigma, group), strict=True):
                 _accumulate(total, job.window, estimate * factor[job.guided])
             report(self.callback, "windows", done + 1, len(groups))
-        return total.div_(x.new_tensor(weights).view(-1, 1, 1, 1))
+        return total.div_(rearrange(x.new_tensor(weights), "n -> n 1 1 1"))
 
     def _run(self, x: Tensor, sigma: float, jobs: Sequence[_Job]) -> Tensor:
         """One network call for windows of one length: (B,F,4,h,w)."""
@@ -119,14 +131,14 @@ class ClipDenoiser:
             x[frames],
             sigma,
             given.degraded.to(x)[frames],
-            on.view(-1, 1, 1, 1) * reference.to(x),
-            on.view(-1, 1, 1) * tokens.to(x),
+            rearrange(on, "b -> b 1 1 1") * reference.to(x),
+            rearrange(on, "b -> b 1 1") * tokens.to(x),
             torch.tensor(given.task, device=x.device, dtype=x.dtype),
         ).to(x)
 
 
 def _grouped(jobs: Sequence[_Job], batch: int) -> list[list[_Job]]:
-    """Successive jobs in groups of at most batch, all windows of a group of one length."""
+    """Successive jobs in groups of at most batch; the windows of a group have the same length."""
     groups: list[list[_Job]] = []
     for job in jobs:
         fits = groups and len(groups[-1]) < batch
@@ -140,7 +152,7 @@ def _grouped(jobs: Sequence[_Job], batch: int) -> list[list[_Job]]:
 def _accumulate(total: Tensor, window: Window, estimate: Tensor) -> None:
     """Add a window's estimate (F,4,h,w) to the clip; a frame that occurs twice is added twice.
 
-    Frame by frame, because a scatter-add with repeated indices has no fixed order of summation on a GPU.
+    This goes frame by frame because a scatter-add with repeated indices has no fixed order of summation on a GPU.
     """
     for frame, weight, latents in zip(window.frames, window.weights, estimate, strict=True):
         total[frame] += weight * latents

@@ -1,6 +1,6 @@
-"""Restoring one clip: a single pass, and the self-referred run of two passes (SVFR paper, self-referred refinement).
+"""Restoring one clip: a single pass, or the two passes of a self-referred run (SVFR paper, self-referred refinement).
 
-Everything here works on crops that are already cut out; finding faces and pasting them back is `faces`.
+Everything here works on crops; finding faces and pasting them back is the business of `faces`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..base.errors import InputError, NotFiniteError
 from ..base.progress import Callback, report
 from ..base.tasks import Tasks, task_vector
-from .conditioning import VAE, Conditioning, EncodedClip, decode_clip, encode_clip
+from .conditioning import VAE, Conditioning, EncodedClip, FrameSource, decode_clip, encode_clip
 from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
 from .solvers import SCHEDULES, SOLVERS, Solver
 from .windows import Padding, WindowPlan, pad_shots, shots
@@ -90,7 +90,7 @@ class RestoreOptions:
 
 @dataclass(frozen=True)
 class Networks:
-    """The networks of a run, loaded and placed by the caller. referrer is needed for two passes only."""
+    """The networks of a run, loaded and placed by the caller. referrer is only needed for two passes."""
 
     backend: DenoiserBackend
     vae: VAE
@@ -103,11 +103,49 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Restored:
-    """The sampled clip: latents (M,4,h,w), scaled, with the padding of short shots still in it.
+class Known:
+    """What is known of a clip besides its pixels; each part may be left out.
+
+    mask: (1 or N,1,H,W), 1 where the picture is missing. reference: a picture of the person, (3,H,W) in [-1,1]; with it
+    there is no first pass. identity: of the person; without it the first pass provides it. landmarks: (N,5,2) in crop
+    pixels, for the reference frame if the detector finds no face in the whole first pass.
+    """
+
+    mask: Tensor | None = None
+    reference: Tensor | None = None
+    identity: Identity | None = None
+    landmarks: Tensor | None = None
+
+    @property
+    def tokens(self) -> Tensor | None:
+        """The identity as the network is given it, (T,c)."""
+        return self.identity.tokens if self.identity is not None else None
+
+    def padded(self, padding: Padding) -> Known:
+        """The same for the padded clip. A mask of one frame serves all frames as it is."""
+        mask = self.mask if self.mask is None or self.mask.shape[0] == 1 else _padded(self.mask, padding)
+        return replace(self, mask=mask, landmarks=None if self.landmarks is None else _padded(self.landmarks, padding))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a caller brings along for sampling instead of what the options say; each part may be left out.
+
+    noise: (N,4,h,w), standard normal, instead of what the seed gives. solver, sigmas: such as ComfyUI's SAMPLER and
+    SIGMAS, instead of the options' solver and of their schedule, steps and strength.
+    """
+
+    noise: Tensor | None = None
+    solver: Solver | None = None
+    sigmas: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class SampledClip:
+    """The sampled clip: latents (M,4,h,w), scaled, still with the padding of short shots.
 
     kept: the position in latents of each frame of the clip. cuts: first positions of later shots. reference: what the
-    second pass was given by the first, or None.
+    first pass gave to the second, or None.
     """
 
     latents: Tensor
@@ -119,7 +157,7 @@ class Restored:
     def decode(self, vae: VAE, options: RestoreOptions, callback: Callback | None = None) -> Iterator[Tensor]:
         """The clip's frames in chunks (n,3,H,W), float32 in [-1,1], unclamped; no chunk crosses a cut.
 
-        Padding is dropped only here, so that the first and last frames of a short shot have neighbours to decode with.
+        The padding is dropped only here, so that the frames of a short shot are decoded together with their neighbours.
         """
         kept = frozenset(self.kept)
         total = self.latents.shape[0]
@@ -131,8 +169,8 @@ class Restored:
                 if not frames.isfinite().all():
                     raise NotFiniteError(
                         f"The result has values that are not finite from frame {position} on, though the "
-                        "weights are finite. If fp16 was used, it may have overflowed: use fp32 or bf16. Else use a "
-                        "lower guidance scale."
+                        "weights are finite. fp16 may have overflowed: use fp32 or bf16. If it was not used, lower the "
+                        "guidance scale."
                     )
                 rows = [row for row in range(len(frames)) if position + row in kept]
                 position += len(frames)
@@ -154,48 +192,44 @@ def noise_frames(count: int, shape: tuple[int, ...], seed: int) -> Iterator[Tens
 @torch.inference_mode()
 def sample_pass(
     networks: Networks,
-    clip: EncodedClip,
-    task: tuple[int, int, int],
+    start: Tensor,
+    conditioning: Conditioning,
     options: RestoreOptions,
     *,
-    reference: Tensor | None = None,
-    tokens: Tensor | None = None,
-    noise: Tensor | None = None,
-    solver: Solver | None = None,
-    sigmas: Sequence[float] | None = None,
+    sampling: Sampling | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """One pass over a clip of latents (docs/reference/svfr.md#sampler).
 
-    reference: latents (4,h,w), unscaled. tokens: (T,c). noise: (N,4,h,w), standard normal; drawn from the seed
-    where not given. solver, sigmas: from elsewhere, such as ComfyUI's SAMPLER and SIGMAS, instead of the options'
-    solver and of their schedule, steps and strength. Returns scaled latents (N,4,h,w) float32. Sampling starts from
-    the degraded clip's latents plus sigma times noise.
+    start: the clip's latents (N,4,h,w), unscaled; sampling begins from these plus sigma times noise. Returns scaled
+    latents (N,4,h,w) float32. Raises InputError for noise of another shape and for sigmas that make no step.
     """
-    sigmas = noise_levels(options) if sigmas is None else [float(sigma) for sigma in sigmas]
+    sampling = sampling or Sampling()
+    sigmas = noise_levels(options) if sampling.sigmas is None else [float(sigma) for sigma in sampling.sigmas]
     if len(sigmas) < 2 or sigmas[0] <= 0:
         raise InputError(f"Sigmas must begin above 0 and make at least one step, not {sigmas}.")
-    if noise is not None and noise.shape != clip.start.shape:
-        raise InputError(f"The noise is {tuple(noise.shape)}, but the clip's latents are {tuple(clip.start.shape)}.")
-    start = _start(clip.start, noise, sigmas[0], networks.vae.scaling_factor, options.seed)
-    degraded = clip.degraded.to(networks.backend.device)
+    noise = sampling.noise
+    if noise is not None and noise.shape != start.shape:
+        raise InputError(f"The noise is {tuple(noise.shape)}, but the clip's latents are {tuple(start.shape)}.")
+    noisy = _start(start, noise, sigmas[0], networks.vae.scaling_factor, options.seed)
+    device = networks.backend.device
     denoiser = ClipDenoiser(
         networks.backend,
-        Conditioning(degraded, task, reference, tokens),
+        replace(conditioning, degraded=conditioning.degraded.to(device)),
         options.plan,
         guidance_schedule(*options.guidance, len(sigmas) - 1),
         sigmas,
         options.batch,
         callback,
     )
-    solver = solver or SOLVERS[options.solver]
-    return solver(denoiser, start.to(degraded.device), sigmas, callback)
+    solver = sampling.solver or SOLVERS[options.solver]
+    return solver(denoiser, noisy.to(device), sigmas, callback)
 
 
 def _start(latents: Tensor, noise: Tensor | None, sigma: float, scale: float, seed: int) -> Tensor:
-    """scale * latents + sigma * noise on the CPU; the noise is drawn from the seed where it is not given.
+    """scale * latents + sigma * noise on the CPU; the noise is drawn from the seed if it is not given.
 
-    Made frame by frame, so that noise and sum are never held side by side.
+    This goes frame by frame, so that noise and sum are never held side by side.
     """
     start = latents * scale
     frames = noise if noise is not None else noise_frames(len(latents), tuple(latents.shape[1:]), seed)
@@ -221,27 +255,20 @@ def _steps_left(steps: int, strength: float) -> int:
 @torch.inference_mode()
 def restore(
     networks: Networks,
-    pixels: Tensor,
+    pixels: FrameSource,
     tasks: Tasks,
     options: RestoreOptions | None = None,
     *,
-    mask: Tensor | None = None,
-    reference: Tensor | None = None,
-    identity: Identity | None = None,
-    landmarks: Tensor | None = None,
-    noise: Tensor | None = None,
-    solver: Solver | None = None,
-    sigmas: Sequence[float] | None = None,
+    known: Known | None = None,
+    sampling: Sampling | None = None,
     callback: Callback | None = None,
-) -> Restored:
+) -> SampledClip:
     """Restore one clip of crops.
 
-    pixels (N,3,H,W) uint8, H and W multiples of networks.size_multiple; anything with that shape that gives slices in
-    turn will do, where no shot needs padding. mask (1 or N,1,H,W), 1 where the picture is missing. reference: a
-    picture (3,H,W) in [-1,1] to refer to; with it, or with one pass, there is no first pass. identity: of the person;
-    without it the first pass provides it. landmarks (N,5,2) in crop pixels: where the first pass is looked at if the
-    detector finds no face in it. noise: of the main pass, (M,4,h,w), M counting the padding of shots below 4 frames.
-    solver, sigmas: of the main pass, see sample_pass. Nothing longer than the latents is held besides pixels.
+    pixels (N,3,H,W) uint8, H and W multiples of networks.size_multiple. known: what else is known of the clip; with a
+    reference, or with one pass, there is no first pass. sampling: of the main pass; its noise is (M,4,h,w), M counting
+    the padding of shots below 4 frames. Besides pixels nothing longer than the latents is held, except that all frames
+    are read at once if a shot is so short that it is padded.
 
     Clips shorter than a window run as one window of their own length under either plan. Raises InputError, and
     FaceNotFoundError from the self-reference.
@@ -250,33 +277,27 @@ def restore(
     task = task_vector(tasks)
     _check_pixels(networks, pixels)
     padding = pad_shots(pixels.shape[0], options.plan.cuts)
-    pixels, landmarks = _padded(pixels, padding), _padded(landmarks, padding)
-    mask = _padded(mask, padding) if mask is not None and mask.shape[0] > 1 else mask
+    pixels, known = _padded_source(pixels, padding), (known or Known()).padded(padding)
     options = replace(options, plan=_plan_for(pixels.shape[0], replace(options.plan, cuts=padding.cuts)))
-    augmentation = noise_frames(pixels.shape[0], tuple(pixels.shape[1:]), options.seed + AUGMENTATION_SEED)
     clip = encode_clip(
-        networks.vae, pixels, tasks, mask, augmentation=options.augmentation, noise=augmentation, callback=callback
+        networks.vae,
+        pixels,
+        tasks,
+        known.mask,
+        augmentation=options.augmentation,
+        noise=noise_frames(pixels.shape[0], tuple(pixels.shape[1:]), options.seed + AUGMENTATION_SEED),
+        callback=callback,
     )
-    tokens = identity.tokens if identity is not None else None
+    reference, tokens = known.reference, known.tokens
     referred: SelfReference | None = None
     if options.passes == 2 and reference is None:
-        referred = first_pass(networks, clip, task, options, tokens, landmarks, callback)
+        referred = first_pass(networks, clip, task, options, known, callback)
         reference = referred.picture
         tokens = tokens if tokens is not None else referred.identity.tokens
         options = replace(options, seed=options.seed + 1)
-    latents = sample_pass(
-        networks,
-        clip,
-        task,
-        options,
-        reference=encode_reference(networks.vae, reference),
-        tokens=tokens,
-        noise=noise,
-        solver=solver,
-        sigmas=sigmas,
-        callback=callback,
-    )
-    return Restored(latents, padding.kept, padding.cuts, referred)
+    conditioning = Conditioning(clip.degraded, task, encode_reference(networks.vae, reference), tokens)
+    latents = sample_pass(networks, clip.start, conditioning, options, sampling=sampling, callback=callback)
+    return SampledClip(latents, padding.kept, padding.cuts, referred)
 
 
 def first_pass(
@@ -284,23 +305,21 @@ def first_pass(
     clip: EncodedClip,
     task: tuple[int, int, int],
     options: RestoreOptions,
-    tokens: Tensor | None = None,
-    landmarks: Tensor | None = None,
+    known: Known | None = None,
     callback: Callback | None = None,
 ) -> SelfReference:
-    """Restore the clip's first window without reference, and let the referrer choose from it.
+    """Restore the clip's first window without a reference, and let the referrer choose from it.
 
-    Source: docs/reference/svfr.md#two-passes.
-    landmarks (N,5,2): see SelfReferrer. Stages reported to the callback carry the prefix "first ".
+    Of what is known the identity and the landmarks are used, see SelfReferrer. Stages reported to the callback carry
+    the prefix "first ". Source: docs/reference/svfr.md#two-passes.
     """
     if networks.referrer is None:
-        raise InputError(
-            "A run of two passes needs a face detector and an identity encoder: give them, or ask for one pass."
-        )
+        raise InputError("Two passes need a face detector and an identity encoder: provide them, or use one pass.")
 
     def prefixed(stage: str, done: int, total: int, preview: Tensor | None) -> None:
         report(callback, f"first {stage}", done, total, preview)
 
+    known = known or Known()
     first, last = shots(clip.start.shape[0], options.plan.cuts)[0]
     count = min(options.plan.length, last - first)
     options = replace(
@@ -308,11 +327,11 @@ def first_pass(
         steps=options.first_steps or options.steps,
         plan=_plan_for(count, replace(options.plan, cuts=())),
     )
-    window = EncodedClip(clip.start[:count], clip.degraded[:count])
-    latents = sample_pass(networks, window, task, options, tokens=tokens, callback=prefixed)
-    restored = Restored(latents, tuple(range(count)))
-    frames = torch.cat(list(restored.decode(networks.vae, options, prefixed)))
-    return networks.referrer(frames, landmarks[:count] if landmarks is not None else None)
+    conditioning = Conditioning(clip.degraded[:count], task, tokens=known.tokens)
+    latents = sample_pass(networks, clip.start[:count], conditioning, options, callback=prefixed)
+    sampled = SampledClip(latents, tuple(range(count)))
+    frames = torch.cat(list(sampled.decode(networks.vae, options, prefixed)))
+    return networks.referrer(frames, known.landmarks[:count] if known.landmarks is not None else None)
 
 
 def encode_reference(vae: VAE, picture: Tensor | None) -> Tensor | None:
@@ -328,14 +347,19 @@ def _plan_for(count: int, plan: WindowPlan) -> WindowPlan:
     return plan if count >= plan.length else replace(plan, name="linear")
 
 
-def _padded(frames: Tensor | None, padding: Padding) -> Tensor | None:
-    """Frames (N,...) with the padding's repetitions; no copy where there are none."""
-    if frames is None or len(padding.frames) == len(padding.kept):
-        return frames
-    return frames[list(padding.frames)]
+def _padded_source(pixels: FrameSource, padding: Padding) -> FrameSource:
+    """The frames of the padded clip; the source itself if there is no padding."""
+    if len(padding.frames) == len(padding.kept):
+        return pixels
+    return _padded(pixels[0 : len(padding.kept)], padding)
 
 
-def _check_pixels(networks: Networks, pixels: Tensor) -> None:
+def _padded(frames: Tensor, padding: Padding) -> Tensor:
+    """Frames (N,...) with the padding's repetitions; no copy if there are none."""
+    return frames if len(padding.frames) == len(padding.kept) else frames[list(padding.frames)]
+
+
+def _check_pixels(networks: Networks, pixels: FrameSource) -> None:
     if len(pixels.shape) != 4 or pixels.shape[0] < 1 or pixels.shape[1] != 3:
         raise InputError(f"A clip of crops is (N,3,H,W) with N >= 1, not {tuple(pixels.shape)}.")
     multiple = networks.size_multiple

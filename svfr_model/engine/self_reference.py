@@ -1,17 +1,18 @@
 """From the first pass to the second: which restored frame to refer to, and whose face it shows.
 
-SVFR paper, self-referred refinement. The reference takes the last frame of the first pass whatever it looks like; we
-take the best one unless told otherwise.
+SVFR paper, self-referred refinement. The reference always takes the last frame of the first pass; by default we take
+the best one.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
+from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import FaceNotFoundError, InputError
@@ -29,10 +30,10 @@ Alignment: TypeAlias = Literal["arcface", "reference"]
 
 @dataclass(frozen=True)
 class SelfReference:
-    """What the first pass hands to the second.
+    """What the first pass gives to the second.
 
     picture: the chosen frame (3,H,W), float32 in [-1,1], unclamped as the decoder gave it. index: its number in the
-    window. identity: of the face in it. score: in [0,1], see frame_score; 0 where no detector saw the face.
+    window. identity: of the face in it. score: in [0,1], see frame_score; 0 if the face was not detected.
     """
 
     picture: Tensor
@@ -58,36 +59,33 @@ class SelfReferrer:
     def __call__(self, frames: Tensor, landmarks: Tensor | None = None) -> SelfReference:
         """Choose from frames (n,3,H,W), float32 in [-1,1].
 
-        landmarks (n,5,2) in pixels of these frames, from the degraded clip: used, with a warning, where the detector
-        finds no face in any of the restored frames. Raises FaceNotFoundError where neither shows a face, and
-        InputError for a frame number outside the window.
+        landmarks (n,5,2) in pixels of these frames, from the degraded clip: used, with a warning, if the detector finds
+        no face in any of the restored frames. Raises FaceNotFoundError without these, and InputError for a frame number
+        outside the window.
         """
-        pictures = [frame.permute(1, 2, 0).numpy() for frame in from_network_range(frames, truncate=True).cpu()]
-        faces = [_largest(found) for found in self.detector.detect(pictures)]
-        index, score = self._choose(pictures, faces)
-        if index is None:
-            points = self._fallback(landmarks)
-            index = self._wanted(len(pictures)) if self.choice != "best" else len(pictures) // 2
-            points = points[index]
-        else:
+        pictures = list(rearrange(from_network_range(frames, truncate=True), "n c h w -> n h w c").cpu().numpy())
+        largest = map(_largest, self.detector.detect(pictures))
+        faces = {index: face for index, face in enumerate(largest) if face is not None}
+        if faces:
+            index, score = self._choose(pictures, faces)
             points = faces[index].landmarks
+        else:
+            index = len(pictures) // 2 if self.choice == "best" else self._wanted(len(pictures))
+            points, score = self._fallback(landmarks)[index], 0.0
         aligned = align_face(pictures[index], points, self.alignment)
         return SelfReference(frames[index], index, self.encoder.encode(aligned[None]), score)
 
-    def _choose(self, pictures: list[np.ndarray], faces: list[Face | None]) -> tuple[int | None, float]:
-        """The frame and its score; no frame where no face was detected at all."""
-        seen = [index for index, face in enumerate(faces) if face is not None]
-        wanted = None if self.choice == "best" else self._wanted(len(pictures))
-        if not seen:
-            return None, 0.0
-        sharpness = {index: face_sharpness(pictures[index], faces[index]) for index in seen}
+    def _choose(self, pictures: list[np.ndarray], faces: Mapping[int, Face]) -> tuple[int, float]:
+        """The number of the chosen frame, and its score. faces: of the frames in which a face was detected."""
+        sharpness = {index: face_sharpness(pictures[index], face) for index, face in faces.items()}
         top = max(sharpness.values()) or 1.0
-        scores = {i: frame_score(faces[i], sharpness[i] / top) for i in seen}
-        if wanted is None:
-            index = max(seen, key=lambda i: scores[i])
+        scores = {index: frame_score(face, sharpness[index] / top) for index, face in faces.items()}
+        if self.choice == "best":
+            index = max(faces, key=lambda i: scores[i])
         else:
-            # A detector may miss the very frame that was asked for: its nearest neighbour with a face serves.
-            index = min(seen, key=lambda i: abs(i - wanted))
+            # The detector may miss the very frame that was asked for: then its nearest neighbour with a face is used.
+            wanted = self._wanted(len(pictures))
+            index = min(faces, key=lambda i: abs(i - wanted))
             if index != wanted:
                 log.warning("No face was detected in frame %d of the first pass; frame %d is used.", wanted, index)
         return index, scores[index]
@@ -103,7 +101,7 @@ class SelfReferrer:
         if landmarks is None:
             raise FaceNotFoundError(
                 "No face was found in any frame of the first pass, so there is no identity for the second. "
-                "Lower the detection threshold, give a reference picture or an identity, or run one pass only."
+                "Lower the detection threshold, provide a reference picture or an identity, or use one pass."
             )
         log.warning("No face was detected in the first pass; the landmarks of the degraded clip are used.")
         return landmarks.cpu().numpy()
@@ -119,7 +117,7 @@ def frame_score(face: Face, sharpness: float) -> float:
 
 
 def frontality(landmarks: np.ndarray) -> float:
-    """1 for a face seen from the front, towards 0 in profile: how evenly the nose divides the distance of the eyes.
+    """1 for a face seen from the front, down to 0 in profile: how evenly the nose divides the distance of the eyes.
 
     landmarks (5,2): left eye, right eye, nose, mouth corners. The ratio is the one the papers clean their data with
     (docs/reference/training.md#cleaning), folded to at most 1.

@@ -53,7 +53,7 @@ class VideoClip:
 
     Attributes: path; fps (the average rate); width, height (upright, in pixels); sample_aspect_ratio (pixel width
     over height, 1 if unknown); time_base (one tick of the stream in seconds); audio (whether the file has any);
-    promised (frames by the header, 0 if it does not say);
+    stated_length (number of frames by the header, 0 if it does not say);
     origin (seconds at which the earliest of the file's video and audio streams begins, as far as is known before
     timestamps are); plans (container format ->
     what becomes there of the streams beside the picture, once `plan_streams` has decided).
@@ -70,7 +70,7 @@ class VideoClip:
             self.time_base: Fraction = stream.time_base
             self.fps: Fraction = stream.average_rate or stream.guessed_rate or FOLDER_FPS
             self.origin = _origin([stream, *container.streams.audio])
-            self.promised = stream.frames
+            self.stated_length = stream.frames
             ratio = stream.sample_aspect_ratio or Fraction(1)
             # The alpha of VP8 and VP9 is a second picture that the decoder does not show.
             tagged_alpha = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
@@ -167,7 +167,7 @@ class VideoClip:
 
     def _warn_about_losses(self, count: int, damaged: list[int]) -> None:
         """Say what the decoder lost without giving up."""
-        read = f"{count} of {self.promised} frames" if count < self.promised else f"{count} frames"
+        read = f"{count} of {self.stated_length} frames" if count < self.stated_length else f"{count} frames"
         missing = missing_bytes(self.path)
         if missing:
             log.warning(
@@ -176,7 +176,7 @@ class VideoClip:
                 missing,
                 read,
             )
-        elif count < self.promised:
+        elif count < self.stated_length:
             log.warning("%s: only %s could be decoded: the file is damaged", self.path, read)
         if damaged:
             log.warning("%s: damaged frames, patched by the decoder: %s", self.path, damaged)

@@ -20,7 +20,7 @@ from ..base.errors import FaceNotFoundError, InputError
 from ..base.pixels import MASK_THRESHOLD, from_network_range, pad_to_multiple
 from ..base.progress import Callback, report
 from ..base.tasks import Tasks
-from ..engine.restore import Networks, Restored, RestoreOptions, restore
+from ..engine.restore import Known, Networks, RestoreOptions, SampledClip, restore
 from ..engine.windows import MIN_FRAMES, shots
 from ..faces.color import ColorMatch, ColorMode, ColorStatistics
 from ..faces.crop import crop_frame, crop_mask
@@ -210,24 +210,23 @@ def _restored(
     mask: Tensor | None,
     landmarks: Tensor | None,
     callback: Callback | None,
-) -> Restored:
+) -> SampledClip:
     """The request's restoration of crops (n,3,h,w) uint8, not decoded yet."""
     return restore(
         networks,
         pixels,
         request.tasks,
         request.options,
-        mask=mask,
-        reference=request.reference,
-        identity=request.identity,
-        landmarks=landmarks,
+        known=Known(mask, request.reference, request.identity, landmarks),
         callback=callback,
     )
 
 
-def _decoded(networks: Networks, restored: Restored, request: Request, callback: Callback | None) -> Iterator[Tensor]:
+def _decoded(
+    networks: Networks, sampled: SampledClip, request: Request, callback: Callback | None
+) -> Iterator[Tensor]:
     """The restored frames, (3,h,w) uint8 on the CPU, one at a time."""
-    for frames in restored.decode(networks.vae, request.options, callback):
+    for frames in sampled.decode(networks.vae, request.options, callback):
         yield from from_network_range(frames).cpu()
 
 

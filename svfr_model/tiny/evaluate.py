@@ -20,7 +20,7 @@ from ..base.errors import InputError
 from ..base.pixels import from_network_range
 from ..base.progress import Callback, report
 from ..base.tasks import Task, Tasks
-from ..engine.restore import Networks, RestoreOptions, restore
+from ..engine.restore import Known, Networks, RestoreOptions, restore
 from ..engine.self_reference import SelfReferrer
 from ..faces.face import Face
 from ..faces.geometry import align_face
@@ -129,7 +129,7 @@ def _restored(
     networks = replace(networks, referrer=SelfReferrer(KnownFaces(clip), encoder))
     pixels = torch.from_numpy(spoiled).permute(0, 3, 1, 2).contiguous()
     mask = torch.from_numpy(masks)[:, None].float() if Task.INPAINTING in tasks else None
-    sampled = restore(networks, pixels, tasks, options, mask=mask)
+    sampled = restore(networks, pixels, tasks, options, known=Known(mask=mask))
     made = torch.cat(list(sampled.decode(networks.vae, options)))
     return from_network_range(made).permute(0, 2, 3, 1).contiguous().numpy()
 

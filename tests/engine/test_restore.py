@@ -11,8 +11,16 @@ from support.stubs import StubBackend, StubVAE
 from svfr_model.base.errors import InputError, NotFiniteError
 from svfr_model.base.pixels import from_network_range, to_network_range
 from svfr_model.base.tasks import Task
-from svfr_model.engine.conditioning import decode_clip, encode_clip
-from svfr_model.engine.restore import Networks, RestoreOptions, noise_frames, restore, sample_pass
+from svfr_model.engine.conditioning import Conditioning, decode_clip, encode_clip
+from svfr_model.engine.restore import (
+    Known,
+    Networks,
+    RestoreOptions,
+    Sampling,
+    noise_frames,
+    restore,
+    sample_pass,
+)
 from svfr_model.engine.self_reference import SelfReference
 from svfr_model.engine.solvers import karras_sigmas
 from svfr_model.engine.windows import WindowPlan
@@ -90,7 +98,7 @@ def test_the_start_is_the_degraded_clip_plus_noise_and_not_noise_alone():
     networks, pixels = networks_of(estimate), clip(4)
     noise = torch.randn(4, 4, 4, 4)
     options = RestoreOptions(steps=2, passes=1)
-    restore(networks, pixels, BFR, options, noise=noise)
+    restore(networks, pixels, BFR, options, sampling=Sampling(noise=noise))
     start = networks.vae.encode(to_network_range(pixels)) * StubVAE.scaling_factor + 700 * noise
     assert torch.allclose(seen[0][0][0], start)
 
@@ -203,7 +211,7 @@ def test_second_pass_is_told_what_the_first_found():
     networks = networks_of(referrer=referrer)
     pixels, options = clip(20), RestoreOptions(steps=3, first_steps=2, plan=WindowPlan(length=8))
     points = torch.rand(20, 5, 2)
-    restored = restore(networks, pixels, BFR, options, landmarks=points)
+    restored = restore(networks, pixels, BFR, options, known=Known(landmarks=points))
     assert torch.equal(from_network_range(referrer.frames), pixels[:8])
     assert torch.equal(referrer.landmarks, points[:8])
     assert restored.reference.index == 1
@@ -226,7 +234,7 @@ def test_the_first_pass_has_steps_of_its_own(first_steps, expected):
 def test_a_given_reference_replaces_the_first_pass():
     networks = networks_of()
     picture = torch.rand(3, 8, 8) * 2 - 1
-    restore(networks, clip(4), BFR, RestoreOptions(steps=2), reference=picture)
+    restore(networks, clip(4), BFR, RestoreOptions(steps=2), known=Known(reference=picture))
     assert len(networks.backend.calls) == 2
     assert torch.allclose(networks.backend.calls[0][3][1], networks.vae.encode(picture[None])[0])
 
@@ -234,7 +242,7 @@ def test_a_given_reference_replaces_the_first_pass():
 def test_a_given_identity_is_kept_in_both_passes():
     networks = networks_of(referrer=StubReferrer())
     identity = Identity(torch.full((5, 6), 7.0), torch.ones(512))
-    restore(networks, clip(4), BFR, RestoreOptions(steps=2), identity=identity)
+    restore(networks, clip(4), BFR, RestoreOptions(steps=2), known=Known(identity=identity))
     assert all((call[4][-1] == 7).all() for call in networks.backend.calls)
 
 
@@ -365,7 +373,13 @@ def test_noise_of_another_shape_is_refused():
     networks = networks_of()
     encoded = encode_clip(networks.vae, clip(4), BFR)
     with pytest.raises(InputError, match="noise is"):
-        sample_pass(networks, encoded, (1, 0, 0), RestoreOptions(passes=1), noise=torch.zeros(3, 4, 4, 4))
+        sample_pass(
+            networks,
+            encoded.start,
+            Conditioning(encoded.degraded, (1, 0, 0)),
+            RestoreOptions(passes=1),
+            sampling=Sampling(noise=torch.zeros(3, 4, 4, 4)),
+        )
 
 
 def test_masks_enter_only_with_inpainting():
@@ -373,7 +387,7 @@ def test_masks_enter_only_with_inpainting():
     mask[..., :4] = 1
     networks = networks_of()
     options = RestoreOptions(steps=1, passes=1)
-    restored = restore(networks, pixels, frozenset({Task.INPAINTING}), options, mask=mask)
+    restored = restore(networks, pixels, frozenset({Task.INPAINTING}), options, known=Known(mask=mask))
     frames = from_network_range(frames_of(restored, networks, options))
     assert (frames[..., :4] == 255).all()
     assert torch.equal(frames[..., 4:], pixels[..., 4:])
@@ -389,9 +403,10 @@ def test_sigmas_and_solver_from_elsewhere_replace_the_options_own():
         return denoiser(x, sigmas[0])
 
     options = RestoreOptions(steps=9, passes=1, strength=0.5, guidance=(1.0, 2.0))
-    restored = restore(networks, clip(4), BFR, options, solver=solver, sigmas=torch.tensor([5.0, 1.0, 0.0]))
+    sampling = Sampling(solver=solver, sigmas=torch.tensor([5.0, 1.0, 0.0]))
+    restored = restore(networks, clip(4), BFR, options, sampling=sampling)
     assert asked == [[5.0, 1.0, 0.0]]
     assert [call[1] for call in networks.backend.calls] == [5.0]
     assert restored.latents.shape == (4, 4, 4, 4)
     with pytest.raises(InputError, match="Sigmas must begin above 0"):
-        restore(networks, clip(4), BFR, options, sigmas=[0.0])
+        restore(networks, clip(4), BFR, options, sampling=Sampling(sigmas=[0.0]))

@@ -160,7 +160,7 @@ def test_found_faces_come_before_the_degraded_clips_landmarks():
 
 
 def test_no_face_and_no_landmarks_is_an_error_with_remedies():
-    with pytest.raises(FaceNotFoundError, match=r"Lower the detection threshold.*or run one pass only"):
+    with pytest.raises(FaceNotFoundError, match=r"Lower the detection threshold.*or use one pass"):
         refer(frames(0.5), [[]])
 
 

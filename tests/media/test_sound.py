@@ -222,7 +222,7 @@ class TestDamage:
     ("number", "words"),
     [
         (errno.ENOSPC, "The disk is full"),
-        (errno.EROFS, "can only be read"),
+        (errno.EROFS, "read-only"),
         (errno.EACCES, "not allowed to write"),
         (errno.EINVAL, "another format"),
     ],

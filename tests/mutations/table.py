@@ -72,10 +72,10 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("task in chosen) for task in Task", "task in chosen) for task in [*Task][::-1]"),
     ],
     ("svfr_model/engine/self_reference.py", "tests/engine/test_self_reference.py"): [
-        ("index = max(seen, key", "index = min(seen, key"),
+        ("index = max(faces, key", "index = min(faces, key"),
         ("* frontality(face.landmarks) *", "*"),
-        ("else len(pictures) // 2", "else 0"),
-        ("points = points[index]", "points = points[0]"),
+        ("index = len(pictures) // 2 if", "index = 0 if"),
+        ("self._fallback(landmarks)[index]", "self._fallback(landmarks)[0]"),
         ("faces[largest_box(np.stack([face.box for face in faces]))]", "faces[0]"),
     ],
     ("svfr_model/runs/restore_clip.py", "tests/runs/test_restore_tracks.py"): [

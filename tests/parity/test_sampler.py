@@ -14,9 +14,9 @@ from support.near import assert_near
 
 from svfr_model.base.pixels import from_network_range
 from svfr_model.base.tasks import Task, tasks_from_vector
-from svfr_model.engine.conditioning import decode_clip, encode_clip
+from svfr_model.engine.conditioning import Conditioning, decode_clip, encode_clip
 from svfr_model.engine.denoiser import guidance_schedule
-from svfr_model.engine.restore import Networks, RestoreOptions, encode_reference, restore, sample_pass
+from svfr_model.engine.restore import Networks, RestoreOptions, Sampling, encode_reference, restore, sample_pass
 from svfr_model.engine.solvers import SOLVERS, euler, karras_sigmas
 from svfr_model.engine.windows import WindowPlan, reference_window_starts
 from svfr_model.networks.unet import DiffusersBackend, build_unet
@@ -102,14 +102,13 @@ def test_case_equals_reference(folder, case, monkeypatch):
     )
     picture = reference_picture(folder, case) if call["with_ref"] else None
     reference = encode_reference(networks.vae, picture)
+    tokens = shared["input.id_embedding"][0] if call["with_id"] else None
     latents = sample_pass(
         networks,
-        clip,
-        task,
+        clip.start,
+        Conditioning(clip.degraded, task, reference, tokens),
         options,
-        reference=reference,
-        tokens=shared["input.id_embedding"][0] if call["with_id"] else None,
-        noise=golden["init_noise"][0].float(),
+        sampling=Sampling(noise=golden["init_noise"][0].float()),
     )
     frames = torch.cat(list(decode_clip(networks.vae, latents, chunk=options.decode_chunk)))
     frames = frames.transpose(0, 1)[None]
@@ -148,14 +147,13 @@ def test_half_precision_stays_near_the_float32_reference(dtype):
     case = next(case.values[1] for case in RUNS if case.id == "own-n05_fpb08_g13_ref")
     golden, shared, networks = load_file(OWN / case["file"]), shared_tensors(OWN), load_networks(OWN, dtype)
     clip = encode_clip(networks.vae, shared["input.lq_frames"][:5], frozenset({Task.BFR}))
+    reference = encode_reference(networks.vae, shared["input.ref_image"])
     latents = sample_pass(
         networks,
-        clip,
-        (1, 0, 0),
+        clip.start,
+        Conditioning(clip.degraded, (1, 0, 0), reference, shared["input.id_embedding"][0]),
         options_of(case),
-        reference=encode_reference(networks.vae, shared["input.ref_image"]),
-        tokens=shared["input.id_embedding"][0],
-        noise=golden["init_noise"][0],
+        sampling=Sampling(noise=golden["init_noise"][0]),
     )
     assert_near(latents, golden["latents_steps"][-1], HALF_TOLERANCE[dtype], str(dtype).removeprefix("torch."))
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from svfr_pack.nodes.model import ComfyBackend
-from svfr_pack.svfr_model.engine.conditioning import EncodedClip
-from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, sample_pass
+from svfr_pack.svfr_model.engine.conditioning import Conditioning
+from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, Sampling, sample_pass
 from svfr_pack.svfr_model.engine.windows import WindowPlan
 
 OWN = Path(__file__).resolve().parents[2] / "golden" / "svfr"
@@ -70,11 +70,14 @@ def final_latents(patcher, folder: Path, case: dict) -> tuple[torch.Tensor, torc
     with backend.load(call["fpb"], *latents.shape[-2:]):
         ours = sample_pass(
             Networks(backend, _Scaled()),
-            EncodedClip(latents, latents),
-            tuple(call.get("task", [1, 0, 0])),
+            latents,
+            Conditioning(
+                latents,
+                tuple(call.get("task", [1, 0, 0])),
+                golden["ref_latent"].float() if call["with_ref"] else None,
+                tensors(folder, "input.")["id_embedding"][0] if call["with_id"] else None,
+            ),
             options,
-            reference=golden["ref_latent"].float() if call["with_ref"] else None,
-            tokens=tensors(folder, "input.")["id_embedding"][0] if call["with_id"] else None,
-            noise=golden["init_noise"][0].float(),
+            sampling=Sampling(noise=golden["init_noise"][0].float()),
         )
     return ours, golden["latents_steps"][-1].float()

@@ -22,8 +22,8 @@ from near import assert_near
 from svfr_pack.nodes import model as native
 from svfr_pack.nodes.model import TASK_KEY, ComfyBackend, load_model
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
-from svfr_pack.svfr_model.engine.conditioning import EncodedClip
-from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, sample_pass
+from svfr_pack.svfr_model.engine.conditioning import Conditioning
+from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, Sampling, sample_pass
 from svfr_pack.svfr_model.engine.solvers import karras_sigmas
 from svfr_pack.svfr_model.engine.windows import WindowPlan
 from svfr_pack.svfr_model.networks.comfy_keys import convert_unet
@@ -285,8 +285,8 @@ def test_ksampler_equals_our_sampler(patcher):
     backend = ComfyBackend(patcher)
     with backend.load(count, 4, 6):
         networks = Networks(backend, type("VAE", (), {"factor": 8, "scaling_factor": 0.18215})())
-        clip = EncodedClip(latents, latents)
-        ours = sample_pass(networks, clip, (1, 0, 0), options, reference=reference, tokens=tokens, noise=noise)
+        conditioning = Conditioning(latents, (1, 0, 0), reference, tokens)
+        ours = sample_pass(networks, latents, conditioning, options, sampling=Sampling(noise=noise))
     theirs = comfy.sample.sample_custom(
         patcher,
         noise,

@@ -55,12 +55,12 @@ def clips():
 
 def restored_by_the_command_line(pixels, tasks, reference):
     """By the networks that the command line loads."""
-    from svfr_pack.svfr_model.engine.restore import restore
+    from svfr_pack.svfr_model.engine.restore import Known, restore
     from svfr_pack.svfr_model.runs.loader import Loader
 
     folder = str(embedded_set("svfr-tiny")["unet"].parent)
     networks = Loader([folder], "cpu", "fp32").networks(self_referred=False)
-    restored = restore(networks, pixels, tasks, OPTIONS, reference=to_network_range(reference))
+    restored = restore(networks, pixels, tasks, OPTIONS, known=Known(reference=to_network_range(reference)))
     return torch.cat(list(restored.decode(networks.vae, OPTIONS))).mul(0.5).add(0.5).clamp(0, 1)
 
 
