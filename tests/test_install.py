@@ -74,7 +74,7 @@ def test_importing_it_runs_nothing(root):
 
 @pytest.mark.slow
 def test_in_a_real_environment(root, tmp_path):
-    """pip leaves the CPU's providers only, and the script brings CUDA back. Last run 2026-11-21, by hand."""
+    """pip leaves the CPU's providers only, and the script brings CUDA back."""
     if sys.platform == "darwin":
         pytest.skip("there is no onnxruntime-gpu for macOS")
     venv.create(tmp_path / "venv", with_pip=True)

@@ -51,7 +51,7 @@ def test_reference_preparation(golden):
     frame = tensors["fvd_pre_in"][:, 0].transpose(1, 2, 0)  # CHW -> HWC
     prepared = prepare_frame(frame)
     assert prepared.shape == (3, 224, 224)
-    assert_near(prepared[:, ::4, ::4], tensors["fvd_pre_out"][:, 0], 1e-6)
+    assert_near(prepared[:, ::4, ::4], tensors["fvd_pre_out"][:, 0], 1e-5)
 
 
 def test_reference_distance_of_one_clip(golden):
