@@ -1,5 +1,5 @@
-// Shows in a node of this pack what it has to tell: a warning, or the table of SVFR Metrics. Without this the frontend
-// shows the text of its own nodes only.
+// Shows a node's text in the node itself: a warning, or the table of SVFR Metrics. By default the frontend shows text only
+// for its own nodes.
 import { app } from "../../../scripts/app.js";
 
 const STYLE = "margin: 0; overflow: auto; font-size: 10px; user-select: text";
@@ -10,11 +10,11 @@ function textWidget(node, table) {
   element.style.cssText = STYLE + (table ? "" : WARNING);
   const getMinHeight = () => (table ? 180 : 30 + 14 * Math.ceil(element.textContent.length / 50));
   const widget = node.addDOMWidget("report", "svfr_report", element, { serialize: false, getMinHeight });
-  widget.serialize = false; // what is told belongs to a run, not to the workflow
+  widget.serialize = false; // the text belongs to a run, not to the workflow
   return widget;
 }
 
-// A switch of SVFR Task Vector is not read under a preset: it is greyed out there.
+// With a preset, SVFR Task Vector ignores its switches, so they are greyed out.
 function greySwitches(node) {
   const preset = node.widgets?.find((widget) => widget.name === "preset");
   if (!preset) return;
