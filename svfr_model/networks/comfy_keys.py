@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import WeightsError
@@ -87,13 +88,6 @@ def unet_to_comfy(keys: Iterable[str]) -> dict[str, str]:
     return _rename(keys, dict(pairs), "diffusers UNet")
 
 
-def unet_to_diffusers(keys: Iterable[str]) -> dict[str, str]:
-    """diffusers' name of each key of a whole ComfyUI UNet. Raises WeightsError for a key that has none."""
-    keys = list(keys)
-    pairs = _unet_pairs(_comfy_levels(keys, "input_blocks", first=1), _comfy_levels(keys, "output_blocks", first=0))
-    return _rename(keys, {theirs: ours for ours, theirs in pairs}, "ComfyUI UNet")
-
-
 def vae_to_comfy(keys: Iterable[str]) -> dict[str, str]:
     """ComfyUI's name of each key of a whole diffusers VAE with temporal decoder.
 
@@ -119,7 +113,7 @@ def convert_vae(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     converted = {name: state_dict[key] for key, name in vae_to_comfy(state_dict).items()}
     for name, value in converted.items():
         if ".mid.attn_1." in name and value.ndim == 2:
-            converted[name] = value[:, :, None, None]
+            converted[name] = rearrange(value, "o i -> o i 1 1")
     _fold_quantisation(converted)
     return converted
 
@@ -145,8 +139,8 @@ def _rename(keys: Iterable[str], parts: Mapping[str, str], network: str) -> dict
             part = part.rpartition(".")[0]
         if not part:
             raise WeightsError(
-                f"{key} is no key of a {network}, so the file is of another model or damaged. Expected are names as "
-                f"in {', '.join(list(parts)[:2])}."
+                f"{key} is not a key of a {network}: the file belongs to another model or is damaged. Names such as "
+                f"{', '.join(list(parts)[:2])} were expected."
             )
         renamed[key] = parts[part] + key[len(part) :]
     return renamed
@@ -215,7 +209,7 @@ def _vae_pairs(down: list[_Level], up: list[_Level]) -> Pairs:
 def _vae_middle(half: str, resnet: Callable[[str, str], Pairs]) -> Pairs:
     yield from resnet(f"{half}.mid_block.resnets.0", f"{half}.mid.block_1")
     yield from _under(f"{half}.mid_block.attentions.0", f"{half}.mid.attn_1", _VAE_ATTENTION)
-    # the decoder's middle has as many layers as a level; ComfyUI's, like the published one, has two
+    # diffusers gives the decoder's middle as many layers as a level has; ComfyUI's has two, like the published one
     yield from resnet(f"{half}.mid_block.resnets.1", f"{half}.mid.block_2")
 
 
@@ -246,23 +240,3 @@ def _diffusers_levels(keys: Iterable[str], side: str) -> list[_Level]:
         )
         for _, parts in sorted(found.items())
     ]
-
-
-def _comfy_levels(keys: Iterable[str], side: str, first: int) -> list[_Level]:
-    """The levels of one side of a ComfyUI UNet, whose blocks are numbered through: a resampler ends a level."""
-    blocks: dict[int, set[str]] = {}
-    for key in keys:
-        match = re.match(rf"{side}\.(\d+)\.(\d\.(?:op|conv|norm|in_layers))\.", key)
-        if match and int(match[1]) >= first:
-            blocks.setdefault(int(match[1]), set()).add(match[2])
-    levels: list[_Level] = []
-    layers, attends = 0, False
-    for _, parts in sorted(blocks.items()):
-        layers += "0.in_layers" in parts
-        attends |= "1.norm" in parts
-        if parts & {"0.op", "1.conv", "2.conv"}:
-            levels.append(_Level(layers, attends, resizes=True))
-            layers, attends = 0, False
-    if layers:
-        levels.append(_Level(layers, attends, resizes=False))
-    return levels

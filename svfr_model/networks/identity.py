@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
@@ -78,7 +79,7 @@ class _Block(nn.Module):
         self.prelu = nn.PReLU(width)
         self.conv2 = nn.Conv2d(width, width, 3, stride=2 if halve else 1, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(width, eps=_BATCHNORM_EPS)
-        self.downsample = nn.Identity()
+        self.downsample: nn.Module = nn.Identity()
         if halve:
             self.downsample = nn.Sequential(
                 nn.Conv2d(before, width, 1, stride=2, bias=False), nn.BatchNorm2d(width, eps=_BATCHNORM_EPS)
@@ -87,7 +88,8 @@ class _Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B,before,h,w) to (B,width,h,w), or half the side."""
         y = self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x)))))
-        return self.bn3(y) + self.downsample(x)
+        total: torch.Tensor = self.bn3(y) + self.downsample(x)
+        return total
 
 
 class IdentityProjection(nn.Module):
@@ -100,12 +102,13 @@ class IdentityProjection(nn.Module):
 
     def forward(self, grid: torch.Tensor) -> torch.Tensor:
         """(B,in_channels,h,w) to (B,h*w,out_channels), row by row."""
-        return self.final_norm(self.project1024(grid).flatten(2).transpose(1, 2))
+        tokens: torch.Tensor = self.final_norm(rearrange(self.project1024(grid), "b c h w -> b (h w) c"))
+        return tokens
 
 
 @dataclass(frozen=True)
 class Identity:
-    """One person, as SVFR is told of them. Both tensors are float32 on the CPU.
+    """One person as SVFR sees them. Both tensors are float32 on the CPU.
 
     tokens: (49,c), c being 1024 at full size. embedding: (512,), the recogniser's embedding scaled to length 1, so
     that the dot product of two is their cosine similarity.
@@ -116,9 +119,9 @@ class Identity:
 
 
 class IdentityEncoder:
-    """Aligned faces to an Identity. The networks stay where and as they are.
+    """Turns aligned faces into an Identity. The networks keep their device and dtype.
 
-    Raises WeightsError where the projection does not fit the recogniser's map.
+    Raises WeightsError if the projection does not fit the recogniser's map.
     """
 
     def __init__(self, recognizer: IResNet, projection: IdentityProjection) -> None:
@@ -139,8 +142,8 @@ class IdentityEncoder:
     def encode(self, faces: torch.Tensor) -> Identity:
         """The identity of one person in B aligned pictures (B,3,112,112), RGB in [-1,1].
 
-        Several pictures are averaged: their tokens as they are, their embeddings at length 1 each. Raises
-        InputError for pictures of another shape.
+        Several pictures are averaged: their tokens as they are, their embeddings after scaling each to length 1.
+        Raises InputError for pictures of another shape.
         """
         grid, embeddings = self._recognize(faces)
         tokens = self._project(grid).mean(dim=0)
@@ -161,7 +164,8 @@ class IdentityEncoder:
 
     @torch.no_grad()
     def _project(self, grid: torch.Tensor) -> torch.Tensor:
-        return self.projection(grid.to(self.projection.project1024.weight)).float().cpu()
+        tokens: torch.Tensor = self.projection(grid.to(self.projection.project1024.weight))
+        return tokens.float().cpu()
 
 
 def similarity(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -170,12 +174,12 @@ def similarity(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def build_recognizer(config: Mapping[str, Any] | None = None) -> IResNet:
-    """A randomly initialised recogniser, by default iresnet100. Raises InputError for a config it does not know."""
+    """A randomly initialised recogniser, by default iresnet100. Raises InputError for a config that does not fit it."""
     return _build(IResNet, PUBLISHED_RECOGNIZER if config is None else config)
 
 
 def build_projection(config: Mapping[str, Any] | None = None) -> IdentityProjection:
-    """A randomly initialised projection, by default the published 512 to 1024. Raises InputError likewise."""
+    """A randomly initialised projection, by default the published 512 to 1024. Raises InputError as well."""
     return _build(IdentityProjection, PUBLISHED_PROJECTION if config is None else config)
 
 
@@ -186,7 +190,7 @@ def load_identity_encoder(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> IdentityEncoder:
-    """The two networks of two checkpoints: published ones, or the ones their metadata describe.
+    """Both networks from their checkpoints: the published ones, or those that the metadata describe.
 
     Raises WeightsError for a file that is missing, damaged or of another architecture.
     """

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import repeat
 
 from ..base.errors import InputError
 from ..weights import load_network
@@ -83,7 +84,7 @@ def load_unet(
 ) -> DiffusersBackend:
     """The denoiser backend of a checkpoint, of the published architecture or the one its metadata describes.
 
-    compile runs the network through `torch.compile`, which pays off after some minutes of use at one size.
+    compile runs the network through `torch.compile`, which pays off after a few minutes at one frame size.
     Raises WeightsError for a file that is missing, damaged or of another architecture.
     """
     network = load_network(path, ROLE, build_unet, device=device, dtype=dtype)
@@ -93,7 +94,7 @@ def load_unet(
 class DiffusersBackend:
     """The narrow interface between the clip's maths and the network: windows and conditions in, estimate out.
 
-    The network stays where and as it is; its device and dtype are read from it.
+    The network keeps its device and dtype.
     """
 
     def __init__(self, network: UNetSpatioTemporalConditionModel, *, compile: bool = False) -> None:
@@ -102,13 +103,15 @@ class DiffusersBackend:
 
     @property
     def device(self) -> torch.device:
-        """Where the network lies."""
-        return self.network.conv_in.weight.device
+        """Where the network is."""
+        device: torch.device = self.network.conv_in.weight.device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the network computes in."""
-        return self.network.conv_in.weight.dtype
+        dtype: torch.dtype = self.network.conv_in.weight.dtype
+        return dtype
 
     @property
     def token_width(self) -> int:
@@ -119,7 +122,8 @@ class DiffusersBackend:
     @property
     def size_multiple_factor(self) -> int:
         """Latent height and width are multiples of this, the network's own downsampling: 8 at full size."""
-        return 2 ** (len(self.network.config.block_out_channels) - 1)
+        levels = len(self.network.config.block_out_channels)
+        return 1 << (levels - 1)
 
     @torch.no_grad()
     def __call__(
@@ -154,9 +158,9 @@ class DiffusersBackend:
             raise InputError(f"Latents of {height}x{width} were given; both sides must be multiples of {factor}.")
         noise = torch.tensor(sigma, dtype=torch.float32, device=x.device)
         spread = (noise**2 + 1) ** 0.5
-        held = reference[:, None].expand(batch, frames, *reference.shape[1:])
+        held = repeat(reference, "b c h w -> b f c h w", f=frames)
         sample = torch.cat([x / spread, degraded.to(x), held.to(x)], dim=2)
-        v = self._run(
+        v: torch.Tensor = self._run(
             sample.to(self.device, self.dtype),
             (0.25 * noise.log()).to(self.device),  # float32 up to the sinusoids, whatever the dtype
             tokens.to(self.device, self.dtype),
@@ -167,7 +171,7 @@ class DiffusersBackend:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse what diffusers would accept and compute wrongly."""
+    """Refuse a config that diffusers would accept but compute wrongly. Raises InputError."""
     heads, channels = config.get("num_attention_heads"), config.get("block_out_channels")
     if heads is None or channels is None:
         raise InputError(
@@ -183,7 +187,7 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise InputError(
                 f"{heads} heads give {per_head} channels per head; the published network was trained with "
                 f"{PUBLISHED_HEAD_CHANNELS} everywhere, that is {PUBLISHED_CONFIG['num_attention_heads']} heads. "
-                "Other counts load without complaint and compute something else."
+                "Other counts load without an error and compute something else."
             )
     latent = config.get("out_channels", 4)
     if config.get("in_channels") != 3 * latent:

@@ -57,25 +57,28 @@ def load_vae(
 
 
 class DiffusersVAE:
-    """Frames to latents and back. The network stays where and as it is: its device and dtype are read."""
+    """Frames to latents and back. The network keeps its device and dtype."""
 
     def __init__(self, network: AutoencoderKLTemporalDecoder) -> None:
         self.network = network
 
     @property
     def device(self) -> torch.device:
-        """Where the network lies."""
-        return self.network.decoder.conv_in.weight.device
+        """Where the network is."""
+        device: torch.device = self.network.decoder.conv_in.weight.device
+        return device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the network computes in, unless full precision is asked for."""
-        return self.network.decoder.conv_in.weight.dtype
+        dtype: torch.dtype = self.network.decoder.conv_in.weight.dtype
+        return dtype
 
     @property
     def factor(self) -> int:
         """Pixels per latent along each side: 8 at full size."""
-        return 2 ** (len(self.network.config.block_out_channels) - 1)
+        levels = len(self.network.config.block_out_channels)
+        return 1 << (levels - 1)
 
     @property
     def scaling_factor(self) -> float:
@@ -91,8 +94,8 @@ class DiffusersVAE:
         for the degraded frames but not for the reference frame (docs/reference/svfr.md#encoding).
         """
         with self._encoder_in(torch.float32 if full_precision else self.dtype) as dtype:
-            posterior = self.network.encode(pixels.to(self.device, dtype)).latent_dist
-            return posterior.mode().float()
+            mode: torch.Tensor = self.network.encode(pixels.to(self.device, dtype)).latent_dist.mode()
+            return mode.float()
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -103,11 +106,12 @@ class DiffusersVAE:
         result. Values are around [-1,1] and not clamped.
         """
         latents = latents.to(self.device, self.dtype)
-        return self.network.decode(latents, num_frames=latents.shape[0]).sample.float()
+        frames: torch.Tensor = self.network.decode(latents, num_frames=latents.shape[0]).sample
+        return frames.float()
 
     @contextmanager
     def _encoder_in(self, dtype: torch.dtype) -> Iterator[torch.dtype]:
-        """The encoding half in another dtype for a while. Going up and back again loses nothing."""
+        """Put the encoding half into another dtype for a while. Going up and back again loses nothing."""
         stored = self.dtype
         halves = (self.network.encoder, self.network.quant_conv)
         try:

@@ -1,8 +1,8 @@
-"""What the metadata of a weight file may ask for: checked before anything is built from it.
+"""What the metadata of a weight file may ask for; checked before anything is built from it.
 
-A file comes from anyone, and its metadata are the arguments of a network's constructor. So each argument has a kind and
-a range here, wide enough for any network that a person would train and narrow enough that building it (without memory
-for its weights) takes seconds.
+A file may come from anyone, and its metadata are the arguments of a network's constructor. So each argument has a kind
+and a range here: wide enough for any network that a person would train, and narrow enough that building it (without
+memory for its weights) takes seconds.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from typing import Any, TypeAlias
 from ..base.errors import InputError
 
 Rule: TypeAlias = Callable[[Any], str]
-"""A value to what is needed in its place; "" where it will do."""
+"""From a value to what is needed in its place; "" if the value is fine."""
 
 MOST_LEVELS = 8
 MOST_BLOCKS = 32
-"""Of all levels together: layers times transformers in each. The published UNet has 8."""
+"""In all levels together: layers times transformers of each. The published UNet has 8."""
 
 
 def check_arguments(role: str, arguments: Mapping[str, Any]) -> None:
-    """Raise InputError, naming the argument, what was found and what is needed, for what no network of a role takes."""
+    """Raise InputError, naming the argument, its value and what is needed, for what no network of a role takes."""
     rules = RULES[role]
     for name, value in arguments.items():
         if name not in rules:
-            raise InputError(f"{reprlib.repr(name)} is no argument of this network; known are {', '.join(rules)}")
+            raise InputError(
+                f"{reprlib.repr(name)} is not an argument of this network; the known ones are {', '.join(rules)}"
+            )
         needed = rules[name](value)
         if needed:
             raise InputError(f"{name} is {reprlib.repr(value)}; it must be {needed}")
     lengths = {name: len(arguments[name]) for name in PER_LEVEL if isinstance(arguments.get(name), list)}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise InputError(f"the lists of its levels must have one length: {told}")
+        raise InputError(f"the lists of its levels must have the same length: {told}")
     blocks = _blocks(arguments, max(lengths.values(), default=1))
     if blocks > MOST_BLOCKS:
         raise InputError(

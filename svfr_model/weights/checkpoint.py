@@ -1,4 +1,4 @@
-"""Reading, checking and writing checkpoints: no code from a file is run, no key is guessed or left over."""
+"""Reading, checking and writing checkpoints. No code from a file is run, and no key is guessed or left over."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ BROKEN_PICKLE = (
 
 
 def read_state_dict(path: Path | str, role: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors of a checkpoint, on the CPU in their stored dtypes, and its metadata (none in a .pth file).
+    """The tensors of a checkpoint, on the CPU in their stored dtypes, and its metadata (a .pth file has none).
 
     Files ending in .safetensors are read as such, .pth and .pt as restricted pickles (tensors only, mapped
     from the disk where their format allows it). Only a flat dictionary of tensors is accepted, in a pickle under the
-    key that the registry names for the role: any other wrapping is refused, because which part is meant would be a
-    guess.
+    key that the registry names for the role: any other wrapping is refused, because it would be a guess which part is
+    meant.
 
     Raises WeightsError, naming the file, what was expected of it and where to get it.
     """
@@ -64,7 +64,7 @@ def read_state_dict(path: Path | str, role: str) -> tuple[dict[str, torch.Tensor
     if path.suffix == ".safetensors":
         return _read_safetensors(path, role)
     if path.suffix not in (".pth", ".pt"):
-        raise _refusal(path, role, f"its ending {path.suffix!r} is none of .safetensors, .pth, .pt")
+        raise _refusal(path, role, f"its suffix {path.suffix!r} is none of .safetensors, .pth, .pt")
     return _read_pickle(path, role), {}
 
 
@@ -93,11 +93,12 @@ def model_config(metadata: Mapping[str, str], role: str, path: Path | str) -> di
         check_arguments(role, stored["config"])
     except InputError as error:
         raise _refusal(path, role, f"its {CONFIG_KEY} metadata describes no usable network: {error}") from error
-    return stored["config"]
+    config: dict[str, Any] = stored["config"]
+    return config
 
 
 def stored_config(path: Path | str, role: str) -> dict[str, Any] | None:
-    """The same, read from the file's head alone; None for a file that has no such metadata."""
+    """The same, read from the file's header alone; None for a file without such metadata."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -107,7 +108,7 @@ def stored_config(path: Path | str, role: str) -> dict[str, Any] | None:
         with safe_open(path, framework="pt", device="cpu") as file:
             return model_config(file.metadata() or {}, role, path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise _refusal(path, role, f"it is no whole safetensors file ({error})") from error
+        raise _refusal(path, role, f"it is truncated or corrupt ({error})") from error
 
 
 def load_strict(module: nn.Module, state_dict: Mapping[str, torch.Tensor], path: Path | str, role: str) -> None:
@@ -192,7 +193,7 @@ def _read_safetensors(path: Path, role: str) -> tuple[dict[str, torch.Tensor], d
         with safe_open(path, framework="pt", device="cpu") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise _refusal(path, role, f"it is no whole safetensors file ({error})") from error
+        raise _refusal(path, role, f"it is truncated or corrupt ({error})") from error
 
 
 def _read_pickle(path: Path, role: str) -> dict[str, torch.Tensor]:
@@ -217,10 +218,10 @@ def _read_pickle(path: Path, role: str) -> dict[str, torch.Tensor]:
             reason = f"its entry {reprlib.repr(key)} is a {type(value).__name__}, where only tensors belong"
             raise _refusal(path, role, reason)
         if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
-            raise _refusal(path, role, f"its entry {reprlib.repr(key)} is no plain tensor")
+            raise _refusal(path, role, f"its entry {reprlib.repr(key)} is not a plain tensor")
     claimed = sum(value.numel() * value.element_size() for value in tensors.values())
     if claimed > max(path.stat().st_size, MOST_REPEATED):
-        raise _refusal(path, role, f"its tensors claim {claimed / 2**30:.0f} GiB, which the file does not hold")
+        raise _refusal(path, role, f"its tensors claim {claimed / 2**30:.0f} GiB, more than the file holds")
     return dict(tensors)
 
 
@@ -233,7 +234,7 @@ def _refuse_packed(path: Path, role: str) -> None:
         raise _refusal(path, role, f"its directory cannot be read ({error})") from error
     size = path.stat().st_size
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
-        raise _refusal(path, role, "its entries are compressed, which those of a checkpoint never are")
+        raise _refusal(path, role, "its entries are compressed, which is never the case in a checkpoint")
 
 
 def _unwrapped(stored: Any, path: Path, role: str) -> dict[Any, Any]:
@@ -296,7 +297,7 @@ def _faults(needed: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor
     if not shapes:
         broken = [key for key in common if not _is_finite(found[key])]
         if broken:
-            yield _listing("spoiled by values that are no numbers (NaN or infinite)", broken)
+            yield _listing("spoiled by NaN or infinite values", broken)
 
 
 def _is_finite(value: torch.Tensor) -> bool:

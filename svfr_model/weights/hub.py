@@ -1,4 +1,4 @@
-"""Fetching weight files, on consent only."""
+"""Downloading weight files, only with consent."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .torchscript import sha256_of
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 30
 _SLOW_SECONDS, _SLOW_BYTES = 60, 60 << 10
-"""A connection that brings less in that time is given up: a server may send a byte now and then for ever."""
+"""A connection that brings fewer bytes in that time is given up: a server may send a byte now and then for ever."""
 _LEAST = 1 << 20
 _TRIES = 5
 _PAUSE_SECONDS = 1.0
-"""After so many connections in a row that broke before they brought _LEAST bytes it is enough; before each but the
-first there is a pause, twice as long every time."""
+"""The download fails after _TRIES connections in a row that broke before they brought _LEAST bytes. Before each but the
+first there is a pause, twice as long each time."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -49,30 +49,30 @@ class _Remote:
 def download(
     roles: Sequence[str], folder: Path | str, *, accept_license: bool, callback: Callback | None = None
 ) -> list[Path]:
-    """Fetch the files of these roles from their sources into folder; a file that is there already is left alone.
+    """Download the files of these roles from their sources into folder; a file that is already there is left alone.
 
-    Each file is written beside its place under a temporary name, where an interrupted download goes on the next
-    time, is compared with the size (and, where given, the SHA-256) that the registry or the hub states, and is only
-    then renamed. A connection that is too slow, or too many that break, are given up; what came is kept.
+    Each file is written under a temporary name beside its place, where an interrupted download resumes the next time.
+    It is compared with the size (and the SHA-256, if there is one) that the registry or the hub states, and only then
+    renamed. A download whose connection is too slow, or breaks too often, fails; what has come is kept.
     huggingface_hub supplies the endpoint and the login; its own downloader is not used because from version 2 on
     it starts again after an interruption. The callback gets the stage "download <role>" in bytes.
 
-    Raises InputError, with every licence spelt out, unless accept_license is True, and for a folder that cannot be made
-    or has no room; WeightsError, with the address, where a file cannot be had, and for a damaged one that is there.
+    Raises InputError, with every licence, unless accept_license is True, and for a folder that cannot be created or has
+    no room; WeightsError, with the address, if a file cannot be fetched, and for a damaged one that is already there.
     """
     entries = [weight_file(role) for role in roles]
     if not accept_license:
         terms = "\n".join(f"  {entry.name}: {entry.licence}" for entry in entries)
         raise InputError(
-            f"Nothing was downloaded: these files have licences of their own.\n{terms}\n"
-            "Read them, and repeat with --accept-license if you accept them."
+            f"Nothing was downloaded: these files have their own licences.\n{terms}\n"
+            "Read them, and repeat the command with --accept-license if you accept them."
         )
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be made into a folder for weights ({error.strerror}). Choose another with --weights."
+            f"{folder} cannot be created as a folder for weights ({error.strerror}). Choose another with --weights."
         ) from error
     return [_fetch(entry, folder, callback) for entry in entries]
 
@@ -82,10 +82,10 @@ def _fetch(entry: WeightFile, folder: Path, callback: Callback | None) -> Path:
     if target.is_file():
         return _checked_old(target, entry)
     if target.exists():
-        raise InputError(f"{target} is in the way: it is no file. Move it, or choose another folder with --weights.")
+        raise InputError(f"{target} is in the way: it is not a file. Move it, or choose another folder with --weights.")
     remote = _ask_hub(entry)
     if entry.size and remote.size != entry.size:
-        raise WeightsError(f"{entry.url} has {remote.size} bytes now, and {entry.size} are known: it is another file.")
+        raise WeightsError(f"{entry.url} has {remote.size} bytes instead of {entry.size}: it is another file now.")
     # named after the content, so that a newer version never continues an older one's beginning
     partial = folder / f".{entry.name}.{hashlib.sha256(remote.etag.encode()).hexdigest()[:12]}.partial"
     _check_room(partial, remote.size)
@@ -97,14 +97,16 @@ def _fetch(entry: WeightFile, folder: Path, callback: Callback | None) -> Path:
     try:
         os.replace(partial, target)
     except OSError as error:
-        raise WeightsError(f"{partial} is whole, but cannot be renamed to {target} ({error.strerror}).") from error
+        raise WeightsError(
+            f"{partial} is complete, but cannot be renamed to {target} ({error.strerror}). Rename it by hand."
+        ) from error
     for stale in folder.glob(f".{glob.escape(entry.name)}.*.partial"):
         stale.unlink()
     return target
 
 
 def _checked_old(target: Path, entry: WeightFile) -> Path:
-    """The file that is there already, or a WeightsError where it is damaged."""
+    """The file that is already there. Raises WeightsError if it is damaged."""
     fault = fault_of(target, entry.role)
     if fault:
         raise WeightsError(f"{target} is there already, but {fault}. Delete or rename it, and repeat the command.")
@@ -112,18 +114,18 @@ def _checked_old(target: Path, entry: WeightFile) -> Path:
 
 
 def _check_room(partial: Path, size: int) -> None:
-    """InputError, before anything is fetched, where the disk has no room for what is still missing."""
+    """Raise InputError, before anything is fetched, if the disk has no room for what is still missing."""
     missing = size - _length(partial)
     free = shutil.disk_usage(partial.parent).free
     if free < missing:
         raise InputError(
-            f"{partial.parent} has room for {_amount(free)}, and {_amount(missing)} are still to come: nothing was "
+            f"{partial.parent} has room for {_amount(free)}, but {_amount(missing)} are still needed: nothing was "
             "downloaded. Make room, or choose another folder with --weights."
         )
 
 
 def _gather(entry: WeightFile, remote: _Remote, partial: Path, callback: Callback | None) -> None:
-    """All bytes into partial, over as many connections as it takes while each brings something on."""
+    """Fetch all bytes into partial, over as many connections as it takes while each of them brings something."""
     meagre = 0
     while (done := _length(partial)) < remote.size:
         try:
@@ -135,8 +137,8 @@ def _gather(entry: WeightFile, remote: _Remote, partial: Path, callback: Callbac
             meagre = 0 if gained >= _LEAST else meagre + 1
             if meagre == _TRIES:
                 raise WeightsError(
-                    f"{entry.url} was given up after {meagre} connections in a row that brought little: "
-                    f"{_length(partial)} of {remote.size} bytes are kept, and the same command goes on there. {error}"
+                    f"{entry.url}: gave up after {meagre} connections in a row that brought little. "
+                    f"{_length(partial)} of {remote.size} bytes are kept; the same command resumes there. {error}"
                 ) from error
             time.sleep(_PAUSE_SECONDS * 2**meagre if meagre else 0)
             remote = _ask_hub(entry)  # the signed address may have expired
@@ -157,7 +159,7 @@ def _amount(size: int) -> str:
 
 
 def _ask_hub(entry: WeightFile) -> _Remote:
-    """Where the file's bytes are, how many, and which version of it."""
+    """Where the file is, how many bytes it has, and which version it is."""
     if entry.address:
         return _ask_server(entry)
     import huggingface_hub
@@ -165,20 +167,20 @@ def _ask_hub(entry: WeightFile) -> _Remote:
 
     token = huggingface_hub.get_token()
     # the hub's own error derives from its HTTP client's, which has changed from version to version
-    network_errors = (OSError, *HfHubHTTPError.__bases__)
+    network_errors: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
     try:
         page = huggingface_hub.hf_hub_url(entry.repository, entry.path)
         found = huggingface_hub.get_hf_file_metadata(page, token=token)
     except network_errors as error:
         raise _unreachable(entry.url, error) from error
     if not found.size or not found.etag:
-        raise WeightsError(f"{entry.url} states no size or version. Fetch it by hand into the weights folder.")
+        raise WeightsError(f"{entry.url} states no size or version. Download it by hand into the weights folder.")
     same_host = urlsplit(found.location).netloc == urlsplit(page).netloc
     return _Remote(found.location, token if same_host else None, found.etag, found.size)
 
 
 def _ask_server(entry: WeightFile) -> _Remote:
-    """The same of a file that is not on Hugging Face, by a HEAD request."""
+    """The same for a file that is not on Hugging Face, by a HEAD request."""
     try:
         request = urllib.request.Request(entry.address, method="HEAD")
         with _open(request) as response:
@@ -188,16 +190,16 @@ def _ask_server(entry: WeightFile) -> _Remote:
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(entry.url, error) from error
     if not size:
-        raise WeightsError(f"{entry.url} states no size. Fetch it by hand into the weights folder.")
+        raise WeightsError(f"{entry.url} states no size. Download it by hand into the weights folder.")
     return _Remote(entry.address, None, etag.strip('"'), size)
 
 
 def _continue(remote: _Remote, partial: Path, role: str, callback: Callback | None) -> None:
-    """Append to partial what is still missing, as far as the connection holds and the disk has room."""
+    """Append to partial what is still missing, as far as the connection and the disk allow."""
     with _writing(partial, remote), partial.open("ab") as file:
         done = file.tell()
         for position, chunk in _stream(remote, done):
-            if position < done:  # the server knows no ranges and sends all of it again
+            if position < done:  # the server does not support ranges and sends everything again
                 file.truncate(position)
             done = position + len(chunk)
             file.write(chunk)
@@ -206,7 +208,7 @@ def _continue(remote: _Remote, partial: Path, role: str, callback: Callback | No
 
 @contextmanager
 def _writing(partial: Path, remote: _Remote) -> Iterator[None]:
-    """Turns what the disk refuses into a WeightsError that says what is kept; the network's errors are that already."""
+    """Turn errors of the disk into a WeightsError that says what is kept; those of the network already are one."""
     try:
         yield
     except OSError as error:
@@ -214,16 +216,16 @@ def _writing(partial: Path, remote: _Remote) -> Iterator[None]:
         raise WeightsError(
             f"{partial.parent} cannot be written to ({error.strerror or error}). "
             + (
-                f"{kept} of {remote.size} bytes are kept in {partial.name}, and the same command goes on there. "
+                f"{kept} of {remote.size} bytes are kept in {partial.name}; the same command resumes there. "
                 if kept
                 else ""
             )
-            + "Make room or give yourself the right to write there, or choose another folder with --weights."
+            + "Make room, change the permissions, or choose another folder with --weights."
         ) from error
 
 
 def _stream(remote: _Remote, start: int) -> Iterator[tuple[int, bytes]]:
-    """The file's bytes from start on, each chunk with its position, which begins at 0 if the server insists."""
+    """The file's bytes from start on, in chunks with positions, which begin at 0 if the server knows no ranges."""
     request = urllib.request.Request(remote.url, headers={"Range": f"bytes={start}-"} if start else {})
     if remote.token:
         request.add_unredirected_header("Authorization", f"Bearer {remote.token}")
@@ -234,19 +236,21 @@ def _stream(remote: _Remote, start: int) -> Iterator[tuple[int, bytes]]:
                 position = 0
             while chunk := _chunk(response):
                 if position + len(chunk) > remote.size:
-                    raise WeightsError(f"{remote.url} sends more than the {remote.size} bytes that it stated.")
+                    raise WeightsError(
+                        f"{remote.url} sends more than the {remote.size} bytes that it stated. Try again later."
+                    )
                 yield position, chunk
                 position += len(chunk)
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(remote.url, error) from error
     if position < remote.size:
-        raise WeightsError(f"{remote.url} ended after {position} of {remote.size} bytes. Try again: it goes on there.")
+        raise WeightsError(f"{remote.url} ended after {position} of {remote.size} bytes. Try again: it resumes there.")
 
 
 def _chunk(response: http.client.HTTPResponse) -> bytes:
-    """The next bytes, at most _CHUNK, or what came before a connection became too slow. b"" at the end.
+    """The next bytes, at most _CHUNK; fewer if the connection is slow; b"" at the end.
 
-    Raises TimeoutError where hardly anything came.
+    Raises TimeoutError if hardly anything came.
     """
     parts: list[bytes] = []
     length, started = 0, time.monotonic()
@@ -261,10 +265,10 @@ def _chunk(response: http.client.HTTPResponse) -> bytes:
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows to https only; on this machine, where tests have their server, from http to http."""
+    """Follows redirects to https only; on this machine itself, where tests run a server, also from http to http."""
 
     def redirect_request(self, request: urllib.request.Request, *args: Any) -> urllib.request.Request | None:
-        """The request that follows. Raises WeightsError for an address that is not safe."""
+        """The request to the new address. Raises WeightsError for one that is not safe."""
         address = args[-1]
         _check_address(address, loopback=_is_loopback(request.full_url))
         return super().redirect_request(request, *args)
@@ -272,13 +276,15 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
 
 def _open(request: urllib.request.Request) -> http.client.HTTPResponse:
     _check_address(request.full_url, loopback=True)
-    return urllib.request.build_opener(_SafeRedirects).open(request, timeout=_TIMEOUT_SECONDS)
+    opener = urllib.request.build_opener(_SafeRedirects)
+    response: http.client.HTTPResponse = opener.open(request, timeout=_TIMEOUT_SECONDS)
+    return response
 
 
 def _check_address(url: str, *, loopback: bool) -> None:
-    """WeightsError for an address that is not https; http is allowed on this machine itself where loopback says so."""
+    """Raise WeightsError for an address that is not https; loopback allows http on this machine itself."""
     if urlsplit(url).scheme != "https" and not (loopback and _is_loopback(url)):
-        raise WeightsError(f"{url} is not fetched: it is no https address, so that anyone on the way could change it.")
+        raise WeightsError(f"{url} was not downloaded: without https, anyone on the way could change it.")
 
 
 def _is_loopback(url: str) -> bool:
@@ -286,7 +292,7 @@ def _is_loopback(url: str) -> bool:
 
 
 def _difference(path: Path, size: int, checksum: str) -> str | None:
-    """In what a finished download differs from what is stated, or None. A checksum may be some other version mark."""
+    """How a finished download differs from what is stated, or None. A checksum may be some other mark of a version."""
     found = path.stat().st_size
     if found != size:
         return f"{found} bytes instead of {size}"
@@ -298,5 +304,5 @@ def _difference(path: Path, size: int, checksum: str) -> str | None:
 def _unreachable(url: str, error: Exception) -> WeightsError:
     return WeightsError(
         f"{url} could not be downloaded: {error}. Check the connection and, for a repository that asks for one, "
-        "the login (`hf auth login`); then try again, or fetch the file by hand."
+        "the login (`hf auth login`); then try again, or download the file by hand."
     )

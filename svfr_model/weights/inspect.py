@@ -1,4 +1,4 @@
-"""Whether a weight file is whole, told without loading it: for those who only want to know."""
+"""Checking whether a weight file is intact without loading it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .torchscript import sha256_of
 
 
 def fault_of(path: Path, role: str) -> str:
-    """What is wrong with a file of a role, as the end of "the file ..."; "" where nothing is.
+    """What is wrong with a file of a role, as the end of a sentence "the file ..."; "" if nothing is.
 
-    A safetensors file must hold what its header says, an archive of torch have its directory, which is at its end, and
-    an ONNX file be a graph that onnxruntime reads, or the one whose SHA-256 the registry knows. Whether it is the
-    right network only loading it can tell.
+    A safetensors file must hold what its header says; a torch archive must have its directory, which is at the end; an
+    ONNX file must be a graph that onnxruntime reads, or have the SHA-256 in the registry. Only loading can tell whether
+    it is the right network.
     """
     entry = weight_file(role)
     try:
@@ -37,7 +37,7 @@ def _safetensors_fault(path: Path) -> str:
         with safe_open(path, framework="pt", device="cpu") as file:
             return "" if len(list(file.keys())) else "holds nothing"
     except (SafetensorError, ValueError) as error:
-        return f"is no whole safetensors file ({error})"
+        return f"is truncated or corrupt ({error})"
 
 
 def _archive_fault(path: Path) -> str:
@@ -48,15 +48,15 @@ def _archive_fault(path: Path) -> str:
             with zipfile.ZipFile(path) as archive:
                 return "" if archive.namelist() else "holds nothing"
         except (zipfile.BadZipFile, ValueError, NotImplementedError):
-            return "has lost its end: it looks like a truncated download"
-    return "" if head[:1] == b"\x80" else "is no PyTorch checkpoint"
+            return "is truncated: it looks like an incomplete download"
+    return "" if head[:1] == b"\x80" else "is not a PyTorch checkpoint"
 
 
 def _onnx_fault(path: Path) -> str:
     try:
         open_session(path, "a network")
     except WeightsError:
-        return "is no whole ONNX file"
+        return "is truncated or corrupt, or is not an ONNX file"
     except DependencyError:
-        pass  # without onnxruntime nothing can be said of it, and its absence is told elsewhere
+        pass  # without onnxruntime nothing can be said of it, and its absence is reported elsewhere
     return ""

@@ -22,13 +22,14 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mp
 def open_session(path: str | Path, what: str, device: str = "cpu") -> onnxruntime.InferenceSession:
     """An inference session for an ONNX file on "cpu", "cuda" (also "cuda:1") or "mps".
 
-    Where the provider asked for is not active, onnxruntime uses the CPU: that is warned of, with the remedy. Raises
-    WeightsError for a missing or broken file, DependencyError where onnxruntime is missing.
+    If the requested provider is not active, onnxruntime uses the CPU: a warning says so and names the remedy. Raises
+    WeightsError for a missing or broken file, DependencyError if onnxruntime is not installed.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(
-            f"No file {path} with the weights of {what}: `python -m svfr_model weights list` names sources."
+            f"{path} does not exist; the weights of {what} were expected there. "
+            "`python -m svfr_model weights list` says where to get them."
         )
     try:
         import onnxruntime
@@ -40,8 +41,8 @@ def open_session(path: str | Path, what: str, device: str = "cpu") -> onnxruntim
     chosen: list[str | tuple[str, dict[str, str]]] = [PROVIDERS["cpu"]]
     if wanted != PROVIDERS["cpu"] and wanted in available:
         chosen.insert(0, (wanted, {"device_id": number}) if number else wanted)
-    # What onnxruntime raises for a bad file, an unknown operator or a bad graph has no base class but these.
-    failures = (RuntimeError, ValueError, *_session_errors())
+    # What onnxruntime raises for a bad file, an unknown operator or a bad graph has no common base class.
+    failures: tuple[type[Exception], ...] = (RuntimeError, ValueError, *_session_errors())
     try:
         session = onnxruntime.InferenceSession(str(path), providers=chosen)
     except failures as error:
@@ -66,7 +67,7 @@ def open_session(path: str | Path, what: str, device: str = "cpu") -> onnxruntim
 
 def active_provider(session: onnxruntime.InferenceSession) -> str:
     """The provider a session really uses first."""
-    return session.get_providers()[0]
+    return str(session.get_providers()[0])
 
 
 def _session_errors() -> tuple[type[Exception], ...]:
@@ -84,10 +85,11 @@ def run_session(
     path is for the message. Raises WeightsError where the network cannot be run on what it is given.
     """
     inputs = given if isinstance(given, Mapping) else {session.get_inputs()[0].name: given}
-    failures = (RuntimeError, ValueError, *_session_errors())
+    failures: tuple[type[Exception], ...] = (RuntimeError, ValueError, *_session_errors())
     try:
-        return session.run(None, dict(inputs))
+        outputs: list[np.ndarray] = session.run(None, dict(inputs))
     except failures as error:
         raise WeightsError(
             f"{path} cannot be run on a picture: it is another network ({str(error).splitlines()[0]})."
         ) from error
+    return outputs

@@ -1,8 +1,8 @@
 """Which weight files exist, what each is for, where it comes from and on which terms.
 
-Sizes and checksums are those that the publisher states or that stand in public records of the published file, and are
-left out where there is none: none of these files was at hand when the list was written, and an invented checksum is
-worse than none. To add a file, add one `WeightFile` to `_FILES`.
+Sizes and checksums are those that the publisher or a public record of the published file states. Others are left out:
+none of these files was at hand when the list was written, and an invented checksum is worse than none. To add a file,
+add one `WeightFile` to `_FILES`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class WeightFile:
     """One weight file that people download."""
 
     role: str
-    """The name this library knows it by; also the role in `svfr_config` metadata."""
+    """The name that this library knows it by; also the role in `svfr_config` metadata."""
     name: str
-    """File name in a folder of weights, and the name a download gets."""
+    """File name in a weights folder; a download gets this name, too."""
     repository: str
     """Hugging Face repository, or the GitHub one of a file that has an address."""
     path: str
     """Path inside the repository."""
     licence: str
-    """Terms of use, in words a person can decide by."""
+    """Terms of use, in words that allow a person to decide."""
     comfyui_folders: tuple[str, ...]
     """Folders under ComfyUI's `models` that are searched, in this order."""
     purpose: str
@@ -49,26 +49,26 @@ class WeightFile:
     optional: bool = False
     """Whether the default two-pass restoration works without it."""
     address: str = ""
-    """Where the bytes are, for a file that is not on Hugging Face."""
+    """Download address of a file that is not on Hugging Face."""
     inside: str = ""
-    """Key under which the published pickle keeps these weights, among others; "" where it holds nothing else."""
+    """Key of these weights in a published pickle that also holds others; "" if it holds nothing else."""
     size: int = 0
-    """Bytes of the published file; 0 where nobody states it."""
+    """Bytes of the published file; 0 if not known."""
     sha256: str = ""
-    """SHA-256 of the published file in hexadecimal; "" where nobody states it."""
+    """SHA-256 of the published file in hexadecimal; "" if not known."""
     shipped: str = ""
-    """Where a copy lies in this package, under `svfr_model/models`; "" where none is shipped."""
+    """Path of a copy that ships with this package, under `svfr_model/models`; "" if there is none."""
 
     @property
     def url(self) -> str:
-        """The page a person can open to fetch the file by hand."""
+        """The page that a person can open to download the file by hand."""
         if self.address:
             return self.address
         return f"https://huggingface.co/{self.repository}/blob/main/{self.path}"
 
     @property
     def source(self) -> str:
-        """Where to get the file and on which terms, as the end of an error message."""
+        """Where to get the file and on which terms, to end an error message with."""
         return (
             f"Get it from {self.url} (licence: {self.licence}) or with "
             f"`{self.command}`, and put it into a weights folder as {self.name}."
@@ -76,11 +76,11 @@ class WeightFile:
 
     @property
     def command(self) -> str:
-        """The command that fetches this file; without a role all files that are not optional are fetched."""
+        """The command that downloads this file; without a role it downloads all files that are not optional."""
         return f"{DOWNLOAD_COMMAND} {f'{self.role} ' if self.optional else ''}--accept-license"
 
     def candidates(self, folder: Path) -> list[Path]:
-        """Where under folder this file may lie: by its name, or by its path in the repository."""
+        """Where this file may be under folder: by its name, or by its path in the repository."""
         paths = [folder / self.name, folder / PurePosixPath(self.path)]
         if self.kind == "torchscript":  # what it was converted to comes first: a graph runs no code
             return [path.with_suffix(suffix) for path in paths for suffix in (".onnx", path.suffix)]
@@ -208,18 +208,18 @@ REGISTRY: dict[str, WeightFile] = {entry.role: entry for entry in _FILES}
 
 
 def weight_file(role: str) -> WeightFile:
-    """The registry's entry of a role; an unknown role is an InputError that lists the known ones."""
+    """The registry's entry for a role. Raises InputError, which lists the known ones, for an unknown role."""
     if role not in REGISTRY:
         raise InputError(f"No weights are registered under {role!r}; known: {', '.join(REGISTRY)}.")
     return REGISTRY[role]
 
 
 def checked_file(path: str | Path, what: str) -> Path:
-    """The path of a weight file that exists, or a WeightsError that says how to get it."""
+    """The path of a weight file that exists. Raises WeightsError, which says how to get it, if it does not."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(
-            f"No file {path} with the weights of {what}. Put it there, or give the path of one: "
-            "`python -m svfr_model weights list` says which are at hand, and where others are from."
+            f"{path} does not exist; the weights of {what} were expected there. Put them there, or give another "
+            "path. `python -m svfr_model weights list` shows which files were found, and where to get the others."
         )
     return path

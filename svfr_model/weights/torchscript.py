@@ -1,7 +1,7 @@
-"""TorchScript files, which are programs: they are loaded only where it is known or said that they may be.
+"""TorchScript files are programs: one is only loaded if it is known, or if the user trusts it.
 
-A module's code can do what torch can, among it to write files of its choice (`torch.from_file`), when it is loaded and
-whenever it runs. No check of its contents tells a good one from a bad one, so the file itself must be known.
+A module's code can do whatever torch can, including writing files of its choice (`torch.from_file`), when it is loaded
+and whenever it runs. No check of its contents can tell a good one from a bad one, so the file itself must be known.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def load_torchscript(
 ) -> torch.jit.ScriptModule:
     """The module in a TorchScript file, whose code will run on this machine.
 
-    The file must be the one with the SHA-256 given, or trusted: the user has said that its code may run. what and
-    remedy are for the message: what the file should be, and what else to do. Raises WeightsError for any other file,
-    before a byte of it is interpreted, and for one that is no TorchScript.
+    The file must have the given SHA-256, or be trusted: the user has said that its code may run. what and remedy are
+    for the message: what the file should be, and what else can be done. Raises WeightsError for any other file, before
+    a byte of it is interpreted, and for one that is not TorchScript.
     """
     if not zipfile.is_zipfile(path):
-        raise WeightsError(f"{path} is no TorchScript module. Expected {what}: delete the file and get it again.")
+        raise WeightsError(f"{path} is not a TorchScript module. Expected {what}: delete the file and get it again.")
     if not trusted and not (sha256 and sha256_of(path) == sha256):
         raise WeightsError(
             f"{path} was not loaded: it is TorchScript, a program that can do anything on this machine that you can, "
@@ -38,12 +38,14 @@ def load_torchscript(
     if trusted:
         log.warning("%s is TorchScript: its code runs now, because you said that you trust it.", path)
     try:
-        return torch.jit.load(str(path), map_location=device).eval()
+        module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         raise WeightsError(
-            f"{path} is no TorchScript module ({str(error).splitlines()[0]}). Expected {what}: delete the file and get "
-            "it again."
+            f"{path} is not a TorchScript module ({str(error).splitlines()[0]}). "
+            f"Expected {what}: delete the file and get it again."
         ) from error
+    module.eval()
+    return module
 
 
 def sha256_of(path: Path) -> str:

@@ -95,7 +95,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(WeightsError, match=r"i3d_torchscript\.pt"):
         load_i3d(tmp_path / "missing.pt")
     (tmp_path / "text.pt").write_text("not a network")
-    with pytest.raises(WeightsError, match="no TorchScript module"):
+    with pytest.raises(WeightsError, match="not a TorchScript module"):
         load_i3d(tmp_path / "text.pt")
     untrusted = saved(OtherNetwork(), tmp_path / "other.pt")
     with pytest.raises(WeightsError, match=r"other\.pt was not loaded.*--trust-torchscript"):

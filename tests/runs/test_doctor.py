@@ -70,10 +70,10 @@ def test_nothing_is_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
-        ("unet.safetensors", None, "no whole safetensors file"),
-        ("unet.pth", b"PK\x03\x04 and then nothing", "lost its end"),
-        ("unet.pth", b"<!doctype html>", "no PyTorch checkpoint"),
-        ("det_10g.onnx", b"\x08\x07 no graph" * 9, "no whole ONNX file"),
+        ("unet.safetensors", None, "truncated or corrupt"),
+        ("unet.pth", b"PK\x03\x04 and then nothing", "truncated: it looks like an incomplete download"),
+        ("unet.pth", b"<!doctype html>", "not a PyTorch checkpoint"),
+        ("det_10g.onnx", b"\x08\x07 no graph" * 9, "is not an ONNX file"),
     ],
 )
 def test_files_are_opened_so_a_damaged_one_is_not_all_right(tmp_path, capsys, name, content, word):

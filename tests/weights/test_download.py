@@ -178,7 +178,7 @@ def test_a_file_that_is_there_is_left_alone_unless_it_is_damaged(hub, tmp_path):
     assert fetch(tmp_path) == [path]
     assert path.read_bytes() == mine
     path.write_bytes(mine[:500])
-    with pytest.raises(WeightsError, match=r"id_linear\.pth is there already, but has lost its end.*Delete or rename"):
+    with pytest.raises(WeightsError, match=r"id_linear\.pth is there already, but is truncated: .*Delete or rename"):
         fetch(tmp_path)
     assert path.read_bytes() == mine[:500]
     assert not hub.requests
@@ -294,10 +294,10 @@ def test_more_bytes_than_stated_are_not_kept(hub, tmp_path):
 @pytest.mark.parametrize("storage", ["http://files.example", "ftp://localhost", "file:///etc"])
 def test_only_https_is_followed(hub, tmp_path, storage):
     hub.storage = storage
-    with pytest.raises(WeightsError, match=f"{storage}.* is not fetched: it is no https address"):
+    with pytest.raises(WeightsError, match=f"{storage}.* was not downloaded: without https"):
         fetch(tmp_path)
     hub.names_storage = False
-    with pytest.raises(WeightsError, match=f"{storage}.* (is not fetched: it is no https address|is not allowed)"):
+    with pytest.raises(WeightsError, match=f"{storage}.* (was not downloaded: without https|is not allowed)"):
         fetch(tmp_path)
     assert not list(tmp_path.glob("*.pth"))
 
@@ -312,7 +312,7 @@ def test_what_the_registry_knows_of_a_file_is_checked_too(hub, tmp_path, monkeyp
 
 def test_a_disk_without_room_is_told_before_anything_is_fetched(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4000))
-    with pytest.raises(InputError, match="room for 4000 bytes, and 5000 bytes are still to come"):
+    with pytest.raises(InputError, match="room for 4000 bytes, but 5000 bytes are still needed"):
         fetch(tmp_path)
     assert not list(tmp_path.iterdir())
     assert not hub.ranges
@@ -320,7 +320,7 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(hub, tmp_path, m
 
 def test_a_file_in_place_of_the_folder_and_a_folder_in_place_of_the_file(hub, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"file cannot be made into a folder.*--weights"):
+    with pytest.raises(InputError, match=r"file cannot be created as a folder.*--weights"):
         fetch(tmp_path / "file")
     (tmp_path / "id_linear.pth").mkdir()
     with pytest.raises(InputError, match=r"id_linear\.pth is in the way"):

@@ -146,7 +146,7 @@ def _renamed(weights, old, new):
     [
         (lambda w: {k: v for k, v in w.items() if k != "conv_in.bias"}, "1 entry is missing: input_blocks.0.0.bias"),
         (lambda w: {**w, "conv_in.bias": torch.zeros(31)}, r"is \(31,\) and should be \(32,\)"),
-        (lambda w: {**w, "ip_adapter.weight": torch.zeros(1)}, "ip_adapter.weight is no key of a diffusers UNet"),
+        (lambda w: {**w, "ip_adapter.weight": torch.zeros(1)}, "ip_adapter.weight is not a key of a diffusers UNet"),
         (lambda w: _renamed(w, "conv_in", "stem"), r"stem\.\w+ is no key"),
     ],
 )
