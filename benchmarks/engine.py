@@ -218,10 +218,10 @@ def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
         seen=np.ones(count, bool),
         frame_size=(size, size),
     )
-    track = plan_crop(track, CropOptions(size=(size, size)))
+    plan = plan_crop(track, CropOptions(size=(size, size)))
     clip, tasks = StillClip(count, size), frozenset({Task.BFR})
     request = Request(tasks, RestoreOptions(steps=2, passes=1))
-    restored = restore_tracks(clip, [track], networks, [request], "lab")
+    restored = restore_tracks(clip, [plan], networks, [request], "lab")
     for _ in pasted_frames(clip, restored, PasteOptions(), tasks):
         pass
     return {"peak": peak_rss()}

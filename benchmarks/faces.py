@@ -59,10 +59,10 @@ def tracking(detector, second):
         extra = ""
         if name in ("static", "pan", "zoom", "roll", "shake"):
             actor = scene.shots[0].actors[0]
-            track = plan_crop(found.tracks[0])
-            error = metrics.crop_error(scene, track, actor, truths["woman"])
-            ratio = metrics.jitter(track.matrices) / metrics.jitter(metrics.per_frame_matrices(scene, detector))
-            inside = metrics.face_inside_crop(scene, track, actor, truths["woman"])
+            plan = plan_crop(found.tracks[0])
+            error = metrics.crop_error(scene, plan, actor, truths["woman"])
+            ratio = metrics.jitter(plan.matrices) / metrics.jitter(metrics.per_frame_matrices(scene, detector))
+            inside = metrics.face_inside_crop(scene, plan, actor, truths["woman"])
             extra = f"{100 * error:7.2f}   {ratio:7.3f}   face inside: {inside}"
         print(
             f"{name:15s} {report.purity:7.3f} {report.switches:6d} {report.coverage:8.3f} {100 * report.error:8.2f} "
@@ -82,19 +82,19 @@ def round_trip(detector, video):
             native = metrics.native_size(plan_crop(found.tracks[0], CropOptions(mode=mode)))
             for factor in (1.0, 1.5, 2.5):
                 size = round(native * factor)
-                track = plan_crop(found.tracks[0], CropOptions(mode=mode, size=(size, size)))
+                plan = plan_crop(found.tracks[0], CropOptions(mode=mode, size=(size, size)))
                 for region in ("face", "crop"):
                     options = PasteOptions(region=region)
-                    figures = [figure(frame, track, i, options) for i, frame in enumerate(clip) if i % 5 == 0]
+                    figures = [figure(frame, plan, i, options) for i, frame in enumerate(clip) if i % 5 == 0]
                     worst_psnr, seam = min(f[0] for f in figures), max(f[1] for f in figures)
                     label = f"{name:5s} {mode:8s} {region:5s} {factor:3.1f}x native"
                     print(f"  {label}: {worst_psnr:5.1f} dB, seam {seam:.3f}")
 
 
-def figure(frame, track, entry, options):
-    crop = torch.from_numpy(crop_frame(frame, track, entry)).permute(2, 0, 1)
-    pasted = paste(frame, [Patch(track, entry, crop)], options)
-    mask = metrics.paste_mask(track, entry, options)
+def figure(frame, plan, entry, options):
+    crop = torch.from_numpy(crop_frame(frame, plan, entry)).permute(2, 0, 1)
+    pasted = paste(frame, [Patch(plan, entry, crop)], options)
+    mask = metrics.paste_mask(plan, entry, options)
     if not np.array_equal(pasted[mask == 0], frame[mask == 0]):
         raise SystemExit("paste changed pixels outside its mask")
     band = metrics.edge_band(mask)
@@ -107,22 +107,22 @@ def seams(detector):
     print("\nA crop with shifted colour (+18,-12,+25) and noise (sigma 6)")
     print("clip    colours  seam at edge  seam at half  temporal at edge  mean colour off  ms per paste")
     for name, clip in {"static": clips.static(20), "pan": clips.pan(20)}.items():
-        track = plan_crop(find_tracks(clip, detector).tracks[0])
-        (crops,) = crop_clip(clip, [track])
+        plan = plan_crop(find_tracks(clip, detector).tracks[0])
+        (crops,) = crop_clip(clip, [plan])
         noise = torch.randn(crops.shape, generator=torch.Generator().manual_seed(0)) * 6
         shift = torch.tensor([18.0, -12.0, 25.0])[:, None, None]
         restored = (crops.float() + shift + noise).clamp(0, 255).to(torch.uint8)
         for mode in ("none", "lab", "wavelet"):
             options = PasteOptions(color_match=mode)
-            color = fit_colors(mode, track, crops, restored)
+            color = fit_colors(mode, plan, crops, restored)
             started = time.perf_counter()
-            frames = [paste(f, [Patch(track, i, restored[i], color)], options) for i, f in enumerate(clip)]
+            frames = [paste(f, [Patch(plan, i, restored[i], color)], options) for i, f in enumerate(clip)]
             spent = (time.perf_counter() - started) / len(frames) * 1000
-            print(f"{name:7s} {mode:8s}" + seam_figures(list(clip), frames, track, options) + f"{spent:12.1f}")
+            print(f"{name:7s} {mode:8s}" + seam_figures(list(clip), frames, plan, options) + f"{spent:12.1f}")
 
 
-def seam_figures(originals, pasted, track, options):
-    masks = [metrics.paste_mask(track, i, options) for i in range(len(pasted))]
+def seam_figures(originals, pasted, plan, options):
+    masks = [metrics.paste_mask(plan, i, options) for i in range(len(pasted))]
     ratios = []
     for level in (0.0, 0.5):
         bands = [metrics.edge_band(mask, level) for mask in masks]
@@ -159,10 +159,10 @@ def speed(detector, count):
 
     every, _ = timed(lambda: [detector.detect([frame]) for frame in frames])
     stage, found = timed(lambda: find_tracks(clip, detector))
-    track = plan_crop(found.tracks[0])
-    cropping, (crops,) = timed(lambda: crop_clip(clip, [track]))
-    colors, color = timed(lambda: fit_colors("lab", track, crops, crops))
-    pasting, _ = timed(lambda: [paste(f, [Patch(track, i, crops[i], color)]) for i, f in enumerate(frames)])
+    plan = plan_crop(found.tracks[0])
+    cropping, (crops,) = timed(lambda: crop_clip(clip, [plan]))
+    colors, color = timed(lambda: fit_colors("lab", plan, crops, crops))
+    pasting, _ = timed(lambda: [paste(f, [Patch(plan, i, crops[i], color)]) for i, f in enumerate(frames)])
     print(f"  every full-size frame detected   {every:7.1f}")
     print(f"  find_tracks (cuts, stride 5)     {stage:7.1f}   {every / stage:.1f} times faster")
     print(f"  crop_clip to 512x512             {cropping:7.1f}")

@@ -17,7 +17,7 @@ from ..svfr_model.faces.debug import draw
 from ..svfr_model.faces.face import FaceDetector
 from ..svfr_model.faces.find import TrackOptions, find_tracks
 from ..svfr_model.faces.select import reference_embedding, select_similar, select_tracks
-from ..svfr_model.faces.track import Detection, FaceTrack
+from ..svfr_model.faces.track import FaceTrack, FoundFaces, PlannedCrop
 from .images import from_pictures, from_pixels, to_clip, to_mask, to_pictures
 from .masks import as_mask, mask_faults, mask_or_picture
 from .notice import notice
@@ -99,16 +99,16 @@ class FaceCrop(io.ComfyNode):
         cropping = _crop_options(options)
         wanted = number if choice == BY_NUMBER else choice
         found, chosen = _find(clip, detector, TrackOptions(**options), wanted, face, encoder, progress)
-        tracks = [plan_crop(track, cropping) for track in chosen]
-        crops = crop_clip(clip, tracks, progress)
+        plans = [plan_crop(track, cropping) for track in chosen]
+        crops = crop_clip(clip, plans, progress)
         mask, size = as_mask(mask), (clip.height, clip.width)
         missing = None if mask is None else to_mask(mask, len(frames), size).expand(len(frames), -1, -1, -1)
-        masks = [_cropped_mask(missing, track) for track in tracks]
+        masks = [_cropped_mask(missing, plan) for plan in plans]
         return io.NodeOutput(
             [from_pixels(crop) for crop in crops],
             masks,
-            tracks,
-            [_preview(clip, track, found, missing) for track in tracks],
+            plans,
+            [_preview(clip, plan, found, missing) for plan in plans],
             ui=notice(*([] if mask is None else mask_faults(mask, size, masks))),
         )
 
@@ -246,7 +246,7 @@ def _find(
     face: Tensor | None,
     encoder: ResidentEncoder | None,
     progress: Progress,
-) -> tuple[Detection, list[FaceTrack]]:
+) -> tuple[FoundFaces, list[FaceTrack]]:
     """All tracks, and the chosen ones."""
     if encoder is None:
         if face is not None:
@@ -260,18 +260,18 @@ def _find(
         return found, select_similar(found.tracks, reference_embedding(to_pictures(face)[0], detector, networks))
 
 
-def _cropped_mask(missing: Tensor | None, track: FaceTrack) -> Tensor:
+def _cropped_mask(missing: Tensor | None, plan: PlannedCrop) -> Tensor:
     """MASK of a track's crops, (n,h,w), from the frames' (N,1,H,W); zeros without one."""
-    width, height = track.crop_size
     if missing is None:
-        return torch.zeros(len(track), height, width)
-    pieces = [crop_mask(missing[track.start + i, 0].numpy(), track, i) for i in range(len(track))]
+        return torch.zeros(len(plan), *plan.size[::-1])
+    pieces = [crop_mask(missing[plan.track.start + i, 0].numpy(), plan, i) for i in range(len(plan))]
     return torch.from_numpy(np.stack(pieces))
 
 
-def _preview(clip: ArrayClip, track: FaceTrack, found: Detection, missing: Tensor | None) -> Tensor:
+def _preview(clip: ArrayClip, plan: PlannedCrop, found: FoundFaces, missing: Tensor | None) -> Tensor:
     """IMAGE of the track's middle frame, with what was found and what is missing in it, (N,1,H,W), drawn in."""
+    track = plan.track
     middle = track.start + len(track) // 2
     others = [other for other in found.tracks if other.id != track.id]
     hole = None if missing is None else missing[middle, 0].numpy() >= MASK_THRESHOLD
-    return from_pictures([draw(clip.frames[middle], [*others, track], middle, found.cuts, hole)])
+    return from_pictures([draw(clip.frames[middle], [*others, track], middle, found.cuts, hole, [plan])])

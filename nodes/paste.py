@@ -14,7 +14,7 @@ from ..svfr_model.faces.change import changed_region
 from ..svfr_model.faces.color import COLOR_MODES, ColorMatch, fit_colors
 from ..svfr_model.faces.crop import crop_clip
 from ..svfr_model.faces.paste import PasteOptions, Patch, paste, warn_if_grey
-from ..svfr_model.faces.track import FaceTrack
+from ..svfr_model.faces.track import PlannedCrop
 from .images import from_pictures, to_clip, to_mask, to_planar
 from .progress import Progress
 from .search import aliases
@@ -72,7 +72,7 @@ class PasteBack(io.ComfyNode):
         cls,
         frames: list[Tensor],
         restored: list[Tensor],
-        tracks: list[FaceTrack],
+        tracks: list[PlannedCrop],
         region: list[str],
         feather: list[float],
         color_match: list[str],
@@ -86,7 +86,7 @@ class PasteBack(io.ComfyNode):
         image, tasks = frames[0], task[0] if task else None
         clip = to_clip(image)
         options = PasteOptions(region[0], feather[0], color_match[0], occlusion_safe[0]).for_tasks(tasks)
-        crops = [_crops_of(track, image) for track, image in _paired(tracks, restored)]
+        crops = [_crops_of(plan, image) for plan, image in _paired(tracks, restored)]
         missing = _missing(masks, tracks, tasks)
         patches = _patches(tracks, crops, _fit(clip, tracks, crops, missing, options), missing)
         limits = _limits(allowed, image, blend[0])
@@ -136,25 +136,25 @@ def _paste_inputs() -> list[io.Input]:
     ]
 
 
-def _paired(tracks: list[FaceTrack], images: list[Tensor]) -> list[tuple[FaceTrack, Tensor]]:
-    if len(tracks) != len(images):
-        raise InputError(f"There are {len(tracks)} tracks but {len(images)} batches of crops: one is needed for each.")
-    return list(zip(tracks, images, strict=True))
+def _paired(plans: list[PlannedCrop], images: list[Tensor]) -> list[tuple[PlannedCrop, Tensor]]:
+    if len(plans) != len(images):
+        raise InputError(f"There are {len(plans)} tracks but {len(images)} batches of crops: one is needed for each.")
+    return list(zip(plans, images, strict=True))
 
 
-def _crops_of(track: FaceTrack, image: Tensor) -> Tensor:
+def _crops_of(plan: PlannedCrop, image: Tensor) -> Tensor:
     """Restored crops of a track, (n,3,h,w) float in [0,1]."""
-    if len(image) != len(track):
-        raise InputError(f"Track {track.id} has {len(track)} frames, but {len(image)} restored crops were given.")
+    if len(image) != len(plan):
+        raise InputError(f"Track {plan.track.id} has {len(plan)} frames, but {len(image)} restored crops were given.")
     return to_planar(image)
 
 
-def _missing(masks: list[Tensor] | None, tracks: list[FaceTrack], tasks: Tasks | None) -> list[Tensor | None]:
+def _missing(masks: list[Tensor] | None, plans: list[PlannedCrop], tasks: Tasks | None) -> list[Tensor | None]:
     """The inpainting mask of each track, (n,1,h,w), where there is one and the task makes use of it."""
     if not masks or (tasks is not None and Task.INPAINTING not in tasks):
-        return [None] * len(tracks)
-    cropped = [to_mask(mask, len(track), track.crop_size[::-1]) for track, mask in _paired(tracks, masks)]
-    return [mask.expand(len(track), -1, -1, -1) for track, mask in zip(tracks, cropped, strict=True)]
+        return [None] * len(plans)
+    cropped = [to_mask(mask, len(plan), plan.size[::-1]) for plan, mask in _paired(plans, masks)]
+    return [mask.expand(len(plan), -1, -1, -1) for plan, mask in zip(plans, cropped, strict=True)]
 
 
 def _limits(allowed: list[Tensor] | None, image: Tensor, blend: float) -> Tensor | None:
@@ -166,29 +166,29 @@ def _limits(allowed: list[Tensor] | None, image: Tensor, blend: float) -> Tensor
 
 def _fit(
     clip: ArrayClip,
-    tracks: list[FaceTrack],
+    plans: list[PlannedCrop],
     crops: list[Tensor],
     missing: list[Tensor | None],
     options: PasteOptions,
 ) -> list[ColorMatch]:
     """The colour correction of each track against crops of the original frames."""
     if options.color_match == "none":
-        return [ColorMatch()] * len(tracks)
+        return [ColorMatch()] * len(plans)
     return [
-        fit_colors(options.color_match, track, before, after, None if mask is None else mask[:, 0].numpy())
-        for track, before, after, mask in zip(tracks, crop_clip(clip, tracks), crops, missing, strict=True)
+        fit_colors(options.color_match, plan, before, after, None if mask is None else mask[:, 0].numpy())
+        for plan, before, after, mask in zip(plans, crop_clip(clip, plans), crops, missing, strict=True)
     ]
 
 
 def _patches(
-    tracks: list[FaceTrack], crops: list[Tensor], colors: list[ColorMatch], missing: list[Tensor | None]
+    plans: list[PlannedCrop], crops: list[Tensor], colors: list[ColorMatch], missing: list[Tensor | None]
 ) -> dict[int, list[Patch]]:
     """What belongs into each frame, by the frame's number."""
     patches: dict[int, list[Patch]] = {}
-    for track, crop, color, mask in zip(tracks, crops, colors, missing, strict=True):
-        for index in range(len(track)):
+    for plan, crop, color, mask in zip(plans, crops, colors, missing, strict=True):
+        for index in range(len(plan)):
             hole = None if mask is None else mask[index, 0].numpy()
-            patches.setdefault(track.start + index, []).append(Patch(track, index, crop[index], color, hole))
+            patches.setdefault(plan.track.start + index, []).append(Patch(plan, index, crop[index], color, hole))
     return patches
 
 

@@ -31,7 +31,7 @@ from .types import ResidentEncoder
 if TYPE_CHECKING:
     from ..svfr_model.engine.self_reference import Alignment
     from ..svfr_model.faces.face import FaceDetector
-    from ..svfr_model.faces.track import FaceTrack
+    from ..svfr_model.faces.track import PlannedCrop
     from ..svfr_model.networks.identity import Identity
 
 
@@ -94,7 +94,7 @@ class Restore(io.ComfyNode):
         alignment: Alignment,
         mask: Tensor | None = None,
         identity: Identity | None = None,
-        track: FaceTrack | None = None,
+        track: PlannedCrop | None = None,
         **widgets: Any,
     ) -> io.NodeOutput:
         """Two passes."""

@@ -18,7 +18,7 @@ from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder, Tra
 if TYPE_CHECKING:
     from ..svfr_model.engine.self_reference import Alignment
     from ..svfr_model.faces.face import FaceDetector
-    from ..svfr_model.faces.track import FaceTrack
+    from ..svfr_model.faces.track import PlannedCrop
 
 BY_NUMBER = "number"
 NOT_MEASURED = -1.0
@@ -69,7 +69,7 @@ class SelfReference(io.ComfyNode):
         index: int,
         alignment: Alignment,
         crops: Tensor | None = None,
-        track: FaceTrack | None = None,
+        track: PlannedCrop | None = None,
     ) -> io.NodeOutput:
         """Choose, and measure."""
         referrer = make_referrer(detector, encoder, choice, index, alignment)
@@ -87,9 +87,9 @@ def make_referrer(
     return Referrer(detector, encoder, index if choice == BY_NUMBER else choice, alignment)
 
 
-def landmarks_of(track: FaceTrack | None, count: int) -> Tensor | None:
+def landmarks_of(track: PlannedCrop | None, count: int) -> Tensor | None:
     """Where the face is in the first count crops, (count,5,2)."""
-    return None if track is None else torch.from_numpy(track.crop_landmarks[:count])
+    return None if track is None else torch.from_numpy(track.landmarks[:count])
 
 
 def referrer_inputs() -> list[io.Input]:

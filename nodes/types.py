@@ -26,7 +26,7 @@ DetectorType = io.Custom("SVFR_FACE_DETECTOR")
 """An `svfr_model.faces.detectors.load.FaceDetector`, on the CPU."""
 
 TrackType = io.Custom("SVFR_FACE_TRACK")
-"""An `svfr_model.faces.track.FaceTrack` whose crop is planned."""
+"""An `svfr_model.faces.track.PlannedCrop`: a face's track and where its crops are cut."""
 
 STCType = io.Custom("STC_MODEL")
 """A `ResidentSTC`."""

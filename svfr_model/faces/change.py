@@ -23,7 +23,7 @@ def changed_region(
     kept = np.ones(frame.shape[:2], np.float32)
     allowed = None if user_mask is None else checked_mask(user_mask, frame)
     for patch in patches:
-        x1, y1, x2, y2 = window = bounds(patch.track, patch.index)
+        x1, y1, x2, y2 = window = bounds(patch.plan, patch.index)
         if x1 >= x2 or y1 >= y2:
             continue
         picture = as_picture(patch.picture)

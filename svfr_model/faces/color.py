@@ -17,7 +17,7 @@ import torch
 from ..base.errors import InputError
 from .crop import rescaled
 from .region import canonical_to_crop, face_region
-from .track import FaceTrack
+from .track import PlannedCrop
 
 ColorMode: TypeAlias = Literal["none", "lab", "wavelet"]
 COLOR_MODES: tuple[ColorMode, ...] = ("none", "lab", "wavelet")
@@ -111,12 +111,12 @@ class ColorStatistics:
 
 def fit_colors(
     mode: ColorMode,
-    track: FaceTrack,
+    plan: PlannedCrop,
     originals: Iterable[torch.Tensor],
     restored: Iterable[torch.Tensor],
     missing: Iterable[np.ndarray] | None = None,
 ) -> ColorMatch:
-    """The correction of a planned track from its crops before and after restoration, (n,3,h,w) or frame by frame.
+    """The correction of a track from its crops before and after restoration, (n,3,h,w) or frame by frame.
 
     missing: the inpainting masks in the crop, (h,w) each, where there are any.
     """
@@ -125,8 +125,7 @@ def fit_colors(
     statistics = ColorStatistics()
     holes = iter(missing) if missing is not None else None
     for index, (before, after) in enumerate(zip(originals, restored, strict=True)):
-        landmarks = None if track.crop_landmarks is None else track.crop_landmarks[index]
-        statistics.add(before, after, landmarks, next(holes) if holes is not None else None)
+        statistics.add(before, after, plan.landmarks[index], next(holes) if holes is not None else None)
     return statistics.match(mode)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import cv2
@@ -16,7 +16,7 @@ from ..base.pixels import as_uint8
 from ..base.progress import Callback, report
 from .geometry import MARGIN, apply, similarity, square_crop, union_box
 from .smooth import smooth
-from .track import FaceTrack
+from .track import FaceTrack, PlannedCrop
 from .warp import Border, shrinkage, warp
 
 CropMode: TypeAlias = Literal["tracked", "static"]
@@ -74,25 +74,25 @@ class CropOptions:
             raise InputError(f"pre_downscale must lie between 1 and {MOST_REDUCTION:g}, got {self.pre_downscale}.")
 
 
-def plan_crop(track: FaceTrack, options: CropOptions | None = None) -> FaceTrack:
-    """The track with its crop: matrices, crop_size and the landmarks in the crop filled in."""
+def plan_crop(track: FaceTrack, options: CropOptions | None = None) -> PlannedCrop:
+    """Where a track's crops are cut, options None for the defaults.
+
+    Raises InputError where the face lies outside the frame, so that a static crop would hold nothing.
+    """
     options = options or CropOptions()
     square = None
     if options.mode == "static":
         matrices, square = _static(track, options)
     else:
         matrices = _tracked(track, options)
-    planned = replace(
-        track,
-        matrices=matrices,
-        crop_size=options.size,
-        square=square,
-        reduction=options.pre_downscale,
-        crop_landmarks=smooth(apply(matrices, track.landmarks), LANDMARK_PERIOD, _weights(track)),
-    )
-    if track.outlines is None:
-        return planned
-    return replace(planned, crop_outlines=smooth(apply(matrices, track.outlines), LANDMARK_PERIOD, _weights(track)))
+    landmarks = _smoothed(track, matrices, track.landmarks)
+    outlines = None if track.outlines is None else _smoothed(track, matrices, track.outlines)
+    return PlannedCrop(track, matrices, options.size, landmarks, outlines, square, options.pre_downscale)
+
+
+def _smoothed(track: FaceTrack, matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Points of the track (n,k,2) in the crop, without the detector's noise."""
+    return smooth(apply(matrices, points), LANDMARK_PERIOD, _weights(track))
 
 
 def _weights(track: FaceTrack) -> np.ndarray:
@@ -179,13 +179,6 @@ def _matrices(path: np.ndarray, options: CropOptions) -> np.ndarray:
     return np.concatenate([linear, offsets[..., None]], axis=2)
 
 
-def require_plan(track: FaceTrack) -> tuple[np.ndarray, tuple[int, int]]:
-    """The matrices and the crop size of a planned track; InputError for one that is not planned."""
-    if track.matrices is None or track.crop_size is None:
-        raise InputError(f"Track {track.id} has no crop yet: call plan_crop first.")
-    return track.matrices, track.crop_size
-
-
 def crop_resize(frame: np.ndarray, square: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
     """The piece x1,y1,x2,y2 of a frame (H,W,3) uint8, resized to (width, height) as the reference does: (h,w,3) uint8.
 
@@ -197,23 +190,23 @@ def crop_resize(frame: np.ndarray, square: tuple[int, int, int, int], size: tupl
     return np.array(piece.resize(size, Image.Resampling.BICUBIC))
 
 
-def crop_frame(frame: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
-    """The crop (h,w,3) uint8 of entry `index` of a planned track, from its frame (H,W,3), uint8 or float in [0,1]."""
-    matrices, (width, height) = require_plan(track)
+def crop_frame(frame: np.ndarray, plan: PlannedCrop, index: int) -> np.ndarray:
+    """The crop (h,w,3) uint8 of entry `index` of a plan, from its frame (H,W,3), uint8 or float in [0,1]."""
+    track, (width, height) = plan.track, plan.size
     picture = as_uint8(frame)
     if (picture.shape[1], picture.shape[0]) != track.frame_size:
         raise InputError(
             f"Track {track.id} was found in frames of {track.frame_size[0]}x{track.frame_size[1]}, "
             f"this one is {picture.shape[1]}x{picture.shape[0]}."
         )
-    if track.reduction > 1:
-        small = (max(8, round(width / track.reduction)), max(8, round(height / track.reduction)))
-        matrix = rescaled(matrices[index], (width, height), small)
+    if plan.reduction > 1:
+        small = (max(8, round(width / plan.reduction)), max(8, round(height / plan.reduction)))
+        matrix = rescaled(plan.matrices[index], plan.size, small)
         reduced = warp(picture, matrix, small, BORDER)
-        return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_CUBIC)
-    if track.square is not None:
-        return crop_resize(picture, track.square, (width, height))
-    return warp(picture, matrices[index], (width, height), BORDER)
+        return cv2.resize(reduced, plan.size, interpolation=cv2.INTER_CUBIC)
+    if plan.square is not None:
+        return crop_resize(picture, plan.square, plan.size)
+    return warp(picture, plan.matrices[index], plan.size, BORDER)
 
 
 def rescaled(matrix: np.ndarray, size: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
@@ -224,38 +217,35 @@ def rescaled(matrix: np.ndarray, size: tuple[int, int], other: tuple[int, int]) 
     return rescaled
 
 
-def crop_mask(mask: np.ndarray, track: FaceTrack, index: int) -> np.ndarray:
+def crop_mask(mask: np.ndarray, plan: PlannedCrop, index: int) -> np.ndarray:
     """A mask (H,W) of a frame, float in [0,1], uint8 up to 255 or bool, in the crop: (h,w) float32 in [0,1].
 
     A mask of another size than the frame's is stretched to it first. It is widened by the frame's pixels that one
     pixel of the crop blends, so that of what is missing no more than the filter's ringing shows beside it.
     """
-    matrices, size = require_plan(track)
+    matrix, frame_size = plan.matrices[index], plan.track.frame_size
     if mask.ndim != 2:
         raise InputError(f"A mask must be an (H,W) array, got one of shape {mask.shape}.")
     values = mask.astype(np.float32) / (255.0 if mask.dtype == np.uint8 else 1.0)
-    if (mask.shape[1], mask.shape[0]) != track.frame_size:
-        values = cv2.resize(values, track.frame_size, interpolation=cv2.INTER_LINEAR)
-    reach = 2 * int(np.ceil(shrinkage(matrices[index]) * track.reduction)) + 1
+    if (mask.shape[1], mask.shape[0]) != frame_size:
+        values = cv2.resize(values, frame_size, interpolation=cv2.INTER_LINEAR)
+    reach = 2 * int(np.ceil(shrinkage(matrix) * plan.reduction)) + 1
     values = cv2.dilate(values, np.ones((reach, reach), np.uint8))
-    return np.clip(warp(values, matrices[index], size, BORDER, interpolation="linear"), 0.0, 1.0)
+    return np.clip(warp(values, matrix, plan.size, BORDER, interpolation="linear"), 0.0, 1.0)
 
 
-def crop_clip(clip: Clip, tracks: Sequence[FaceTrack], callback: Callback | None = None) -> list[torch.Tensor]:
-    """The crops of planned tracks, one (n,3,h,w) uint8 tensor per track, in one walk. Reports stage "crop"."""
-    crops = []
-    for track in tracks:
-        _, (width, height) = require_plan(track)
-        crops.append(torch.empty((len(track), 3, height, width), dtype=torch.uint8))
-    last = max((track.stop for track in tracks), default=0)
+def crop_clip(clip: Clip, plans: Sequence[PlannedCrop], callback: Callback | None = None) -> list[torch.Tensor]:
+    """The crops of each plan, one (n,3,h,w) uint8 tensor per plan, in one walk of the clip. Reports stage "crop"."""
+    crops = [torch.empty((len(plan), 3, *plan.size[::-1]), dtype=torch.uint8) for plan in plans]
+    last = max((plan.track.stop for plan in plans), default=0)
     seen = 0
     for number, frame in enumerate(clip):
         if number >= last:
             break
-        for track, kept in zip(tracks, crops, strict=True):
-            if track.covers(number):
-                piece = crop_frame(frame, track, number - track.start)
-                kept[number - track.start] = torch.from_numpy(piece).permute(2, 0, 1)  # HWC -> CHW
+        for plan, kept in zip(plans, crops, strict=True):
+            if plan.track.covers(number):
+                index = number - plan.track.start
+                kept[index] = torch.from_numpy(crop_frame(frame, plan, index)).permute(2, 0, 1)  # HWC -> CHW
         seen = number + 1
         report(callback, "crop", seen, last)
     if seen < last:

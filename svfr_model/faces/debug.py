@@ -11,7 +11,7 @@ import numpy as np
 from ..base.pixels import as_uint8
 from .geometry import apply, invert
 from .region import bounds, paste_region
-from .track import FaceTrack
+from .track import FaceTrack, PlannedCrop
 
 COLORS = ((80, 220, 80), (255, 140, 40), (90, 160, 255), (240, 90, 220), (250, 230, 70), (70, 230, 230))
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 60, 60)
@@ -25,18 +25,22 @@ def draw(
     index: int,
     cuts: Sequence[int] = (),
     hole: np.ndarray | None = None,
+    plans: Sequence[PlannedCrop] = (),
 ) -> np.ndarray:
     """Frame number `index` of the clip, (H,W,3) uint8 or float in [0,1], with its faces drawn: (H,W,3) uint8.
 
-    Each track: box (thin where interpolated), landmarks, number, person, score; the crop's outline and the region of
-    paste-back where the crop is planned. Frame and shot number in the corner; a red frame after a cut. hole: (H,W)
-    bool, where the frame is missing something, tinted red with an outline.
+    Each track: box (thin where interpolated), landmarks, number, person, score; for those that have one of the plans,
+    the crop's outline and the region of paste-back too. Frame and shot number in the corner; a red frame after a cut.
+    hole: (H,W) bool, where the frame is missing something, tinted red with an outline.
     """
     picture = as_uint8(frame).copy()
     thickness = max(1, round(min(picture.shape[:2]) / 240))
     if hole is not None:
         _draw_hole(picture, hole, thickness)
+    planned = {plan.track.id: plan for plan in plans}
     for track in tracks:
+        if track.covers(index) and track.id in planned:
+            _draw_crop(picture, planned[track.id], index - track.start)
         if track.covers(index):
             _draw_track(picture, track, index - track.start, thickness)
     shot = bisect_right(list(cuts), index)
@@ -55,12 +59,7 @@ def _draw_hole(picture: np.ndarray, hole: np.ndarray, thickness: int) -> None:
 
 
 def _draw_track(picture: np.ndarray, track: FaceTrack, entry: int, thickness: int) -> None:
-    color = COLORS[track.person % len(COLORS)]
-    if track.matrices is not None:
-        _draw_region(picture, track, entry, color)
-        width, height = track.crop_size
-        corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=np.float64)
-        _polygon(picture, apply(invert(track.matrices[entry]), corners), WHITE, 1)
+    color = _color(track)
     x1, y1, x2, y2 = track.boxes[entry]
     _polygon(
         picture, np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]]), color, 2 * thickness if track.seen[entry] else 1
@@ -73,14 +72,21 @@ def _draw_track(picture: np.ndarray, track: FaceTrack, entry: int, thickness: in
     _label(picture, text, (round(x1), max(10 * thickness, round(y1) - 4 * thickness)), color, thickness)
 
 
-def _draw_region(picture: np.ndarray, track: FaceTrack, entry: int, color: tuple[int, int, int]) -> None:
-    """Tint what paste-back would change."""
-    window = bounds(track, entry)
-    if window[0] >= window[2] or window[1] >= window[3]:
-        return
-    weight = paste_region(track, entry, window, "face", 0.12)[..., None] * 0.25
-    piece = picture[window[1] : window[3], window[0] : window[2]]
-    piece[...] = (piece * (1 - weight) + np.array(color) * weight + 0.5).astype(np.uint8)
+def _draw_crop(picture: np.ndarray, plan: PlannedCrop, entry: int) -> None:
+    """Tint what paste-back would change, and outline the crop."""
+    x1, y1, x2, y2 = window = bounds(plan, entry)
+    if x1 < x2 and y1 < y2:
+        weight = paste_region(plan, entry, window, "face", 0.12)[..., None] * 0.25
+        piece = picture[y1:y2, x1:x2]
+        piece[...] = (piece * (1 - weight) + np.array(_color(plan.track)) * weight + 0.5).astype(np.uint8)
+    width, height = plan.size
+    corners = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=np.float64)
+    _polygon(picture, apply(invert(plan.matrices[entry]), corners), WHITE, 1)
+
+
+def _color(track: FaceTrack) -> tuple[int, int, int]:
+    """One colour per person."""
+    return COLORS[track.person % len(COLORS)]
 
 
 def _polygon(picture: np.ndarray, corners: np.ndarray, color: tuple[int, int, int], thickness: int) -> None:

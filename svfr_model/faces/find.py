@@ -18,7 +18,7 @@ from .reduce import SEARCH_SIZE, Reduction
 from .refine import CANONICAL
 from .shots import CutDetector, ShotOptions
 from .smooth import smooth
-from .track import Detection, FaceTrack
+from .track import FaceTrack, FoundFaces
 
 BOX_PERIOD = 25.0
 """Changes of a box against its landmarks that are quicker than this many frames are taken for the detector's noise."""
@@ -72,11 +72,11 @@ def find_tracks(
     options: TrackOptions | None = None,
     encoder: Encoder | None = None,
     callback: Callback | None = None,
-) -> Detection:
+) -> FoundFaces:
     """Find every person and every cut of a clip in one walk, holding one batch of reduced frames at a time.
 
     encoder tells people apart where they leave and come back; without it their appearance within a shot must do. A
-    clip without any face gives no tracks and is no error here (see `Detection.require`). Reports stage "detect".
+    clip without any face gives no tracks and is no error here (see `FoundFaces.require`). Reports stage "detect".
     """
     options = options or TrackOptions()
     follower = Follower(detector, FollowOptions(options.stride, options.refine, options.max_gap), encoder)
@@ -93,7 +93,7 @@ def find_tracks(
         raise InputError("The clip has no frames.")
     pieces = _pieces(follower.people, cutter.cuts, count, options)
     tracks = _build(pieces, options, reduction)
-    return Detection(tracks, cutter.cuts, count, (clip.width, clip.height))
+    return FoundFaces(tracks, cutter.cuts, count, (clip.width, clip.height))
 
 
 def _reduced(clip: Clip, reduction: Reduction) -> Iterator[np.ndarray]:

@@ -15,10 +15,10 @@ from ..base.errors import InputError
 from ..base.pixels import as_uint8
 from ..base.tasks import Task, Tasks
 from .color import COLOR_MODES, ColorMatch, as_picture
-from .crop import BORDER, require_plan, rescaled
+from .crop import BORDER, rescaled
 from .geometry import invert
 from .region import bounds, paste_region, soft_step, to_frame
-from .track import FaceTrack
+from .track import FaceTrack, PlannedCrop
 from .warp import warp
 
 log = logging.getLogger(__name__)
@@ -70,9 +70,9 @@ class PasteOptions:
 class Patch:
     """One restored crop and where it belongs."""
 
-    track: FaceTrack
+    plan: PlannedCrop
     index: int
-    """Entry of the track: the frame's number less `track.start`."""
+    """Entry of the track: the frame's number less `plan.track.start`."""
     picture: torch.Tensor | np.ndarray
     """The restored crop, (3,h,w), uint8 or float in [0,1]."""
     color: ColorMatch | None = None
@@ -110,15 +110,16 @@ def paste(
     """
     options = options or PasteOptions()
     for patch in patches:
-        if patch.track.frame_size != (frame.shape[1], frame.shape[0]):
-            width, height = patch.track.frame_size
+        track = patch.plan.track
+        if track.frame_size != (frame.shape[1], frame.shape[0]):
+            width, height = track.frame_size
             raise InputError(
-                f"Track {patch.track.id} was found in frames of {width}x{height}, "
+                f"Track {track.id} was found in frames of {width}x{height}, "
                 f"this one is {frame.shape[1]}x{frame.shape[0]}."
             )
     result = frame.copy()
     allowed = None if user_mask is None else checked_mask(user_mask, frame)
-    for patch in sorted(patches, key=lambda patch: float(patch.track.sizes[patch.index])):
+    for patch in sorted(patches, key=lambda patch: float(patch.plan.track.sizes[patch.index])):
         _paste_one(result, frame, patch, options, allowed)
     return result
 
@@ -134,14 +135,14 @@ def _paste_one(
     result: np.ndarray, frame: np.ndarray, patch: Patch, options: PasteOptions, allowed: np.ndarray | None
 ) -> None:
     """Blend one patch into result; frame is the untouched original."""
-    matrices, size = require_plan(patch.track)
-    window = bounds(patch.track, patch.index)
+    plan = patch.plan
+    window = bounds(plan, patch.index)
     if window[0] >= window[2] or window[1] >= window[3]:
         return
     picture = as_picture(patch.picture)
-    if (picture.shape[1], picture.shape[0]) != size:
+    if (picture.shape[1], picture.shape[0]) != plan.size:
         raise InputError(
-            f"The crop of track {patch.track.id} must be {size[0]}x{size[1]}, got "
+            f"The crop of track {plan.track.id} must be {plan.size[0]}x{plan.size[1]}, got "
             f"{picture.shape[1]}x{picture.shape[0]}."
         )
     if patch.color is not None:
@@ -155,7 +156,7 @@ def _paste_one(
     weight = weight[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, None]
     x, y = window[0] + int(columns[0]), window[1] + int(rows[0])
     height, width = weight.shape[:2]
-    back = invert(matrices[patch.index])
+    back = invert(plan.matrices[patch.index])
     back[:, 2] -= (x, y)
     restored = warp(picture, back, (width, height), border="replicate")
     target = result[y : y + height, x : x + width]
@@ -170,16 +171,16 @@ def blend_weights(
     frame: np.ndarray, picture: np.ndarray, patch: Patch, options: PasteOptions, window: tuple[int, int, int, int]
 ) -> np.ndarray:
     """How far each pixel of the window becomes the patch: region, holes, occlusions and doubt together."""
-    track, index = patch.track, patch.index
-    weight = paste_region(track, index, window, options.region, options.feather)
-    back = invert(track.matrices[index])
+    plan, index = patch.plan, patch.index
+    weight = paste_region(plan, index, window, options.region, options.feather)
+    back = invert(plan.matrices[index])
     if patch.missing is not None:
-        whole = paste_region(track, index, window, "crop", options.feather)
+        whole = paste_region(plan, index, window, "crop", options.feather)
         weight = np.maximum(weight, whole * to_frame(patch.missing.astype(np.float32), back, window))
     if options.occlusion_safe:
         agreed, matrix = _agreement(frame, picture, patch)
         weight = weight * to_frame(agreed, matrix, window)
-    return weight * _trust(track, index)
+    return weight * _trust(plan.track, index)
 
 
 def _trust(track: FaceTrack, index: int) -> float:
@@ -191,10 +192,10 @@ def _trust(track: FaceTrack, index: int) -> float:
 
 def _agreement(frame: np.ndarray, picture: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
     """Where the low frequencies of original and restored crop agree, reduced, and its matrix to the frame."""
-    matrices, size = require_plan(patch.track)
+    size = patch.plan.size
     factor = OCCLUSION_SIZE / min(size)
     small = (max(8, round(size[0] * factor)), max(8, round(size[1] * factor)))
-    matrix = rescaled(matrices[patch.index], size, small)
+    matrix = rescaled(patch.plan.matrices[patch.index], size, small)
     values = frame.astype(np.float32) / 255 if frame.dtype == np.uint8 else frame
     original = np.clip(warp(values, matrix, small, BORDER), 0.0, 1.0)
     restored = np.clip(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), 0.0, 1.0).astype(np.float32)

@@ -7,9 +7,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .crop import require_plan
 from .geometry import TEMPLATE_256, invert, similarity
-from .track import FaceTrack
+from .track import PlannedCrop
 
 CANVAS = 320
 """Side of the square on which the face's outline is drawn, in the units of the 256-pixel template."""
@@ -70,14 +69,14 @@ def outline_region(outline: np.ndarray, landmarks: np.ndarray, size: tuple[int, 
     return soft_step(inside / max(feather * face_side(landmarks), 1.0)).astype(np.float32)
 
 
-def bounds(track: FaceTrack, index: int) -> tuple[int, int, int, int]:
+def bounds(plan: PlannedCrop, index: int) -> tuple[int, int, int, int]:
     """The part x1,y1,x2,y2 of the frame that the crop of an entry covers; empty where it lies outside."""
-    matrices, (width, height) = require_plan(track)
+    width, height = plan.size
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
-    back = invert(matrices[index])
+    back = invert(plan.matrices[index])
     places = corners @ back[:, :2].T + back[:, 2]
-    low = np.clip(np.floor(places.min(axis=0)), 0, track.frame_size).astype(int)
-    high = np.clip(np.ceil(places.max(axis=0)) + 1, 0, track.frame_size).astype(int)
+    low = np.clip(np.floor(places.min(axis=0)), 0, plan.track.frame_size).astype(int)
+    high = np.clip(np.ceil(places.max(axis=0)) + 1, 0, plan.track.frame_size).astype(int)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
 
@@ -90,18 +89,18 @@ def to_frame(picture: np.ndarray, matrix: np.ndarray, window: tuple[int, int, in
 
 
 def paste_region(
-    track: FaceTrack, index: int, window: tuple[int, int, int, int], region: str, feather: float
+    plan: PlannedCrop, index: int, window: tuple[int, int, int, int], region: str, feather: float
 ) -> np.ndarray:
     """How far the pixels of the window take the restored crop's colour: (h,w) float32 in [0,1]; 0 outside the crop."""
-    matrices, (width, height) = require_plan(track)
-    back = invert(matrices[index])
-    landmarks = track.crop_landmarks[index]
+    width, height = plan.size
+    back = invert(plan.matrices[index])
+    landmarks = plan.landmarks[index]
     side = face_side(landmarks)
     if region == "crop":
         return to_frame(crop_region(width, height, round(feather * side)), back, window)
     edge = to_frame(crop_region(width, height, round(EDGE_FEATHER * side)), back, window)
-    if track.crop_outlines is not None:
-        face = outline_region(track.crop_outlines[index], landmarks, (width, height), feather)
+    if plan.outlines is not None:
+        face = outline_region(plan.outlines[index], landmarks, plan.size, feather)
         return to_frame(face, back, window) * edge
     matrix = canonical_to_crop(landmarks)
     whole = back[:, :2] @ matrix

@@ -1,4 +1,4 @@
-"""What is known of one person through one shot, and what a clip was found to hold."""
+"""A person followed through one shot, the crop planned for them, and all that was found in a clip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .geometry import box_area
 
 @dataclass(frozen=True, eq=False)
 class FaceTrack:
-    """One person through one shot, frame by frame without holes; all that crop and paste-back need.
+    """One person followed through one shot, with an entry for every frame from the first to the last.
 
     Positions are in the frame's pixels. n is the number of frames; frame `start + i` of the clip is entry i.
     """
@@ -39,18 +39,6 @@ class FaceTrack:
     """Unit identity embedding (512,), where an encoder was given."""
     outlines: np.ndarray | None = None
     """68 landmarks per frame, (n,68,2) float64, where a landmark model was given."""
-    matrices: np.ndarray | None = None
-    """Affine maps from frame to crop, (n,2,3) float64, once the crop is planned."""
-    crop_size: tuple[int, int] | None = None
-    """Width and height of the crop."""
-    crop_landmarks: np.ndarray | None = None
-    """The landmarks in the crop, freed of the detector's noise: (n,5,2)."""
-    crop_outlines: np.ndarray | None = None
-    """The outlines in the crop, likewise: (n,68,2)."""
-    square: tuple[int, int, int, int] | None = None
-    """The whole pixels x1, y1, x2, y2 that a static crop is cut from; None where the crop is warped."""
-    reduction: float = 1.0
-    """How much smaller the crop is made before it gets its size (`CropOptions.pre_downscale`)."""
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -81,8 +69,33 @@ class FaceTrack:
 
 
 @dataclass(frozen=True, eq=False)
-class Detection:
-    """What a walk over a clip found."""
+class PlannedCrop:
+    """Where a track's face is cut out of each frame and where the crop goes back; made by `crop.plan_crop`.
+
+    n and the entries are the track's.
+    """
+
+    track: FaceTrack
+    matrices: np.ndarray
+    """Affine maps from frame to crop, (n,2,3) float64."""
+    size: tuple[int, int]
+    """Width and height of the crop in pixels."""
+    landmarks: np.ndarray
+    """The track's landmarks in the crop's pixels, freed of the detector's noise: (n,5,2) float64."""
+    outlines: np.ndarray | None = None
+    """The track's outlines, likewise: (n,68,2) float64; None where the track has none."""
+    square: tuple[int, int, int, int] | None = None
+    """The whole pixels x1, y1, x2, y2 that a static crop is cut from; None where the crop is warped."""
+    reduction: float = 1.0
+    """How much smaller the crop is made before it gets its size (`CropOptions.pre_downscale`)."""
+
+    def __len__(self) -> int:
+        return len(self.track)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFaces:
+    """The people and cuts found in a clip."""
 
     tracks: list[FaceTrack]
     cuts: list[int]

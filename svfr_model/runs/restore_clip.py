@@ -26,7 +26,7 @@ from ..faces.color import ColorMatch, ColorMode, ColorStatistics
 from ..faces.crop import crop_frame, crop_mask
 from ..faces.paste import PasteOptions, Patch, paste, warn_if_grey
 from ..faces.shots import CutDetector
-from ..faces.track import FaceTrack
+from ..faces.track import PlannedCrop
 
 if TYPE_CHECKING:
     from ..networks.identity import Identity
@@ -65,27 +65,27 @@ def find_shots(clip: Clip, callback: Callback | None = None) -> list[tuple[int, 
 class RestoredTrack:
     """One person's restored crops and what paste-back needs.
 
-    track: planned. crops: (n,3,h,w) uint8. color: how their colours are brought back to the original's. missing: the
-    inpainting mask in the crops, (n,1,h,w) bool, or None.
+    plan: where the crops were cut. crops: (n,3,h,w) uint8. color: how their colours are brought back to the
+    original's. missing: the inpainting mask in the crops, (n,1,h,w) bool, or None.
     """
 
-    track: FaceTrack
+    plan: PlannedCrop
     crops: Tensor
     color: ColorMatch
     missing: Tensor | None = None
 
 
 class CropStream:
-    """The crops of one planned track, (n,3,h,w) uint8, cut while they are read, so that they are never all held.
+    """The crops of one track, (n,3,h,w) uint8, cut while they are read, so that they are never all held.
 
     It has the shape of their tensor and gives slices of it, which must follow each other. Reports stage "crop".
     """
 
-    def __init__(self, clip: Clip, track: FaceTrack, callback: Callback | None = None) -> None:
+    def __init__(self, clip: Clip, plan: PlannedCrop, callback: Callback | None = None) -> None:
         """Start before the track's first frame."""
-        self.shape = (len(track), 3, *track.crop_size[::-1])
-        self._frames = itertools.islice(clip, track.start, track.stop)
-        self._track, self._callback, self._done = track, callback, 0
+        self.shape = (len(plan), 3, *plan.size[::-1])
+        self._frames = itertools.islice(clip, plan.track.start, plan.track.stop)
+        self._plan, self._callback, self._done = plan, callback, 0
 
     def __getitem__(self, rows: slice) -> Tensor:
         """The next crops; InputError where the clip ends before its track."""
@@ -93,20 +93,21 @@ class CropStream:
             raise IndexError(f"Crops {rows.start} to {rows.stop} were asked for after {self._done}: only in turn.")
         pieces = []
         for frame in itertools.islice(self._frames, rows.stop - rows.start):
-            pieces.append(torch.from_numpy(crop_frame(frame, self._track, self._done)).permute(2, 0, 1))  # HWC -> CHW
+            pieces.append(torch.from_numpy(crop_frame(frame, self._plan, self._done)).permute(2, 0, 1))  # HWC -> CHW
             self._done += 1
-            report(self._callback, "crop", self._done, len(self._track))
+            report(self._callback, "crop", self._done, len(self._plan))
         if self._done < rows.stop:
+            track = self._plan.track
             raise InputError(
-                f"The track reaches to frame {self._track.stop - 1}, but the clip ended after "
-                f"{self._track.start + self._done} frames."
+                f"The track reaches to frame {track.stop - 1}, but the clip ended after {track.start + self._done} "
+                "frames."
             )
         return torch.stack(pieces)
 
 
 def restore_tracks(
     clip: Clip,
-    tracks: Sequence[FaceTrack],
+    plans: Sequence[PlannedCrop],
     networks: Networks,
     requests: Sequence[Request],
     color_match: ColorMode = "none",
@@ -114,52 +115,52 @@ def restore_tracks(
     masks: Iterable[np.ndarray] | None = None,
     callback: Callback | None = None,
 ) -> list[RestoredTrack]:
-    """Crop every planned track and restore it; one request per track.
+    """Cut out and restore every planned track; one request per track.
 
     masks: (H,W), True where the picture is missing, one per frame of the clip. Held are the latents of one track and
     the restored crops, as uint8; the clip is walked once or twice per track.
     """
-    missing = _crop_masks(masks, tracks) if masks is not None else [None] * len(tracks)
+    missing = _crop_masks(masks, plans) if masks is not None else [None] * len(plans)
     return [
-        _restore_track(clip, track, networks, request, color_match, mask, callback)
-        for track, mask, request in zip(tracks, missing, requests, strict=True)
+        _restore_track(clip, plan, networks, request, color_match, mask, callback)
+        for plan, mask, request in zip(plans, missing, requests, strict=True)
     ]
 
 
 def _restore_track(
     clip: Clip,
-    track: FaceTrack,
+    plan: PlannedCrop,
     networks: Networks,
     request: Request,
     color_match: ColorMode,
     mask: Tensor | None,
     callback: Callback | None,
 ) -> RestoredTrack:
-    stream = CropStream(clip, track, callback)
+    stream = CropStream(clip, plan, callback)
     # A track too short for the network is padded, which takes all of its few frames at once.
-    pixels = stream if len(track) >= MIN_FRAMES else stream[0 : len(track)]
-    landmarks = torch.from_numpy(track.crop_landmarks)
+    pixels = stream if len(plan) >= MIN_FRAMES else stream[0 : len(plan)]
+    landmarks = torch.from_numpy(plan.landmarks)
     restored = _restored(networks, pixels, request, mask, landmarks, callback)
     crops = torch.empty(stream.shape, dtype=torch.uint8)
     statistics = ColorStatistics()
-    before = CropStream(clip, track)
+    before = CropStream(clip, plan)
     for index, frame in enumerate(_decoded(networks, restored, request, callback)):
         crops[index] = frame
         if color_match != "none":
             hole = None if mask is None else mask[index, 0].numpy()
-            statistics.add(before[index : index + 1][0], frame, track.crop_landmarks[index], hole)
-    return RestoredTrack(track, crops, statistics.match(color_match), mask)
+            statistics.add(before[index : index + 1][0], frame, plan.landmarks[index], hole)
+    return RestoredTrack(plan, crops, statistics.match(color_match), mask)
 
 
-def _crop_masks(masks: Iterable[np.ndarray], tracks: Sequence[FaceTrack]) -> list[Tensor]:
+def _crop_masks(masks: Iterable[np.ndarray], plans: Sequence[PlannedCrop]) -> list[Tensor]:
     """The masks in each track's crops, (n,1,h,w) bool, in one walk of the masks."""
-    cropped = [torch.zeros((len(t), 1, *t.crop_size[::-1]), dtype=torch.bool) for t in tracks]
-    last = max(track.stop for track in tracks)
+    cropped = [torch.zeros((len(plan), 1, *plan.size[::-1]), dtype=torch.bool) for plan in plans]
+    last = max(plan.track.stop for plan in plans)
     for number, mask in enumerate(itertools.islice(masks, last)):
-        for track, kept in zip(tracks, cropped, strict=True):
-            if track.covers(number):
-                index = number - track.start
-                kept[index, 0] = torch.from_numpy(crop_mask(mask, track, index) >= MASK_THRESHOLD)
+        for plan, kept in zip(plans, cropped, strict=True):
+            if plan.track.covers(number):
+                index = number - plan.track.start
+                kept[index, 0] = torch.from_numpy(crop_mask(mask, plan, index) >= MASK_THRESHOLD)
     return cropped
 
 
@@ -175,8 +176,9 @@ def pasted_frames(
     options = options.for_tasks(tasks)
     total = count or expected_length(clip)
     for number, frame in enumerate(clip):
-        patches = [_patch(entry, number - entry.track.start) for entry in restored if entry.track.covers(number)]
-        if patches and number == min(entry.track.start for entry in restored):
+        here = [entry for entry in restored if entry.plan.track.covers(number)]
+        patches = [_patch(entry, number - entry.plan.track.start) for entry in here]
+        if patches and number == min(entry.plan.track.start for entry in restored):
             warn_if_grey(frame, tasks, options.region)
         yield paste(frame, patches, options) if patches else frame
         report(callback, "paste", number + 1, max(total, number + 1))
@@ -184,7 +186,7 @@ def pasted_frames(
 
 def _patch(entry: RestoredTrack, index: int) -> Patch:
     hole = None if entry.missing is None else entry.missing[index, 0].numpy()
-    return Patch(entry.track, index, entry.crops[index], entry.color, hole)
+    return Patch(entry.plan, index, entry.crops[index], entry.color, hole)
 
 
 def restore_crops(

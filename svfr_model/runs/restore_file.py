@@ -24,7 +24,7 @@ from ..faces.find import TrackOptions, find_tracks
 from ..faces.landmarks import add_outlines
 from ..faces.paste import PasteOptions
 from ..faces.select import reference_embedding, select_similar, select_tracks
-from ..faces.track import Detection, FaceTrack
+from ..faces.track import FaceTrack, FoundFaces, PlannedCrop
 from ..files.paths import Output, check_frames, check_paths
 from ..media import ClipWriter, MaskClip, open_clip, read_mask
 from ..media.pictures import read_picture
@@ -192,8 +192,8 @@ def _face_frames(
     chosen = _chosen(faces, found, loader)
     if faces.outline:
         chosen = add_outlines(clip, chosen, loader.landmark_model, callback)
-    tracks = [plan_crop(track, faces.crop) for track in chosen]
-    written = [_write_debug(job.debug, clip, found, tracks, targets)] if job.debug is not None else []
+    plans = [plan_crop(track, faces.crop) for track in chosen]
+    written = [_write_debug(job.debug, clip, found, plans, targets)] if job.debug is not None else []
     networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
     reference = None
     if job.reference is not None:
@@ -203,7 +203,7 @@ def _face_frames(
     request = Request(job.tasks, job.options, reference, identity)
     color = faces.paste.for_tasks(job.tasks).color_match
     masks = _masks(job, found.frame_count, clip)
-    restored = restore_tracks(clip, tracks, networks, [request] * len(tracks), color, masks=masks, callback=callback)
+    restored = restore_tracks(clip, plans, networks, [request] * len(plans), color, masks=masks, callback=callback)
     if job.keep_crop:
         written += [_write_crop(job.target, entry, clip, targets) for entry in restored]
     return pasted_frames(clip, restored, faces.paste, job.tasks, callback, found.frame_count), written
@@ -214,7 +214,7 @@ def _encoder(faces: FaceOptions, loader: Loader) -> IdentityEncoder | None:
     return loader.encoder if isinstance(faces.choice, Path) else None
 
 
-def _chosen(faces: FaceOptions, found: Detection, loader: Loader) -> list[FaceTrack]:
+def _chosen(faces: FaceOptions, found: FoundFaces, loader: Loader) -> list[FaceTrack]:
     """The tracks that are to be restored."""
     if not isinstance(faces.choice, Path):
         return select_tracks(found.tracks, faces.choice)
@@ -222,20 +222,18 @@ def _chosen(faces: FaceOptions, found: Detection, loader: Loader) -> list[FaceTr
     return select_similar(found.tracks, wanted)
 
 
-def _write_debug(path: Path, clip: Clip, found: Detection, tracks: Sequence[FaceTrack], targets: ExitStack) -> Path:
+def _write_debug(path: Path, clip: Clip, found: FoundFaces, plans: Sequence[PlannedCrop], targets: ExitStack) -> Path:
     """Write the clip with boxes, landmarks, ids and cuts, and the crops of the chosen tracks, drawn over it."""
-    planned = {track.id: track for track in tracks}
-    shown = [planned.get(track.id, track) for track in found.tracks]
     writer = targets.enter_context(ClipWriter(path, clip.fps, (clip.width, clip.height), source=clip))
     for number, frame in enumerate(clip):
-        writer.write(draw(frame, shown, number, found.cuts))
+        writer.write(draw(frame, found.tracks, number, found.cuts, plans=plans))
     return path
 
 
 def _write_crop(target: Path, entry: RestoredTrack, clip: Clip, targets: ExitStack) -> Path:
     """Write a track's crops as a clip, or folder, beside the target."""
-    path = clip_output(target, numbered="crop").numbered_path(entry.track.id)
-    writer = targets.enter_context(ClipWriter(path, clip.fps, entry.track.crop_size))
+    path = clip_output(target, numbered="crop").numbered_path(entry.plan.track.id)
+    writer = targets.enter_context(ClipWriter(path, clip.fps, entry.plan.size))
     for crop in entry.crops:
         writer.write(crop.permute(1, 2, 0).numpy())  # CHW -> HWC
     return path

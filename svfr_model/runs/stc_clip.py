@@ -15,7 +15,7 @@ from ..base.tasks import Task
 from ..faces.color import ColorMatch, ColorMode, ColorStatistics
 from ..faces.crop import CropOptions, crop_clip, crop_frame, plan_crop
 from ..faces.paste import PasteOptions
-from ..faces.track import FaceTrack
+from ..faces.track import FaceTrack, PlannedCrop
 from ..stc.enhance import FACE_MARGIN
 from ..stc.network import TaskName
 from .restore_clip import RestoredTrack, pasted_frames
@@ -26,19 +26,19 @@ RESTORATION = frozenset({Task.BFR})
 
 def cut_faces(
     clip: Clip, tracks: Sequence[FaceTrack], side: int, callback: Callback | None = None
-) -> tuple[list[FaceTrack], list[Tensor]]:
-    """The tracks, planned, and their crops, one (n,3,side,side) uint8 tensor each: a steady unrolled square per track.
+) -> tuple[list[PlannedCrop], list[Tensor]]:
+    """A plan per track and its crops, one (n,3,side,side) uint8 tensor each: a steady upright square per track.
 
     side: the network's img_size. Reports stage "crop".
     """
     options = CropOptions(mode="static", size=(side, side), margin=FACE_MARGIN)
-    planned = [plan_crop(track, options) for track in tracks]
-    return planned, crop_clip(clip, planned, callback)
+    plans = [plan_crop(track, options) for track in tracks]
+    return plans, crop_clip(clip, plans, callback)
 
 
 def paste_faces(
     clip: Clip,
-    tracks: Sequence[FaceTrack],
+    plans: Sequence[PlannedCrop],
     crops: Sequence[Tensor],
     tasks: Sequence[TaskName],
     options: PasteOptions,
@@ -46,25 +46,25 @@ def paste_faces(
 ) -> Iterator[np.ndarray]:
     """The clip's frames, in their own dtype, with enhanced crops in them; frames without a face come as they are.
 
-    tracks and crops: from `cut_faces`, the crops enhanced since. tasks: what was done to them. Reports stage "paste".
+    plans and crops: from `cut_faces`, the crops enhanced since. tasks: what was done to them. Reports stage "paste".
     """
     # The colours of a flickering clip are what de-flickering is to change, so they are no target.
     options = options if set(tasks) == {"bfr"} else replace(options, color_match="none")
     options = options.for_tasks(RESTORATION)
-    colors = _fit_colors(clip, tracks, crops, options.color_match)
-    restored = [RestoredTrack(*entry) for entry in zip(tracks, crops, colors, strict=True)]
+    colors = _fit_colors(clip, plans, crops, options.color_match)
+    restored = [RestoredTrack(*entry) for entry in zip(plans, crops, colors, strict=True)]
     return pasted_frames(clip, restored, options, RESTORATION, callback)
 
 
-def _fit_colors(clip: Clip, tracks: Sequence[FaceTrack], crops: Sequence[Tensor], mode: ColorMode) -> list[ColorMatch]:
+def _fit_colors(clip: Clip, plans: Sequence[PlannedCrop], crops: Sequence[Tensor], mode: ColorMode) -> list[ColorMatch]:
     """Each track's colour correction, from the crops as they were (cut again in one walk) and as they are."""
     if mode == "none":
-        return [ColorMatch()] * len(tracks)
-    statistics = [ColorStatistics() for _ in tracks]
+        return [ColorMatch()] * len(plans)
+    statistics = [ColorStatistics() for _ in plans]
     for number, frame in enumerate(clip):
-        for track, pictures, gathered in zip(tracks, crops, statistics, strict=True):
-            if track.covers(number):
-                index = number - track.start
-                before = torch.from_numpy(crop_frame(frame, track, index)).permute(2, 0, 1)  # HWC -> CHW
-                gathered.add(before, pictures[index], track.crop_landmarks[index], None)
+        for plan, pictures, gathered in zip(plans, crops, statistics, strict=True):
+            if plan.track.covers(number):
+                index = number - plan.track.start
+                before = torch.from_numpy(crop_frame(frame, plan, index)).permute(2, 0, 1)  # HWC -> CHW
+                gathered.add(before, pictures[index], plan.landmarks[index], None)
     return [gathered.match(mode) for gathered in statistics]

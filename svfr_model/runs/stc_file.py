@@ -87,9 +87,9 @@ def _crops(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | Non
     found = find_tracks(clip, loader.face_detector, job.track, callback=callback)
     chosen = select_tracks(found.tracks, job.faces)
     network = _load(job.tasks[0], loader)
-    tracks, crops = cut_faces(clip, chosen, network.img_size, callback)
+    plans, crops = cut_faces(clip, chosen, network.img_size, callback)
     for number, task in enumerate(job.tasks):
         network = network if number == 0 else _load(task, loader)
         for pictures in crops:
             enhance_crops(network, pictures, job.options, callback=callback)
-    return paste_faces(clip, tracks, crops, job.tasks, job.paste, callback)
+    return paste_faces(clip, plans, crops, job.tasks, job.paste, callback)

@@ -22,7 +22,7 @@ from ..faces.detectors.yunet import YuNetDetector
 from ..faces.find import find_tracks
 from ..faces.geometry import apply
 from ..faces.paste import PasteOptions
-from ..faces.track import FaceTrack
+from ..faces.track import FaceTrack, PlannedCrop
 from ..files.paths import Output, check_paths
 from ..media import ClipWriter
 from ..metrics.evaluate import evaluate
@@ -81,19 +81,19 @@ def run_demo(
     scene = make_scene()
     clip = ArrayClip(scene.degraded)
     detector = YuNetDetector(detector_weights or find("yunet"))
-    track = plan_crop(find_tracks(clip, detector).require()[0], CropOptions(size=(CROP, CROP)))
+    plan = plan_crop(find_tracks(clip, detector).require()[0], CropOptions(size=(CROP, CROP)))
     loader = Loader([str(bundled())], device="cpu")
     plain = loader.networks(self_referred=False)
     networks = Networks(plain.backend, plain.vae, SelfReferrer(detector, loader.encoder))
     request = Request(TASKS, options)
-    restored = restore_tracks(clip, [track], networks, [request], "lab", masks=scene.masks, callback=callback)
+    restored = restore_tracks(clip, [plan], networks, [request], "lab", masks=scene.masks, callback=callback)
     pasted = list(pasted_frames(clip, restored, PasteOptions(), TASKS, callback))
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / TARGET
     write_side_by_side(target, zip(scene.degraded, pasted, scene.truth, strict=True))
-    landmarks = apply(track.matrices, scene.track.landmarks)
+    landmarks = apply(plan.matrices, scene.track.landmarks)
     clips = {"degraded": scene.degraded, "restored": np.stack(pasted), "truth": scene.truth}
-    table = compare({name: _crops(frames, track) for name, frames in clips.items()}, landmarks, loader)
+    table = compare({name: _crops(frames, plan) for name, frames in clips.items()}, landmarks, loader)
     return (
         f"wrote {target}: from left to right the degraded clip, the result and the truth; YuNet found the face.\n\n"
         f"{table}\n\n{NOTICE}"
@@ -163,8 +163,8 @@ def compare(clips: Mapping[str, ArrayClip], landmarks: np.ndarray, loader: Loade
     return "\n".join(f"{label:14}" + "".join(cells) for label, *cells in rows)
 
 
-def _crops(frames: np.ndarray, track: FaceTrack) -> ArrayClip:
-    crops: torch.Tensor = CropStream(ArrayClip(frames), track)[0 : len(track)]
+def _crops(frames: np.ndarray, plan: PlannedCrop) -> ArrayClip:
+    crops: torch.Tensor = CropStream(ArrayClip(frames), plan)[0 : len(plan)]
     return ArrayClip(crops.permute(0, 2, 3, 1).numpy())
 
 

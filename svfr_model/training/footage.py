@@ -176,9 +176,9 @@ def _keep(
         if quality(middle) < options.least_quality:
             return f"quality under {options.least_quality}", None
     np.save(target / f"{name}.npy", crops.permute(0, 2, 3, 1).numpy())
-    points = {"five": planned.crop_landmarks[first:last].tolist()}
-    if planned.crop_outlines is not None:
-        points["landmarks"] = planned.crop_outlines[first:last].tolist()
+    points = {"five": planned.landmarks[first:last].tolist()}
+    if planned.outlines is not None:
+        points["landmarks"] = planned.outlines[first:last].tolist()
     (target / f"{name}.json").write_text(json.dumps(points), encoding="utf-8")
     return "kept", {"name": name, "frames": last - first}
 

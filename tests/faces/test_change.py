@@ -15,7 +15,7 @@ from svfr_model.faces.track import FaceTrack
 POINTS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]])
 
 
-def track_at(x, y, side, number=0):
+def plan_at(x, y, side, number=0):
     return plan_crop(
         FaceTrack(
             id=number,
@@ -37,7 +37,7 @@ def track_at(x, y, side, number=0):
 def test_the_region_is_how_far_paste_replaces(region, limit):
     """A white crop in a black frame shows its own weight."""
     frame = np.zeros((120, 160, 3), np.float32)
-    patches = [Patch(track, 0, torch.ones(3, 64, 64)) for track in (track_at(20, 30, 40), track_at(55, 40, 30, 1))]
+    patches = [Patch(plan, 0, torch.ones(3, 64, 64)) for plan in (plan_at(20, 30, 40), plan_at(55, 40, 30, 1))]
     options = PasteOptions(region=region, color_match="none")
     mask = None if limit is None else np.full((120, 160), limit, np.float32)
     found = changed_region(frame, patches, options, mask)

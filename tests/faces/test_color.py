@@ -1,4 +1,4 @@
-"""Colour matching over a track."""
+"""Colour matching over a plan."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from svfr_model.faces.crop import CropOptions, crop_frame, plan_crop
 
 
 @pytest.fixture(scope="module")
-def track():
+def plan():
     return plan_crop(make_track([(224, 120)] * 6, side=100, frame_size=(512, 512)), CropOptions(size=(128, 128)))
 
 
 @pytest.fixture(scope="module")
-def crops(track):
-    base = crop_frame(astronaut(), track, 0)
+def crops(plan):
+    base = crop_frame(astronaut(), plan, 0)
     light = np.linspace(0.9, 1.1, 6)
     return torch.stack([torch.from_numpy(np.clip(base * k, 0, 255).astype(np.uint8)).permute(2, 0, 1) for k in light])
 
@@ -33,9 +33,9 @@ def shifted(crops, noise=0.0):
 
 @pytest.mark.parametrize(("mode", "limit"), [("lab", 4.0), ("wavelet", 3.0)])
 @pytest.mark.parametrize("noise", [0.0, 8.0])
-def test_brings_colours_back(track, crops, mode, limit, noise):
+def test_brings_colours_back(plan, crops, mode, limit, noise):
     restored = shifted(crops, noise)
-    match = fit_colors(mode, track, crops, restored)
+    match = fit_colors(mode, plan, crops, restored)
     for before, after in zip(crops, restored, strict=True):
         fixed = as_picture(match.apply(as_picture(after)).transpose(2, 0, 1)) * 255
         wrong = np.abs(as_picture(after) * 255 - as_picture(before) * 255)[40:90, 40:90].mean(axis=(0, 1))
@@ -44,51 +44,51 @@ def test_brings_colours_back(track, crops, mode, limit, noise):
         assert right.max() < limit
 
 
-def test_one_correction_for_all_frames_leaves_changes_of_light(track, crops):
-    """The light rises over the track; the correction must not flatten that."""
-    match = fit_colors("lab", track, crops, shifted(crops))
+def test_one_correction_for_all_frames_leaves_changes_of_light(plan, crops):
+    """The light rises over the plan; the correction must not flatten that."""
+    match = fit_colors("lab", plan, crops, shifted(crops))
     fixed = [match.apply(as_picture(c))[40:90, 40:90].mean() for c in shifted(crops)]
     true = [as_picture(c)[40:90, 40:90].mean() for c in crops]
     assert np.allclose(np.diff(fixed), np.diff(true), atol=0.004)
     assert np.diff(true).min() > 0.005
 
 
-def test_unchanged_crops_stay(track, crops):
+def test_unchanged_crops_stay(plan, crops):
     for mode in ("lab", "wavelet"):
-        match = fit_colors(mode, track, crops, crops)
+        match = fit_colors(mode, plan, crops, crops)
         picture = as_picture(crops[0])
         assert np.abs(match.apply(picture) - picture).max() < 0.004
 
 
-def test_wavelet_corrects_place_by_place(track, crops):
+def test_wavelet_corrects_place_by_place(plan, crops):
     restored = crops.clone()
     restored[:, :, :, :64] = (restored[:, :, :, :64].int() + 20).clamp(0, 255).to(torch.uint8)
-    match = fit_colors("wavelet", track, crops, restored)
+    match = fit_colors("wavelet", plan, crops, restored)
     fixed = match.apply(as_picture(restored[3])) * 255 - as_picture(crops[3]) * 255
     assert abs(fixed[:, :40].mean()) < 3
     assert abs(fixed[:, 88:].mean()) < 2
 
 
-def test_holes_do_not_count(track, crops):
+def test_holes_do_not_count(plan, crops):
     """White where the picture is missing must not draw the colours towards white."""
     hole = np.zeros((128, 128), np.float32)
     hole[50:80, 50:80] = 1
     broken = crops.clone()
     broken[:, :, 50:80, 50:80] = 255
     restored = shifted(crops)
-    aware = fit_colors("lab", track, broken, restored, missing=[hole] * 6)
-    blind = fit_colors("lab", track, broken, restored)
-    true = fit_colors("lab", track, crops, restored)
+    aware = fit_colors("lab", plan, broken, restored, missing=[hole] * 6)
+    blind = fit_colors("lab", plan, broken, restored)
+    true = fit_colors("lab", plan, crops, restored)
     picture = as_picture(restored[2])
     assert np.abs(aware.apply(picture) - true.apply(picture)).mean() < 0.01
     assert np.abs(blind.apply(picture) - true.apply(picture)).mean() > 0.03
-    nothing = fit_colors("wavelet", track, broken, restored, missing=[np.ones((128, 128), np.float32)] * 6)
+    nothing = fit_colors("wavelet", plan, broken, restored, missing=[np.ones((128, 128), np.float32)] * 6)
     assert nothing.mode == "none"
 
 
-def test_none_and_errors(track, crops):
+def test_none_and_errors(plan, crops):
     picture = as_picture(crops[0])
-    assert np.array_equal(fit_colors("none", track, crops, crops).apply(picture), picture)
+    assert np.array_equal(fit_colors("none", plan, crops, crops).apply(picture), picture)
     assert ColorStatistics().match("lab").mode == "none"
     assert np.array_equal(ColorMatch().apply(picture), picture)
     with pytest.raises(InputError, match="sepia"):

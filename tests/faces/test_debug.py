@@ -18,8 +18,8 @@ def near(picture, color):
 
 
 def test_box_landmarks_and_crop_are_drawn():
-    track = plan_crop(make_track([(300, 180)] * 3, side=100, frame_size=(640, 360)), CropOptions())
-    picture = draw(FRAME, [track], 1)
+    track = make_track([(300, 180)] * 3, side=100, frame_size=(640, 360))
+    picture = draw(FRAME, [track], 1, plans=[plan_crop(track, CropOptions())])
     assert picture.shape == FRAME.shape
     assert near(picture, COLORS[0])[129:132, 260:340].any(axis=0).mean() > 0.9, "upper side of the box"
     for x, y in track.landmarks[1]:

@@ -207,9 +207,9 @@ def test_outlines_are_added_to_tracks_and_follow_the_crop(tmp_path):
     middles = track.outlines[:, :, 0].mean(axis=1)
     assert np.allclose(middles, 140 + 2 * np.arange(6), atol=2)
     planned = plan_crop(track, CropOptions(size=(128, 128)))
-    assert planned.crop_outlines.shape == (6, 68, 2)
-    assert np.abs(planned.crop_outlines[:, :, 0].mean(axis=1) - 63.5).max() < 4
-    assert plan_crop(replace(track, outlines=None)).crop_outlines is None
+    assert planned.outlines.shape == (6, 68, 2)
+    assert np.abs(planned.outlines[:, :, 0].mean(axis=1) - 63.5).max() < 4
+    assert plan_crop(replace(track, outlines=None)).outlines is None
 
 
 def test_landmark_model_of_too_few_points(tmp_path):

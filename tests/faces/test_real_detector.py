@@ -98,15 +98,15 @@ def test_people_of_the_clips(found):
 @pytest.mark.parametrize("name", ["pan", "zoom", "roll"])
 def test_smoothed_crop_stays_on_the_face(name, found, truths):
     scene, detection = found(name)
-    track = plan_crop(detection.tracks[0])
-    assert metrics.crop_error(scene, track, scene.shots[0].actors[0], truths["woman"]) < 0.02
+    plan = plan_crop(detection.tracks[0])
+    assert metrics.crop_error(scene, plan, scene.shots[0].actors[0], truths["woman"]) < 0.02
 
 
 @pytest.mark.parametrize("roll", [False, True])
 def test_shaken_face_stays_wholly_inside_the_crop(roll, found, truths):
     scene, detection = found("shake")
-    track = plan_crop(detection.tracks[0], CropOptions(roll=roll))
-    assert metrics.face_inside_crop(scene, track, scene.shots[0].actors[0], truths["woman"])
+    plan = plan_crop(detection.tracks[0], CropOptions(roll=roll))
+    assert metrics.face_inside_crop(scene, plan, scene.shots[0].actors[0], truths["woman"])
 
 
 @pytest.mark.parametrize("name", ["static", "pan", "zoom"])
@@ -148,12 +148,12 @@ def test_moving_face_round_trip(found):
     native = metrics.native_size(plan_crop(detection.tracks[0]))
     for factor, least in ((1.0, 35.0), (1.5, 40.0)):
         size = round(native * factor)
-        track = plan_crop(detection.tracks[0], CropOptions(size=(size, size)))
-        (crops,) = crop_clip(scene, [track])
+        plan = plan_crop(detection.tracks[0], CropOptions(size=(size, size)))
+        (crops,) = crop_clip(scene, [plan])
         for index in (0, 7, 21):
             frame = scene.frame(index)
-            result = paste(frame, [Patch(track, index, crops[index])])
-            mask = metrics.paste_mask(track, index, PasteOptions())
+            result = paste(frame, [Patch(plan, index, crops[index])])
+            mask = metrics.paste_mask(plan, index, PasteOptions())
             assert metrics.psnr(result, frame, mask > 0) >= least
             assert np.array_equal(result[mask == 0], frame[mask == 0])
             band = metrics.edge_band(mask)
@@ -162,9 +162,10 @@ def test_moving_face_round_trip(found):
 
 def test_frames_without_the_face_pass_exactly(found):
     scene, detection = found("faceless_start")
-    (track,) = [plan_crop(t) for t in detection.tracks]
+    (track,) = detection.tracks
+    plan = plan_crop(track)
     for index in (0, 5, track.start - 1):
-        patches = [Patch(t, index - t.start, torch.zeros(3, 512, 512)) for t in [track] if t.covers(index)]
+        patches = [Patch(plan, index - track.start, torch.zeros(3, 512, 512))] if track.covers(index) else []
         assert np.array_equal(paste(scene.frame(index), patches), scene.frame(index))
 
 
@@ -179,10 +180,10 @@ def test_detection_looks_at_few_pixels(yunet_path):
 
 def test_debug_picture_of_a_crossing(found):
     scene, detection = found("crossing")
-    tracks = [plan_crop(track) for track in detection.tracks]
-    picture = draw(scene.frame(10), tracks, 10, detection.cuts)
+    plans = [plan_crop(track) for track in detection.tracks]
+    picture = draw(scene.frame(10), detection.tracks, 10, detection.cuts, plans=plans)
     changed = np.abs(picture.astype(int) - scene.frame(10)).max(axis=2) > 40
-    for track in tracks:
+    for track in detection.tracks:
         if track.covers(10):
             x1, y1, x2, _ = track.boxes[10 - track.start].round().astype(int)
             assert changed[y1 - 1 : y1 + 2, x1 + 5 : x2 - 5].any(axis=0).mean() > 0.9

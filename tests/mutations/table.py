@@ -79,11 +79,11 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("faces[largest_box(np.stack([face.box for face in faces]))]", "faces[0]"),
     ],
     ("svfr_model/runs/restore_clip.py", "tests/runs/test_restore_tracks.py"): [
-        ("torch.from_numpy(track.crop_landmarks)", "torch.from_numpy(track.landmarks)"),
-        ("frame, track.crop_landmarks[index], hole", "frame, track.crop_landmarks[0], hole"),
+        ("torch.from_numpy(plan.landmarks)", "torch.from_numpy(plan.track.landmarks)"),
+        ("frame, plan.landmarks[index], hole", "frame, plan.landmarks[0], hole"),
         ("None if mask is None else mask[index, 0]", "None if mask is None else mask[0, 0]"),
         ("entry.missing[index, 0]", "entry.missing[0, 0]"),
-        ("crop_mask(mask, track, index)", "crop_mask(mask, track, 0)"),
+        ("crop_mask(mask, plan, index)", "crop_mask(mask, plan, 0)"),
         ("pictures, alone, mask=mask", "pictures, alone, mask=None"),
     ],
     ("svfr_model/runs/portrait.py", "tests/runs/test_restore_file.py"): [
@@ -122,7 +122,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ],
     ("svfr_model/faces/paste.py", "tests/faces/test_paste.py"): [
         ("key=lambda patch: float(", "key=lambda patch: -float("),
-        ("return weight * _trust(track, index)", "return weight"),
+        ("return weight * _trust(plan.track, index)", "return weight"),
         ("np.clip(mixed + 0.5,", "np.clip(mixed,"),
     ],
     ("svfr_model/faces/color.py", "tests/faces/test_color.py"): [
@@ -164,7 +164,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ],
     ("nodes/self_reference.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
         ("index if choice == BY_NUMBER else", "0 if choice == BY_NUMBER else"),
-        ("track.crop_landmarks[:count]", "track.landmarks[:count]"),
+        ("track.landmarks[:count]", "track.track.landmarks[:count]"),
         ("to_planar(crops[: len(frames)]), to_planar(frames)", "to_planar(frames), to_planar(frames)"),
     ],
     ("nodes/conditioning.py", INSIDE + "test_nodes.py"): [
@@ -176,10 +176,10 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("nodes/images.py", INSIDE + "test_nodes.py"): [("return to_planar(image) * 2 - 1", "return to_planar(image)")],
     ("nodes/progress.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [("before += units", "before = units")],
     ("nodes/face.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
-        ("missing[track.start + i, 0]", "missing[i, 0]"),
+        ("missing[plan.track.start + i, 0]", "missing[i, 0]"),
     ],
     ("nodes/paste.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
-        ("setdefault(track.start + index, [])", "setdefault(index, [])"),
+        ("setdefault(plan.track.start + index, [])", "setdefault(index, [])"),
         ("limits[min(number, len(limits) - 1), 0]", "limits[0, 0]"),
         ("None if mask is None else mask[index, 0]", "None if mask is None else mask[0, 0]"),
     ],

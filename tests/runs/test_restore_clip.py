@@ -64,7 +64,7 @@ def test_a_clip_of_one_shot_without_a_face_is_an_error():
 
 
 @pytest.fixture
-def track():
+def plan():
     """A face that moves through frames 3 to 12 of a 64x48 clip."""
     boxes = np.array([[20.0 + k, 10, 40 + k, 34] for k in range(10)])
     points = np.array([[6, 8], [14, 8], [10, 13], [7, 18], [13, 18]]) + boxes[:, None, :2]
@@ -72,16 +72,16 @@ def track():
     return plan_crop(found, CropOptions(size=(32, 32)))
 
 
-def test_streamed_crops_are_the_crops(track):
+def test_streamed_crops_are_the_crops(plan):
     clip = block_clip(20, 48, 64)
-    stream = CropStream(clip, track)
+    stream = CropStream(clip, plan)
     assert stream.shape == (10, 3, 32, 32)
     streamed = torch.cat([stream[0:4], stream[4:5], stream[5:10]])
-    assert torch.equal(streamed, crop_clip(clip, [track])[0])
+    assert torch.equal(streamed, crop_clip(clip, [plan])[0])
 
 
-def test_streamed_crops_come_only_in_turn_and_while_the_clip_lasts(track):
+def test_streamed_crops_come_only_in_turn_and_while_the_clip_lasts(plan):
     with pytest.raises(IndexError, match="only in turn"):
-        CropStream(block_clip(20, 48, 64), track)[2:4]
+        CropStream(block_clip(20, 48, 64), plan)[2:4]
     with pytest.raises(InputError, match="the clip ended after 9 frames"):
-        CropStream(block_clip(9, 48, 64), track)[0:10]
+        CropStream(block_clip(9, 48, 64), plan)[0:10]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.stubs import StubBackend, StubVAE
+from support.tracks import part_of
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import FaceNotFoundError
@@ -81,7 +82,7 @@ def planned(number, start, left, top, step, mode="static"):
 
 
 @pytest.fixture(scope="module")
-def tracks():
+def plans():
     """Two people: one from frame 2 at the left, one from frame 5 at the right, both to frame 11."""
     return [planned(0, 2, 6, 20, 1.5), planned(1, 5, 56, 16, -1.0)]
 
@@ -95,12 +96,12 @@ def masks():
     return masks
 
 
-def test_each_track_is_cropped_from_its_own_frames(clip, tracks):
+def test_each_track_is_cropped_from_its_own_frames(clip, plans):
     seen = []
     requests = [Request(BFR, ONE_PASS)] * 2
-    restored = restore_tracks(clip, tracks, networks(), requests, callback=lambda *told: seen.append(told[:3]))
-    for entry, track, crops in zip(restored, tracks, crop_clip(clip, tracks), strict=True):
-        assert entry.track is track
+    restored = restore_tracks(clip, plans, networks(), requests, callback=lambda *told: seen.append(told[:3]))
+    for entry, plan, crops in zip(restored, plans, crop_clip(clip, plans), strict=True):
+        assert entry.plan is plan
         assert_alike(entry.crops, kept(crops))
         assert entry.missing is None
         assert entry.color.mode == "none"
@@ -108,41 +109,41 @@ def test_each_track_is_cropped_from_its_own_frames(clip, tracks):
     assert cropped == [(i + 1, 10) for i in range(10)] + [(i + 1, 7) for i in range(7)]
 
 
-def test_each_track_has_its_own_request(clip, tracks):
+def test_each_track_has_its_own_request(clip, plans):
     picture = torch.full((3, SIDE, SIDE), 0.5)
     used = networks()
     requests = [Request(BFR, ONE_PASS), Request(frozenset({Task.COLORIZATION}), ONE_PASS, picture)]
-    restore_tracks(clip, tracks, used, requests)
+    restore_tracks(clip, plans, used, requests)
     first, second = used.backend.calls
     assert (first[5].tolist(), second[5].tolist()) == ([1, 0, 0], [0, 1, 0])
     assert not first[3].any()
     assert torch.equal(second[3][-1], StubVAE().encode(picture[None])[0])
     with pytest.raises(ValueError, match="zip"):
-        restore_tracks(clip, tracks, networks(), requests[:1])
+        restore_tracks(clip, plans, networks(), requests[:1])
 
 
-def test_the_first_pass_is_told_the_landmarks_in_the_crop(clip, tracks):
+def test_the_first_pass_is_told_the_landmarks_in_the_crop(clip, plans):
     referrer = Referrer()
-    restore_tracks(clip, tracks, networks(referrer=referrer), [Request(BFR, RestoreOptions(steps=1))] * 2)
-    for given, track in zip(referrer.landmarks, tracks, strict=True):
-        assert given.shape == (len(track), 5, 2)
-        assert np.array_equal(given.numpy(), track.crop_landmarks)
-        assert np.abs(track.crop_landmarks - track.landmarks).max() > 5, "in the frame they lie elsewhere"
+    restore_tracks(clip, plans, networks(referrer=referrer), [Request(BFR, RestoreOptions(steps=1))] * 2)
+    for given, plan in zip(referrer.landmarks, plans, strict=True):
+        assert given.shape == (len(plan), 5, 2)
+        assert np.array_equal(given.numpy(), plan.landmarks)
+        assert np.abs(plan.landmarks - plan.track.landmarks).max() > 5, "in the frame they lie elsewhere"
 
 
 @pytest.mark.parametrize("mode", ["lab", "wavelet"])
-def test_colours_are_measured_on_the_face_of_each_frame(mode, clip, tracks, masks):
+def test_colours_are_measured_on_the_face_of_each_frame(mode, clip, plans, masks):
     """The same numbers as from all crops at once, and others than with the landmarks of the first frame."""
     tinted = networks(lambda latents: 0.8 * latents + torch.tensor([0.1, 0.02, -0.05, 0]).view(4, 1, 1))
     requests = [Request(INPAINTING, ONE_PASS)] * 2
-    restored = restore_tracks(clip, tracks, tinted, requests, mode, masks=masks)
-    for entry, track, before in zip(restored, tracks, crop_clip(clip, tracks), strict=True):
+    restored = restore_tracks(clip, plans, tinted, requests, mode, masks=masks)
+    for entry, plan, before in zip(restored, plans, crop_clip(clip, plans), strict=True):
         holes = [hole[0].numpy() for hole in entry.missing]
         assert not torch.equal(entry.crops, before)
-        expected = fit_colors(mode, track, before, entry.crops, holes)
-        frozen = replace(track, crop_landmarks=track.crop_landmarks[:1].repeat(len(track), 0))
+        expected = fit_colors(mode, plan, before, entry.crops, holes)
+        frozen = replace(plan, landmarks=plan.landmarks[:1].repeat(len(plan), 0))
         other = fit_colors(mode, frozen, before, entry.crops, holes)
-        whole = fit_colors(mode, track, before, entry.crops)
+        whole = fit_colors(mode, plan, before, entry.crops)
         assert entry.color.mode == mode
         if mode == "lab":
             assert np.array_equal(entry.color.gain, expected.gain)
@@ -155,28 +156,28 @@ def test_colours_are_measured_on_the_face_of_each_frame(mode, clip, tracks, mask
             assert np.abs(whole.field - expected.field).max() > 0.005
 
 
-def test_the_mask_of_each_frame_is_in_its_crop(clip, tracks, masks):
-    restored = restore_tracks(clip, tracks, networks(), [Request(INPAINTING, ONE_PASS)] * 2, masks=masks)
-    for entry, track, before in zip(restored, tracks, crop_clip(clip, tracks), strict=True):
-        expected = np.stack([crop_mask(masks[track.start + i], track, i) >= 0.5 for i in range(len(track))])
+def test_the_mask_of_each_frame_is_in_its_crop(clip, plans, masks):
+    restored = restore_tracks(clip, plans, networks(), [Request(INPAINTING, ONE_PASS)] * 2, masks=masks)
+    for entry, plan, before in zip(restored, plans, crop_clip(clip, plans), strict=True):
+        expected = np.stack([crop_mask(masks[plan.track.start + i], plan, i) >= 0.5 for i in range(len(plan))])
         assert np.array_equal(entry.missing[:, 0].numpy(), expected)
         assert len({hole.tobytes() for hole in expected}) > 5, "the hole moves"
         assert_alike(entry.crops, kept(before.masked_fill(entry.missing, 255)))
 
 
 def test_a_hole_that_stays_moves_through_a_crop_that_does_not(clip):
-    track = planned(0, 2, 10, 20, 3.0, "tracked")
+    plan = planned(0, 2, 10, 20, 3.0, "tracked")
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[24:40, 40:48] = True
-    (entry,) = restore_tracks(clip, [track], networks(), [Request(INPAINTING, ONE_PASS)], masks=[mask] * COUNT)
-    expected = np.stack([crop_mask(mask, track, i) >= 0.5 for i in range(len(track))])
+    (entry,) = restore_tracks(clip, [plan], networks(), [Request(INPAINTING, ONE_PASS)], masks=[mask] * COUNT)
+    expected = np.stack([crop_mask(mask, plan, i) >= 0.5 for i in range(len(plan))])
     assert np.array_equal(entry.missing[:, 0].numpy(), expected)
     columns = [np.flatnonzero(hole.any(axis=0)).mean() for hole in expected if hole.any()]
     assert len(columns) > 5
     assert columns[0] > columns[-1] + 10
 
 
-def test_masks_may_come_one_by_one_and_only_as_far_as_tracks_reach(clip, tracks, masks):
+def test_masks_may_come_one_by_one_and_only_as_far_as_tracks_reach(clip, plans, masks):
     asked = []
 
     def stream():
@@ -185,16 +186,14 @@ def test_masks_may_come_one_by_one_and_only_as_far_as_tracks_reach(clip, tracks,
             yield mask
 
     requests = [Request(INPAINTING, ONE_PASS)] * 2
-    once = restore_tracks(clip, tracks, networks(), requests, masks=stream())
-    listed = restore_tracks(clip, tracks, networks(), requests, masks=list(masks))
+    once = restore_tracks(clip, plans, networks(), requests, masks=stream())
+    listed = restore_tracks(clip, plans, networks(), requests, masks=list(masks))
     assert asked == list(range(12))
     assert all(torch.equal(a.crops, b.crops) for a, b in zip(once, listed, strict=True))
 
 
 def test_a_track_shorter_than_the_network_takes_comes_back_in_full(clip):
-    whole = planned(0, 2, 20, 20, 0.0)
-    names = ("boxes", "landmarks", "scores", "seen", "matrices", "crop_landmarks")
-    short = replace(whole, **{name: getattr(whole, name)[:2] for name in names})
+    short = part_of(planned(0, 2, 20, 20, 0.0), slice(0, 2))
     (entry,) = restore_tracks(clip, [short], networks(), [Request(BFR, ONE_PASS)], "lab")
     assert_alike(entry.crops, kept(crop_clip(clip, [short])[0]))
     assert entry.color.mode == "lab"
@@ -203,15 +202,15 @@ def test_a_track_shorter_than_the_network_takes_comes_back_in_full(clip):
 # back into the frames
 
 
-def test_restored_crops_change_their_frames_and_no_others(clip, tracks):
+def test_restored_crops_change_their_frames_and_no_others(clip, plans):
     """The network turns every picture into its negative."""
-    restored = restore_tracks(clip, tracks, networks(lambda latents: -latents), [Request(BFR, ONE_PASS)] * 2)
+    restored = restore_tracks(clip, plans, networks(lambda latents: -latents), [Request(BFR, ONE_PASS)] * 2)
     told = []
     options = PasteOptions(color_match="none")
     frames = list(pasted_frames(clip, restored, options, BFR, lambda *step: told.append(step[:3])))
     assert told == [("paste", i + 1, COUNT) for i in range(COUNT)]
     for number, (frame, before) in enumerate(zip(frames, clip, strict=True)):
-        there = [track for track in tracks if track.covers(number)]
+        there = [plan.track for plan in plans if plan.track.covers(number)]
         for track in there:
             x, y = track.centers[number - track.start].astype(int)
             middle = (slice(y - 3, y + 4), slice(x - 3, x + 4))
@@ -222,24 +221,24 @@ def test_restored_crops_change_their_frames_and_no_others(clip, tracks):
 
 def test_a_hole_beside_the_face_is_filled_where_it_is_in_that_frame(clip):
     """The hole passes the face at its right, from above to below; in that column nothing else may change."""
-    track = planned(0, 2, 30, 20, 0.0)
-    _, y1, x2, y2 = track.square
+    plan = planned(0, 2, 30, 20, 0.0)
+    _, y1, x2, y2 = plan.square
     masks = np.zeros((COUNT, HEIGHT, WIDTH), bool)
     for number in range(2, 12):
         masks[number, y1 + 2 * number : y1 + 2 * number + 4, x2 - 6 : x2 - 3] = True
-    restored = restore_tracks(clip, [track], networks(), [Request(INPAINTING, ONE_PASS)], masks=masks)
+    restored = restore_tracks(clip, [plan], networks(), [Request(INPAINTING, ONE_PASS)], masks=masks)
     for number, frame in enumerate(pasted_frames(clip, restored, PasteOptions(color_match="none"), INPAINTING)):
-        if track.covers(number):
+        if plan.track.covers(number):
             top = y1 + 2 * number
             assert frame[top + 1 : top + 3, x2 - 5].min() > 240, number
             away = [row for row in range(y1, y2) if not top - 3 <= row < top + 7]
             assert np.array_equal(frame[away, x2 - 5], clip.frames[number][away, x2 - 5]), number
 
 
-def test_colourised_faces_in_a_grey_clip_are_told_of_once(tracks, caplog):
+def test_colourised_faces_in_a_grey_clip_are_told_of_once(plans, caplog):
     grey = ArrayClip(np.full((COUNT, HEIGHT, WIDTH, 3), 90, np.uint8))
     colorization = frozenset({Task.COLORIZATION})
-    restored = restore_tracks(grey, tracks, networks(), [Request(colorization, ONE_PASS)] * 2)
+    restored = restore_tracks(grey, plans, networks(), [Request(colorization, ONE_PASS)] * 2)
     with caplog.at_level(logging.WARNING):
         list(pasted_frames(grey, restored, PasteOptions(), colorization))
     assert len([record for record in caplog.records if "grey clip" in record.message]) == 1

@@ -138,29 +138,29 @@ def _coverage(scene: Scene, tracks, truths, labels) -> float:
     return min(shares, default=1.0)
 
 
-def crop_centers(track) -> np.ndarray:
+def crop_centers(plan) -> np.ndarray:
     """Where the middle of each crop lies in the frame: (n,2)."""
-    width, height = track.crop_size
+    width, height = plan.size
     middle = np.array([[(width - 1) / 2, (height - 1) / 2]])
-    return geometry.apply(geometry.invert(track.matrices), middle)[:, 0]
+    return geometry.apply(geometry.invert(plan.matrices), middle)[:, 0]
 
 
-def crop_error(scene: Scene, track, actor: Actor, truth: Truth) -> float:
+def crop_error(scene: Scene, plan, actor: Actor, truth: Truth) -> float:
     """Largest distance of the crop's middle from the true centre, in sides of the face."""
-    errors = []
-    for frame, center in zip(range(track.start, track.stop), crop_centers(track), strict=True):
+    errors, track = [], plan.track
+    for frame, center in zip(range(track.start, track.stop), crop_centers(plan), strict=True):
         true_center, size = expected(scene, frame, actor, truth)
         errors.append(float(np.hypot(*(center - true_center))) / float(np.sqrt(size.prod())))
     return max(errors)
 
 
-def face_inside_crop(scene: Scene, track, actor: Actor, truth: Truth) -> bool:
+def face_inside_crop(scene: Scene, plan, actor: Actor, truth: Truth) -> bool:
     """Whether the true face box lies wholly inside the crop in every frame."""
-    width, height = track.crop_size
-    for entry, frame in enumerate(range(track.start, track.stop)):
+    width, height = plan.size
+    for entry, frame in enumerate(range(plan.track.start, plan.track.stop)):
         center, size = expected(scene, frame, actor, truth)
         corners = center + np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * size / 2
-        places = geometry.apply(track.matrices[entry], corners)
+        places = geometry.apply(plan.matrices[entry], corners)
         if (places < -0.5).any() or (places > (width - 0.5, height - 0.5)).any():
             return False
     return True
@@ -182,18 +182,18 @@ def per_frame_matrices(scene: Scene, detector, size: int = 512, margin: float = 
     return np.array(matrices)
 
 
-def native_size(track) -> int:
-    """The crop side at which one pixel of the crop is one of the frame, for a track planned with a square crop."""
-    scales = np.hypot(track.matrices[:, 0, 0], track.matrices[:, 1, 0])
-    return round(track.crop_size[0] / float(np.median(scales)))
+def native_size(plan) -> int:
+    """The crop side at which one pixel of the crop is one of the frame, for a square crop."""
+    scales = np.hypot(plan.matrices[:, 0, 0], plan.matrices[:, 1, 0])
+    return round(plan.size[0] / float(np.median(scales)))
 
 
-def paste_mask(track, entry: int, options) -> np.ndarray:
+def paste_mask(plan, entry: int, options) -> np.ndarray:
     """The region of paste-back in the whole frame: (H,W) float32."""
-    window = bounds(track, entry)
-    mask = np.zeros(track.frame_size[::-1], np.float32)
+    window = bounds(plan, entry)
+    mask = np.zeros(plan.track.frame_size[::-1], np.float32)
     mask[window[1] : window[3], window[0] : window[2]] = paste_region(
-        track, entry, window, options.region, options.feather
+        plan, entry, window, options.region, options.feather
     )
     return mask
 

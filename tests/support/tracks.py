@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from svfr_model.faces.geometry import TEMPLATE_256
-from svfr_model.faces.track import FaceTrack
+from svfr_model.faces.track import FaceTrack, PlannedCrop
 
 TEMPLATE = (TEMPLATE_256.astype(np.float64) - (128, 130)) / 150
 """Landmarks of a face box of side 1 around the origin."""
@@ -27,3 +29,10 @@ def make_track(centers, side=60.0, frame_size=(320, 180), start=0, number=0, **c
         "frame_size": frame_size,
     }
     return FaceTrack(**{**fields, **changes})
+
+
+def part_of(plan: PlannedCrop, entries: slice) -> PlannedCrop:
+    """A plan without outlines, for some consecutive entries of its track only."""
+    kept = {name: getattr(plan.track, name)[entries] for name in ("boxes", "landmarks", "scores", "seen")}
+    track = replace(plan.track, start=plan.track.start + entries.start, **kept)
+    return replace(plan, track=track, matrices=plan.matrices[entries], landmarks=plan.landmarks[entries])

@@ -43,37 +43,37 @@ def scene():
     for number in range(COUNT):
         mask[number, 20 + 6 * number : 26 + 6 * number, 80:86] = 1
     detector = Latecomer((0.2, 0.25, 0.5, 0.75), size=(HEIGHT, WIDTH))
-    crops, masks, tracks, _ = call(
+    crops, masks, plans, _ = call(
         FaceCrop, frames=frames, detector=detector, mask=mask, width=64, height=64, stride=1, min_length=2
     )
-    assert [(track.start, track.stop) for track in tracks] == [(START, COUNT)]
-    return frames, mask, crops, masks, tracks
+    assert [(plan.track.start, plan.track.stop) for plan in plans] == [(START, COUNT)]
+    return frames, mask, crops, masks, plans
 
 
 def test_the_mask_of_each_frame_is_in_its_crop(scene):
-    _, mask, _, masks, (track,) = scene
-    expected = np.stack([crop_mask(mask[START + i].numpy(), track, i) for i in range(len(track))])
+    _, mask, _, masks, (plan,) = scene
+    expected = np.stack([crop_mask(mask[START + i].numpy(), plan, i) for i in range(len(plan))])
     assert np.array_equal(masks[0].numpy(), expected)
-    assert len({hole.tobytes() for hole in expected}) == len(track)
+    assert len({hole.tobytes() for hole in expected}) == len(plan)
 
 
 def test_each_frame_is_filled_where_its_hole_is(scene):
-    frames, _, crops, masks, (track,) = scene
+    frames, _, crops, masks, (plan,) = scene
     black = torch.zeros_like(crops[0])
-    pasted, _ = call(PasteBack, **pasting([black], masks, [track], frames, task=INPAINTING), masks=masks)
+    pasted, _ = call(PasteBack, **pasting([black], masks, [plan], frames, task=INPAINTING), masks=masks)
     options = PasteOptions(color_match="none").for_tasks(INPAINTING)
-    for i in range(len(track)):
-        patch = Patch(track, i, black[i].permute(2, 0, 1), None, masks[0][i].numpy())
+    for i in range(len(plan)):
+        patch = Patch(plan, i, black[i].permute(2, 0, 1), None, masks[0][i].numpy())
         expected = paste(frames[START + i].numpy(), [patch], options)
         assert np.allclose(pasted[START + i].numpy(), expected, atol=1e-6), i
     assert torch.equal(pasted[:START], frames[:START])
 
 
 def test_each_frame_changes_only_where_it_is_allowed_to(scene):
-    frames, _, crops, masks, tracks = scene
+    frames, _, crops, masks, plans = scene
     allowed = torch.zeros(COUNT, HEIGHT, WIDTH)
     allowed[::2] = 1
-    pasted, changed = call(PasteBack, **pasting([torch.zeros_like(crops[0])], masks, tracks, frames, allowed=allowed))
+    pasted, changed = call(PasteBack, **pasting([torch.zeros_like(crops[0])], masks, plans, frames, allowed=allowed))
     for number in range(START, COUNT):
         assert torch.equal(pasted[number], frames[number]) == (number % 2 == 1)
         assert (changed[number].max() == 1) == (number % 2 == 0)
@@ -93,16 +93,16 @@ def encoder(folder):
 
 
 def test_where_no_face_is_found_the_tracks_place_in_the_crops_is_taken(scene, encoder):
-    _, _, (crops,), _, (track,) = scene
+    _, _, (crops,), _, (plan,) = scene
     _, identity, score, index, _ = call(
-        SelfReference, frames=crops[:5], detector=FixedFaces(), encoder=encoder, track=track
+        SelfReference, frames=crops[:5], detector=FixedFaces(), encoder=encoder, track=plan
     )
     assert (score, index) == (0, 2)
-    assert np.abs(track.crop_landmarks - track.landmarks).max() > 5
+    assert np.abs(plan.landmarks - plan.track.landmarks).max() > 5
     with encoder.loaded() as networks:
         expected, elsewhere = (
             networks.encode(align_face(to_pictures(crops)[2], points[2])[None]).tokens
-            for points in (track.crop_landmarks, track.landmarks)
+            for points in (plan.landmarks, plan.track.landmarks)
         )
     assert (identity.tokens - expected).abs().mean() < 0.01, "but for rounding"
     assert (identity.tokens - elsewhere).abs().mean() > 0.1

@@ -262,14 +262,10 @@ def test_frames_without_a_face_keep_their_bits_and_others_outside_it(model):
     assert crops[0].shape == (9, 64, 64, 3)
     assert masks[0].shape == (9, 64, 64)
     assert preview[0].shape == (1, 96, 120, 3)
-    short = replace(
-        tracks[0],
-        start=3,
-        **{
-            name: getattr(tracks[0], name)[3:6]
-            for name in ("boxes", "landmarks", "scores", "seen", "matrices", "crop_landmarks")
-        },
-    )
+    plan = tracks[0]
+    kept = {name: getattr(plan.track, name)[3:6] for name in ("boxes", "landmarks", "scores", "seen")}
+    track = replace(plan.track, start=3, **kept)
+    short = replace(plan, track=track, matrices=plan.matrices[3:6], landmarks=plan.landmarks[3:6])
     black = torch.zeros(3, 64, 64, 3)
     pasted, mask = call(PasteBack, **pasting([black], masks, [short], frames))
     assert torch.equal(pasted[:3], frames[:3])
@@ -297,7 +293,7 @@ def test_everyone_is_cut_out_with_the_mask_and_put_back():
     assert masks[0].max() == 1
     assert masks[1].max() == 0
     assert len(call(FaceCrop, choice="largest", **settings)[2]) == 1
-    assert [track.id for track in call(FaceCrop, choice="number", number=1, **settings)[2]] == [1]
+    assert [plan.track.id for plan in call(FaceCrop, choice="number", number=1, **settings)[2]] == [1]
     pasted, changed = call(PasteBack, **pasting(crops, masks, tracks, frames))
     assert (pasted - frames).abs().max() < 0.05  # the crops are 8-bit and were scaled down
     assert changed[0, 48, 48] == 1
