@@ -194,9 +194,10 @@ def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     from svfr_model.base.tasks import Task
     from svfr_model.faces.crop import CropOptions, plan_crop
     from svfr_model.faces.paste import PasteOptions
+    from svfr_model.faces.paste_clip import paste_clip
     from svfr_model.faces.track import FaceTrack
     from svfr_model.runs.loader import Loader
-    from svfr_model.runs.restore_clip import Request, pasted_frames, restore_tracks
+    from svfr_model.runs.restore_clip import Request, restore_tracks
     from svfr_model.tiny.random_networks import write_random_weights
 
     if kind == "tiny":
@@ -221,8 +222,8 @@ def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     plan = plan_crop(track, CropOptions(size=(size, size)))
     clip, tasks = StillClip(count, size), frozenset({Task.BFR})
     request = Request(tasks, RestoreOptions(steps=2, passes=1))
-    restored = restore_tracks(clip, [plan], networks, [request], "lab")
-    for _ in pasted_frames(clip, restored, PasteOptions(), tasks):
+    restored = restore_tracks(clip, [plan], networks, [request])
+    for _ in paste_clip(clip, restored, PasteOptions(), tasks):
         pass
     return {"peak": peak_rss()}
 

@@ -23,13 +23,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from support import clips
 from support import face_metrics as metrics
+from support.pasting import match_colors, paste
 
 from svfr_model.base.clip import ArrayClip
-from svfr_model.faces.color import fit_colors
 from svfr_model.faces.crop import CropOptions, crop_clip, crop_frame, plan_crop
 from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.find import TrackOptions, find_tracks
-from svfr_model.faces.paste import PasteOptions, Patch, paste
+from svfr_model.faces.paste import PasteOptions, Patch
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -114,7 +114,7 @@ def seams(detector):
         restored = (crops.float() + shift + noise).clamp(0, 255).to(torch.uint8)
         for mode in ("none", "lab", "wavelet"):
             options = PasteOptions(color_match=mode)
-            color = fit_colors(mode, plan, crops, restored)
+            color = match_colors(mode, plan, crops, restored)
             started = time.perf_counter()
             frames = [paste(f, [Patch(plan, i, restored[i], color)], options) for i, f in enumerate(clip)]
             spent = (time.perf_counter() - started) / len(frames) * 1000
@@ -161,12 +161,12 @@ def speed(detector, count):
     stage, found = timed(lambda: find_tracks(clip, detector))
     plan = plan_crop(found.tracks[0])
     cropping, (crops,) = timed(lambda: crop_clip(clip, [plan]))
-    colors, color = timed(lambda: fit_colors("lab", plan, crops, crops))
+    colors, color = timed(lambda: match_colors("lab", plan, crops, crops))
     pasting, _ = timed(lambda: [paste(f, [Patch(plan, i, crops[i], color)]) for i, f in enumerate(frames)])
     print(f"  every full-size frame detected   {every:7.1f}")
     print(f"  find_tracks (cuts, stride 5)     {stage:7.1f}   {every / stage:.1f} times faster")
     print(f"  crop_clip to 512x512             {cropping:7.1f}")
-    print(f"  fit_colors                       {colors:7.1f}")
+    print(f"  colours fitted                   {colors:7.1f}")
     print(f"  paste                            {pasting:7.1f}")
 
 

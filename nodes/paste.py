@@ -7,13 +7,11 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.base.clip import ArrayClip
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.base.tasks import Task, Tasks
-from ..svfr_model.faces.change import changed_region
-from ..svfr_model.faces.color import COLOR_MODES, ColorMatch, fit_colors
-from ..svfr_model.faces.crop import crop_clip
-from ..svfr_model.faces.paste import PasteOptions, Patch, paste, warn_if_grey
+from ..svfr_model.faces.color import COLOR_MODES
+from ..svfr_model.faces.paste import PasteOptions
+from ..svfr_model.faces.paste_clip import RestoredTrack, paste_clip
 from ..svfr_model.faces.track import PlannedCrop
 from .images import from_pictures, to_clip, to_mask, to_planar
 from .progress import Progress
@@ -84,14 +82,14 @@ class PasteBack(io.ComfyNode):
     ) -> io.NodeOutput:
         """Fit the colours, then paste frame by frame."""
         image, tasks = frames[0], task[0] if task else None
-        clip = to_clip(image)
-        options = PasteOptions(region[0], feather[0], color_match[0], occlusion_safe[0]).for_tasks(tasks)
-        crops = [_crops_of(plan, image) for plan, image in _paired(tracks, restored)]
-        missing = _missing(masks, tracks, tasks)
-        patches = _patches(tracks, crops, _fit(clip, tracks, crops, missing, options), missing)
+        options = PasteOptions(region[0], feather[0], color_match[0], occlusion_safe[0])
+        crops = [_crops_of(plan, crop) for plan, crop in _paired(tracks, restored)]
+        entries = [RestoredTrack(*entry) for entry in zip(tracks, crops, _masks(masks, tracks, tasks), strict=True)]
+        progress = Progress({"paste": len(image)})
         limits = _limits(allowed, image, blend[0])
-        pasted, changed = _paste_clip(clip, patches, options, tasks, limits)
-        return io.NodeOutput(from_pictures(pasted), torch.from_numpy(np.stack(changed)))
+        pasted = list(paste_clip(to_clip(image), entries, options, tasks, allowed=limits, callback=progress))
+        changed = np.stack([entry.changed for entry in pasted])
+        return io.NodeOutput(from_pictures([entry.frame for entry in pasted]), torch.from_numpy(changed))
 
 
 def _paste_inputs() -> list[io.Input]:
@@ -149,7 +147,7 @@ def _crops_of(plan: PlannedCrop, image: Tensor) -> Tensor:
     return to_planar(image)
 
 
-def _missing(masks: list[Tensor] | None, plans: list[PlannedCrop], tasks: Tasks | None) -> list[Tensor | None]:
+def _masks(masks: list[Tensor] | None, plans: list[PlannedCrop], tasks: Tasks | None) -> list[Tensor | None]:
     """The inpainting mask of each track, (n,1,h,w), where there is one and the task makes use of it."""
     if not masks or (tasks is not None and Task.INPAINTING not in tasks):
         return [None] * len(plans)
@@ -157,53 +155,10 @@ def _missing(masks: list[Tensor] | None, plans: list[PlannedCrop], tasks: Tasks 
     return [mask.expand(len(plan), -1, -1, -1) for plan, mask in zip(plans, cropped, strict=True)]
 
 
-def _limits(allowed: list[Tensor] | None, image: Tensor, blend: float) -> Tensor | None:
-    """How far each frame may change, (1 or N,1,H,W), or None for everywhere and wholly."""
+def _limits(allowed: list[Tensor] | None, image: Tensor, blend: float) -> list[np.ndarray] | None:
+    """How far each frame may change, (H,W) each, or None for everywhere and wholly."""
+    count, size = len(image), (image.shape[1], image.shape[2])
     if not allowed:
-        return None if blend >= 1 else torch.full((1, 1, *image.shape[1:3]), blend)
-    return blend * to_mask(allowed[0], len(image), tuple(image.shape[1:3]))
-
-
-def _fit(
-    clip: ArrayClip,
-    plans: list[PlannedCrop],
-    crops: list[Tensor],
-    missing: list[Tensor | None],
-    options: PasteOptions,
-) -> list[ColorMatch]:
-    """The colour correction of each track against crops of the original frames."""
-    if options.color_match == "none":
-        return [ColorMatch()] * len(plans)
-    return [
-        fit_colors(options.color_match, plan, before, after, None if mask is None else mask[:, 0].numpy())
-        for plan, before, after, mask in zip(plans, crop_clip(clip, plans), crops, missing, strict=True)
-    ]
-
-
-def _patches(
-    plans: list[PlannedCrop], crops: list[Tensor], colors: list[ColorMatch], missing: list[Tensor | None]
-) -> dict[int, list[Patch]]:
-    """What belongs into each frame, by the frame's number."""
-    patches: dict[int, list[Patch]] = {}
-    for plan, crop, color, mask in zip(plans, crops, colors, missing, strict=True):
-        for index in range(len(plan)):
-            hole = None if mask is None else mask[index, 0].numpy()
-            patches.setdefault(plan.track.start + index, []).append(Patch(plan, index, crop[index], color, hole))
-    return patches
-
-
-def _paste_clip(
-    clip: ArrayClip, patches: dict[int, list[Patch]], options: PasteOptions, tasks: Tasks | None, limits: Tensor | None
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The frames, and how far each pixel of them was replaced."""
-    if patches:
-        warn_if_grey(clip.frames[min(patches)], tasks, options.region)
-    progress = Progress({"paste": len(clip)})
-    pasted, changed = [], []
-    for number, frame in enumerate(clip):
-        here = patches.get(number, [])
-        limit = None if limits is None else limits[min(number, len(limits) - 1), 0].numpy()
-        pasted.append(paste(frame, here, options, limit) if here else frame)
-        changed.append(changed_region(frame, here, options, limit))
-        progress("paste", number + 1, len(clip))
-    return pasted, changed
+        return None if blend >= 1 else [np.full(size, blend, np.float32)] * count
+    mask = blend * to_mask(allowed[0], count, size)
+    return [mask[min(number, len(mask) - 1), 0].numpy() for number in range(count)]

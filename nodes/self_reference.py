@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.faces.change import color_shift
+from ..svfr_model.faces.color import color_shift
 from .identity import ALIGNMENT_TIP, ALIGNMENTS
 from .images import from_network, to_planar
 from .networks import Referrer

@@ -17,7 +17,6 @@ import torch
 from ..base.errors import InputError
 from .crop import rescaled
 from .region import canonical_to_crop, face_region
-from .track import PlannedCrop
 
 ColorMode: TypeAlias = Literal["none", "lab", "wavelet"]
 COLOR_MODES: tuple[ColorMode, ...] = ("none", "lab", "wavelet")
@@ -68,21 +67,21 @@ class ColorStatistics:
         self._known: np.ndarray | None = None
 
     def add(
-        self, original: torch.Tensor, restored: torch.Tensor, landmarks: np.ndarray | None, missing: np.ndarray | None
+        self, original: torch.Tensor, restored: torch.Tensor, landmarks: np.ndarray | None, mask: np.ndarray | None
     ) -> None:
         """Add one frame's crops, (3,h,w) uint8 or float in [0,1].
 
         landmarks (5,2) in the crop: LAB colours are taken of the face they belong to; None takes the whole crop.
-        missing (h,w) in [0,1] is left out: its original is a hole.
+        mask (h,w) in [0,1] is left out: there the original is missing something.
         """
         first, second = _reduced(original), _reduced(restored)
         if first.shape != second.shape:
             raise InputError(f"Crops must be of one size, got {tuple(original.shape)} and {tuple(restored.shape)}.")
         size = (first.shape[1], first.shape[0])
         known = np.ones(first.shape[:2], np.float32)
-        if missing is not None:
-            hole = cv2.resize(missing.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-            known = np.clip(1.0 - 4.0 * hole, 0.0, 1.0)
+        if mask is not None:
+            unknown = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+            known = np.clip(1.0 - 4.0 * unknown, 0.0, 1.0)
         weights = known * _face_weights(landmarks, original.shape[-2:], size)
         for row, picture in enumerate((first, second)):
             lab = cv2.cvtColor(picture, cv2.COLOR_RGB2Lab)
@@ -109,24 +108,16 @@ class ColorStatistics:
         return ColorMatch("lab", gain=gain, source=means[1], target=means[0])
 
 
-def fit_colors(
-    mode: ColorMode,
-    plan: PlannedCrop,
-    originals: Iterable[torch.Tensor],
-    restored: Iterable[torch.Tensor],
-    missing: Iterable[np.ndarray] | None = None,
-) -> ColorMatch:
-    """The correction of a track from its crops before and after restoration, (n,3,h,w) or frame by frame.
+def color_shift(originals: Iterable[torch.Tensor], restored: Iterable[torch.Tensor]) -> float:
+    """Distance in LAB between the mean colours of two clips, frame by frame (3,h,w), uint8 or float in [0,1].
 
-    missing: the inpainting masks in the crop, (h,w) each, where there are any.
+    About 2 is just visible. Where a clip was colorised it is large and means nothing.
     """
-    if mode == "none":
-        return ColorMatch()
     statistics = ColorStatistics()
-    holes = iter(missing) if missing is not None else None
-    for index, (before, after) in enumerate(zip(originals, restored, strict=True)):
-        statistics.add(before, after, plan.landmarks[index], next(holes) if holes is not None else None)
-    return statistics.match(mode)
+    for before, after in zip(originals, restored, strict=True):
+        statistics.add(before, after, None, None)
+    match = statistics.match("lab")
+    return 0.0 if match.source is None else float(np.linalg.norm(match.source - match.target))
 
 
 def as_picture(crop: torch.Tensor | np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import cv2
 import numpy as np
@@ -77,8 +77,27 @@ class Patch:
     """The restored crop, (3,h,w), uint8 or float in [0,1]."""
     color: ColorMatch | None = None
     """The track's colour correction, see `color.fit_colors`."""
-    missing: np.ndarray | None = None
+    mask: np.ndarray | None = None
     """The inpainting mask in the crop, (h,w) in [0,1]: it is filled too where it lies beside the face."""
+
+    def colored(self) -> np.ndarray:
+        """The crop with its colour correction, (h,w,3) float32; InputError where it is not of the planned size."""
+        picture, (width, height) = as_picture(self.picture), self.plan.size
+        if picture.shape[:2] != (height, width):
+            raise InputError(
+                f"The crop of track {self.plan.track.id} must be {width}x{height}, got "
+                f"{picture.shape[1]}x{picture.shape[0]}."
+            )
+        return picture if self.color is None else self.color.apply(picture)
+
+
+class Pasted(NamedTuple):
+    """A frame with its restored crops."""
+
+    frame: np.ndarray
+    """(H,W,3), of the original's dtype and range."""
+    changed: np.ndarray
+    """How far each pixel was replaced: (H,W) float32 in [0,1]."""
 
 
 def warn_if_grey(frame: np.ndarray, tasks: Tasks | None, region: Region = "face") -> bool:
@@ -96,67 +115,63 @@ def warn_if_grey(frame: np.ndarray, tasks: Tasks | None, region: Region = "face"
     return True
 
 
-def paste(
+def paste_frame(
     frame: np.ndarray,
     patches: Sequence[Patch],
     options: PasteOptions | None = None,
-    user_mask: np.ndarray | None = None,
-) -> np.ndarray:
-    """The frame (H,W,3), uint8 or float32 in [0,1], with its restored crops; the same dtype, a new array.
+    allowed: np.ndarray | None = None,
+) -> Pasted:
+    """The frame (H,W,3), uint8 or float32 in [0,1], with its restored crops, and how far each pixel was replaced.
 
-    Larger faces cover smaller ones. user_mask (H,W), float in [0,1], uint8 up to 255 or bool: where pixels may change.
-    Pixels no patch changes keep their exact value, and a frame without patches comes back as it is. options must be
-    decided for the tasks (`PasteOptions.for_tasks`); the colours are those each patch brings.
+    Larger faces cover smaller ones. allowed (H,W), float in [0,1], uint8 up to 255 or bool: where, and how far, pixels
+    may change. Pixels no patch changes keep their exact value. options must be decided for the tasks
+    (`PasteOptions.for_tasks`); the colours are those each patch brings. Raises InputError where sizes do not agree.
     """
     options = options or PasteOptions()
     for patch in patches:
-        track = patch.plan.track
-        if track.frame_size != (frame.shape[1], frame.shape[0]):
-            width, height = track.frame_size
-            raise InputError(
-                f"Track {track.id} was found in frames of {width}x{height}, "
-                f"this one is {frame.shape[1]}x{frame.shape[0]}."
-            )
-    result = frame.copy()
-    allowed = None if user_mask is None else checked_mask(user_mask, frame)
+        _check_frame_size(frame, patch.plan.track)
+    limits = None if allowed is None else _checked_limits(allowed, frame)
+    pasted, kept = frame.copy(), np.ones(frame.shape[:2], np.float32)
     for patch in sorted(patches, key=lambda patch: float(patch.plan.track.sizes[patch.index])):
-        _paste_one(result, frame, patch, options, allowed)
-    return result
+        x1, y1, x2, y2 = window = bounds(patch.plan, patch.index)
+        if x1 >= x2 or y1 >= y2:
+            continue
+        picture = patch.colored()
+        weight = _blend_weights(frame, picture, patch, options, window)
+        if limits is not None:
+            weight = weight * limits[y1:y2, x1:x2]
+        _blend(pasted, picture, patch, weight, (x1, y1))
+        kept[y1:y2, x1:x2] *= 1.0 - np.clip(weight, 0.0, 1.0)
+    return Pasted(pasted, 1.0 - kept)
 
 
-def checked_mask(mask: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """A user's mask (H,W) of its frame's size, float in [0,1], uint8 up to 255 or bool, as float32 in [0,1]."""
-    if mask.shape != frame.shape[:2]:
-        raise InputError(f"The user's mask must be {frame.shape[:2]}, as its frame, got {mask.shape}.")
-    return np.clip(mask.astype(np.float32) / (255.0 if mask.dtype == np.uint8 else 1.0), 0.0, 1.0)
-
-
-def _paste_one(
-    result: np.ndarray, frame: np.ndarray, patch: Patch, options: PasteOptions, allowed: np.ndarray | None
-) -> None:
-    """Blend one patch into result; frame is the untouched original."""
-    plan = patch.plan
-    window = bounds(plan, patch.index)
-    if window[0] >= window[2] or window[1] >= window[3]:
-        return
-    picture = as_picture(patch.picture)
-    if (picture.shape[1], picture.shape[0]) != plan.size:
+def _check_frame_size(frame: np.ndarray, track: FaceTrack) -> None:
+    if track.frame_size != (frame.shape[1], frame.shape[0]):
+        width, height = track.frame_size
         raise InputError(
-            f"The crop of track {plan.track.id} must be {plan.size[0]}x{plan.size[1]}, got "
-            f"{picture.shape[1]}x{picture.shape[0]}."
+            f"Track {track.id} was found in frames of {width}x{height}, "
+            f"this one is {frame.shape[1]}x{frame.shape[0]}."
         )
-    if patch.color is not None:
-        picture = patch.color.apply(picture)
-    weight = blend_weights(frame, picture, patch, options, window)
-    if allowed is not None:
-        weight = weight * allowed[window[1] : window[3], window[0] : window[2]]
+
+
+def _checked_limits(allowed: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Where a frame may change, as float32 in [0,1] of its size."""
+    if allowed.shape != frame.shape[:2]:
+        raise InputError(
+            f"The mask of where pixels may change must have its frame's size {frame.shape[:2]}, got {allowed.shape}."
+        )
+    return np.clip(allowed.astype(np.float32) / (255.0 if allowed.dtype == np.uint8 else 1.0), 0.0, 1.0)
+
+
+def _blend(result: np.ndarray, picture: np.ndarray, patch: Patch, weight: np.ndarray, corner: tuple[int, int]) -> None:
+    """Mix a crop into result; weight (h,w) is of the part of the frame whose upper left corner (x,y) is given."""
     rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
     if not len(rows):
         return
     weight = weight[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, None]
-    x, y = window[0] + int(columns[0]), window[1] + int(rows[0])
+    x, y = corner[0] + int(columns[0]), corner[1] + int(rows[0])
     height, width = weight.shape[:2]
-    back = invert(plan.matrices[patch.index])
+    back = invert(patch.plan.matrices[patch.index])
     back[:, 2] -= (x, y)
     restored = warp(picture, back, (width, height), border="replicate")
     target = result[y : y + height, x : x + width]
@@ -167,16 +182,16 @@ def _paste_one(
         target[...] = target + weight * (np.clip(restored, 0.0, 1.0) - target)
 
 
-def blend_weights(
+def _blend_weights(
     frame: np.ndarray, picture: np.ndarray, patch: Patch, options: PasteOptions, window: tuple[int, int, int, int]
 ) -> np.ndarray:
-    """How far each pixel of the window becomes the patch: region, holes, occlusions and doubt together."""
+    """How far each pixel of the window becomes the patch: region, inpainting mask, occlusions and doubt together."""
     plan, index = patch.plan, patch.index
     weight = paste_region(plan, index, window, options.region, options.feather)
     back = invert(plan.matrices[index])
-    if patch.missing is not None:
+    if patch.mask is not None:
         whole = paste_region(plan, index, window, "crop", options.feather)
-        weight = np.maximum(weight, whole * to_frame(patch.missing.astype(np.float32), back, window))
+        weight = np.maximum(weight, whole * to_frame(patch.mask.astype(np.float32), back, window))
     if options.occlusion_safe:
         agreed, matrix = _agreement(frame, picture, patch)
         weight = weight * to_frame(agreed, matrix, window)
@@ -205,6 +220,6 @@ def _agreement(frame: np.ndarray, picture: np.ndarray, patch: Patch) -> tuple[np
     distance = np.linalg.norm(first - second, axis=2)
     low, high = OCCLUSION_LIMITS
     agreed = 1.0 - soft_step((distance - low) / (high - low))
-    if patch.missing is not None:
-        agreed = np.maximum(agreed, cv2.resize(patch.missing.astype(np.float32), small, interpolation=cv2.INTER_AREA))
+    if patch.mask is not None:
+        agreed = np.maximum(agreed, cv2.resize(patch.mask.astype(np.float32), small, interpolation=cv2.INTER_AREA))
     return cv2.GaussianBlur(agreed.astype(np.float32), (0, 0), 1.0), invert(matrix)

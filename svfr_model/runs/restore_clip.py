@@ -22,9 +22,8 @@ from ..base.progress import Callback, report
 from ..base.tasks import Tasks
 from ..engine.restore import Known, Networks, RestoreOptions, SampledClip, restore
 from ..engine.windows import MIN_FRAMES, shots
-from ..faces.color import ColorMatch, ColorMode, ColorStatistics
 from ..faces.crop import crop_frame, crop_mask
-from ..faces.paste import PasteOptions, Patch, paste, warn_if_grey
+from ..faces.paste_clip import RestoredTrack
 from ..faces.shots import CutDetector
 from ..faces.track import PlannedCrop
 
@@ -59,20 +58,6 @@ def find_shots(clip: Clip, callback: Callback | None = None) -> list[tuple[int, 
     if not count:
         raise InputError("The clip has no frames.")
     return shots(count, cutter.cuts)
-
-
-@dataclass(frozen=True, eq=False)
-class RestoredTrack:
-    """One person's restored crops and what paste-back needs.
-
-    plan: where the crops were cut. crops: (n,3,h,w) uint8. color: how their colours are brought back to the
-    original's. missing: the inpainting mask in the crops, (n,1,h,w) bool, or None.
-    """
-
-    plan: PlannedCrop
-    crops: Tensor
-    color: ColorMatch
-    missing: Tensor | None = None
 
 
 class CropStream:
@@ -110,7 +95,6 @@ def restore_tracks(
     plans: Sequence[PlannedCrop],
     networks: Networks,
     requests: Sequence[Request],
-    color_match: ColorMode = "none",
     *,
     masks: Iterable[np.ndarray] | None = None,
     callback: Callback | None = None,
@@ -118,12 +102,12 @@ def restore_tracks(
     """Cut out and restore every planned track; one request per track.
 
     masks: (H,W), True where the picture is missing, one per frame of the clip. Held are the latents of one track and
-    the restored crops, as uint8; the clip is walked once or twice per track.
+    the restored crops, as uint8; the clip is walked once per track.
     """
-    missing = _crop_masks(masks, plans) if masks is not None else [None] * len(plans)
+    cropped = _crop_masks(masks, plans) if masks is not None else [None] * len(plans)
     return [
-        _restore_track(clip, plan, networks, request, color_match, mask, callback)
-        for plan, mask, request in zip(plans, missing, requests, strict=True)
+        _restore_track(clip, plan, networks, request, mask, callback)
+        for plan, mask, request in zip(plans, cropped, requests, strict=True)
     ]
 
 
@@ -132,7 +116,6 @@ def _restore_track(
     plan: PlannedCrop,
     networks: Networks,
     request: Request,
-    color_match: ColorMode,
     mask: Tensor | None,
     callback: Callback | None,
 ) -> RestoredTrack:
@@ -142,14 +125,9 @@ def _restore_track(
     landmarks = torch.from_numpy(plan.landmarks)
     restored = _restored(networks, pixels, request, mask, landmarks, callback)
     crops = torch.empty(stream.shape, dtype=torch.uint8)
-    statistics = ColorStatistics()
-    before = CropStream(clip, plan)
     for index, frame in enumerate(_decoded(networks, restored, request, callback)):
         crops[index] = frame
-        if color_match != "none":
-            hole = None if mask is None else mask[index, 0].numpy()
-            statistics.add(before[index : index + 1][0], frame, plan.landmarks[index], hole)
-    return RestoredTrack(plan, crops, statistics.match(color_match), mask)
+    return RestoredTrack(plan, crops, mask)
 
 
 def _crop_masks(masks: Iterable[np.ndarray], plans: Sequence[PlannedCrop]) -> list[Tensor]:
@@ -162,31 +140,6 @@ def _crop_masks(masks: Iterable[np.ndarray], plans: Sequence[PlannedCrop]) -> li
                 index = number - plan.track.start
                 kept[index, 0] = torch.from_numpy(crop_mask(mask, plan, index) >= MASK_THRESHOLD)
     return cropped
-
-
-def pasted_frames(
-    clip: Clip,
-    restored: Sequence[RestoredTrack],
-    options: PasteOptions,
-    tasks: Tasks,
-    callback: Callback | None = None,
-    count: int = 0,
-) -> Iterator[np.ndarray]:
-    """The clip's frames with the restored crops in them, one at a time; frames without a face come as they are."""
-    options = options.for_tasks(tasks)
-    total = count or expected_length(clip)
-    for number, frame in enumerate(clip):
-        here = [entry for entry in restored if entry.plan.track.covers(number)]
-        patches = [_patch(entry, number - entry.plan.track.start) for entry in here]
-        if patches and number == min(entry.plan.track.start for entry in restored):
-            warn_if_grey(frame, tasks, options.region)
-        yield paste(frame, patches, options) if patches else frame
-        report(callback, "paste", number + 1, max(total, number + 1))
-
-
-def _patch(entry: RestoredTrack, index: int) -> Patch:
-    hole = None if entry.missing is None else entry.missing[index, 0].numpy()
-    return Patch(entry.plan, index, entry.crops[index], entry.color, hole)
 
 
 def restore_crops(
@@ -249,12 +202,12 @@ def restore_whole(
     """
     multiple = networks.size_multiple
     frames = iter(clip)
-    hidden = iter(masks) if masks is not None else None
+    mask_frames = iter(masks) if masks is not None else None
     if request.reference is not None:
         request = replace(request, reference=pad_to_multiple(request.reference, multiple))
     for first, last in spans:
         pictures = pad_to_multiple(_stack(frames, last - first), multiple)
-        mask = pad_to_multiple(_stack(hidden, last - first), multiple) if hidden is not None else None
+        mask = pad_to_multiple(_stack(mask_frames, last - first), multiple) if mask_frames is not None else None
         try:
             shot = restore_crops(networks, pictures, request, mask=mask, callback=callback)
         except FaceNotFoundError:

@@ -23,6 +23,7 @@ from ..faces.debug import draw
 from ..faces.find import TrackOptions, find_tracks
 from ..faces.landmarks import add_outlines
 from ..faces.paste import PasteOptions
+from ..faces.paste_clip import RestoredTrack, paste_clip
 from ..faces.select import reference_embedding, select_similar, select_tracks
 from ..faces.track import FaceTrack, FoundFaces, PlannedCrop
 from ..files.paths import Output, check_frames, check_paths
@@ -30,7 +31,7 @@ from ..media import ClipWriter, MaskClip, open_clip, read_mask
 from ..media.pictures import read_picture
 from ..media.writer import clip_output
 from .portrait import cover, crop_portrait, identity_of
-from .restore_clip import Request, RestoredTrack, find_shots, pasted_frames, restore_tracks, restore_whole
+from .restore_clip import Request, find_shots, restore_tracks, restore_whole
 
 if TYPE_CHECKING:
     from ..networks.identity import Identity, IdentityEncoder
@@ -201,12 +202,12 @@ def _face_frames(
         crop = replace(faces.crop, pre_downscale=1.0)
         reference = crop_portrait(read_picture(job.reference), loader.face_detector, crop, name=str(job.reference))
     request = Request(job.tasks, job.options, reference, identity)
-    color = faces.paste.for_tasks(job.tasks).color_match
     masks = _masks(job, found.frame_count, clip)
-    restored = restore_tracks(clip, plans, networks, [request] * len(plans), color, masks=masks, callback=callback)
+    restored = restore_tracks(clip, plans, networks, [request] * len(plans), masks=masks, callback=callback)
     if job.keep_crop:
         written += [_write_crop(job.target, entry, clip, targets) for entry in restored]
-    return pasted_frames(clip, restored, faces.paste, job.tasks, callback, found.frame_count), written
+    pasted = paste_clip(clip, restored, faces.paste, job.tasks, count=found.frame_count, callback=callback)
+    return (entry.frame for entry in pasted), written
 
 
 def _encoder(faces: FaceOptions, loader: Loader) -> IdentityEncoder | None:

@@ -6,19 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..base.clip import Clip
 from ..base.progress import Callback
 from ..base.tasks import Task
-from ..faces.color import ColorMatch, ColorMode, ColorStatistics
-from ..faces.crop import CropOptions, crop_clip, crop_frame, plan_crop
+from ..faces.crop import CropOptions, crop_clip, plan_crop
 from ..faces.paste import PasteOptions
+from ..faces.paste_clip import RestoredTrack, paste_clip
 from ..faces.track import FaceTrack, PlannedCrop
 from ..stc.enhance import FACE_MARGIN
 from ..stc.network import TaskName
-from .restore_clip import RestoredTrack, pasted_frames
 
 RESTORATION = frozenset({Task.BFR})
 """What paste-back needs to know: this is a restoration, not a colorization."""
@@ -50,21 +48,5 @@ def paste_faces(
     """
     # The colours of a flickering clip are what de-flickering is to change, so they are no target.
     options = options if set(tasks) == {"bfr"} else replace(options, color_match="none")
-    options = options.for_tasks(RESTORATION)
-    colors = _fit_colors(clip, plans, crops, options.color_match)
-    restored = [RestoredTrack(*entry) for entry in zip(plans, crops, colors, strict=True)]
-    return pasted_frames(clip, restored, options, RESTORATION, callback)
-
-
-def _fit_colors(clip: Clip, plans: Sequence[PlannedCrop], crops: Sequence[Tensor], mode: ColorMode) -> list[ColorMatch]:
-    """Each track's colour correction, from the crops as they were (cut again in one walk) and as they are."""
-    if mode == "none":
-        return [ColorMatch()] * len(plans)
-    statistics = [ColorStatistics() for _ in plans]
-    for number, frame in enumerate(clip):
-        for plan, pictures, gathered in zip(plans, crops, statistics, strict=True):
-            if plan.track.covers(number):
-                index = number - plan.track.start
-                before = torch.from_numpy(crop_frame(frame, plan, index)).permute(2, 0, 1)  # HWC -> CHW
-                gathered.add(before, pictures[index], plan.landmarks[index], None)
-    return [gathered.match(mode) for gathered in statistics]
+    restored = [RestoredTrack(plan, pictures) for plan, pictures in zip(plans, crops, strict=True)]
+    return (entry.frame for entry in paste_clip(clip, restored, options, RESTORATION, callback=callback))

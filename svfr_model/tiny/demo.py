@@ -22,6 +22,7 @@ from ..faces.detectors.yunet import YuNetDetector
 from ..faces.find import find_tracks
 from ..faces.geometry import apply
 from ..faces.paste import PasteOptions
+from ..faces.paste_clip import paste_clip
 from ..faces.track import FaceTrack, PlannedCrop
 from ..files.paths import Output, check_paths
 from ..media import ClipWriter
@@ -29,7 +30,7 @@ from ..metrics.evaluate import evaluate
 from ..metrics.instruments import Instruments
 from ..metrics.report import METRICS, Report
 from ..runs.loader import Loader
-from ..runs.restore_clip import CropStream, Request, pasted_frames, restore_tracks
+from ..runs.restore_clip import CropStream, Request, restore_tracks
 from ..synthesis.clips import SyntheticClip, make_clip
 from ..synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
 from ..synthesis.masks import paint_white, random_mask
@@ -86,8 +87,8 @@ def run_demo(
     plain = loader.networks(self_referred=False)
     networks = Networks(plain.backend, plain.vae, SelfReferrer(detector, loader.encoder))
     request = Request(TASKS, options)
-    restored = restore_tracks(clip, [plan], networks, [request], "lab", masks=scene.masks, callback=callback)
-    pasted = list(pasted_frames(clip, restored, PasteOptions(), TASKS, callback))
+    restored = restore_tracks(clip, [plan], networks, [request], masks=scene.masks, callback=callback)
+    pasted = [entry.frame for entry in paste_clip(clip, restored, PasteOptions(), TASKS, callback=callback)]
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / TARGET
     write_side_by_side(target, zip(scene.degraded, pasted, scene.truth, strict=True))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from skimage.data import astronaut
+from support.pasting import match_colors
 from support.tracks import make_track
 
 from svfr_model.base.errors import InputError
-from svfr_model.faces.color import ColorMatch, ColorStatistics, as_picture, fit_colors
+from svfr_model.faces.color import ColorMatch, ColorStatistics, as_picture, color_shift
 from svfr_model.faces.crop import CropOptions, crop_frame, plan_crop
 
 
@@ -35,7 +37,7 @@ def shifted(crops, noise=0.0):
 @pytest.mark.parametrize("noise", [0.0, 8.0])
 def test_brings_colours_back(plan, crops, mode, limit, noise):
     restored = shifted(crops, noise)
-    match = fit_colors(mode, plan, crops, restored)
+    match = match_colors(mode, plan, crops, restored)
     for before, after in zip(crops, restored, strict=True):
         fixed = as_picture(match.apply(as_picture(after)).transpose(2, 0, 1)) * 255
         wrong = np.abs(as_picture(after) * 255 - as_picture(before) * 255)[40:90, 40:90].mean(axis=(0, 1))
@@ -46,7 +48,7 @@ def test_brings_colours_back(plan, crops, mode, limit, noise):
 
 def test_one_correction_for_all_frames_leaves_changes_of_light(plan, crops):
     """The light rises over the plan; the correction must not flatten that."""
-    match = fit_colors("lab", plan, crops, shifted(crops))
+    match = match_colors("lab", plan, crops, shifted(crops))
     fixed = [match.apply(as_picture(c))[40:90, 40:90].mean() for c in shifted(crops)]
     true = [as_picture(c)[40:90, 40:90].mean() for c in crops]
     assert np.allclose(np.diff(fixed), np.diff(true), atol=0.004)
@@ -55,7 +57,7 @@ def test_one_correction_for_all_frames_leaves_changes_of_light(plan, crops):
 
 def test_unchanged_crops_stay(plan, crops):
     for mode in ("lab", "wavelet"):
-        match = fit_colors(mode, plan, crops, crops)
+        match = match_colors(mode, plan, crops, crops)
         picture = as_picture(crops[0])
         assert np.abs(match.apply(picture) - picture).max() < 0.004
 
@@ -63,7 +65,7 @@ def test_unchanged_crops_stay(plan, crops):
 def test_wavelet_corrects_place_by_place(plan, crops):
     restored = crops.clone()
     restored[:, :, :, :64] = (restored[:, :, :, :64].int() + 20).clamp(0, 255).to(torch.uint8)
-    match = fit_colors("wavelet", plan, crops, restored)
+    match = match_colors("wavelet", plan, crops, restored)
     fixed = match.apply(as_picture(restored[3])) * 255 - as_picture(crops[3]) * 255
     assert abs(fixed[:, :40].mean()) < 3
     assert abs(fixed[:, 88:].mean()) < 2
@@ -76,19 +78,19 @@ def test_holes_do_not_count(plan, crops):
     broken = crops.clone()
     broken[:, :, 50:80, 50:80] = 255
     restored = shifted(crops)
-    aware = fit_colors("lab", plan, broken, restored, missing=[hole] * 6)
-    blind = fit_colors("lab", plan, broken, restored)
-    true = fit_colors("lab", plan, crops, restored)
+    aware = match_colors("lab", plan, broken, restored, masks=[hole] * 6)
+    blind = match_colors("lab", plan, broken, restored)
+    true = match_colors("lab", plan, crops, restored)
     picture = as_picture(restored[2])
     assert np.abs(aware.apply(picture) - true.apply(picture)).mean() < 0.01
     assert np.abs(blind.apply(picture) - true.apply(picture)).mean() > 0.03
-    nothing = fit_colors("wavelet", plan, broken, restored, missing=[np.ones((128, 128), np.float32)] * 6)
+    nothing = match_colors("wavelet", plan, broken, restored, masks=[np.ones((128, 128), np.float32)] * 6)
     assert nothing.mode == "none"
 
 
 def test_none_and_errors(plan, crops):
     picture = as_picture(crops[0])
-    assert np.array_equal(fit_colors("none", plan, crops, crops).apply(picture), picture)
+    assert np.array_equal(match_colors("none", plan, crops, crops).apply(picture), picture)
     assert ColorStatistics().match("lab").mode == "none"
     assert np.array_equal(ColorMatch().apply(picture), picture)
     with pytest.raises(InputError, match="sepia"):
@@ -97,3 +99,11 @@ def test_none_and_errors(plan, crops):
         ColorStatistics().add(crops[0], crops[0][:, :64], None, None)
     with pytest.raises(InputError, match=r"\(3,h,w\)"):
         as_picture(torch.zeros(4, 8, 8))
+
+
+def test_color_shift_is_the_distance_of_the_mean_colours():
+    before, after = (np.full((64, 64, 3), value, np.float32) for value in ((0.5, 0.4, 0.3), (0.5, 0.45, 0.4)))
+    lab = [cv2.cvtColor(picture, cv2.COLOR_RGB2Lab)[0, 0] for picture in (before, after)]
+    clips = [torch.from_numpy(picture).permute(2, 0, 1).expand(3, -1, -1, -1) for picture in (before, after)]
+    assert color_shift(*clips) == pytest.approx(float(np.linalg.norm(lab[0] - lab[1])), abs=1e-3)
+    assert color_shift(clips[0], clips[0]) == 0

@@ -8,13 +8,14 @@ import pytest
 import torch
 from PIL import Image
 from skimage.data import astronaut
+from support.pasting import paste
 from support.tracks import make_track
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError
 from svfr_model.faces import geometry
 from svfr_model.faces.crop import CropOptions, crop_clip, crop_frame, crop_mask, plan_crop
-from svfr_model.faces.paste import PasteOptions, Patch, paste
+from svfr_model.faces.paste import PasteOptions, Patch
 from svfr_model.faces.warp import warp
 
 
@@ -234,7 +235,7 @@ def test_nothing_of_what_is_missing_shows_beside_the_mask_or_after_pasting(side,
     hole = crop_mask(mask > 0, planned, 0) >= 0.5
     shown = crop_frame(frame, planned, 0)[~hole]
     assert np.abs(shown.astype(int) - 90).max() < 35  # ringing; white is 165 away
-    patch = Patch(planned, 0, torch.full((3, size, size), 90, dtype=torch.uint8), missing=hole.astype(np.float32))
+    patch = Patch(planned, 0, torch.full((3, size, size), 90, dtype=torch.uint8), mask=hole.astype(np.float32))
     pasted = paste(frame, [patch], PasteOptions(region="crop", feather=0.0, color_match="none"))
     rows, columns = np.nonzero(mask)
     at = geometry.apply(planned.matrices[0], np.stack([columns, rows], axis=1).astype(np.float64))

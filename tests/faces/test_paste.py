@@ -11,14 +11,14 @@ import pytest
 import torch
 from skimage.data import astronaut
 from support import face_metrics as metrics
+from support.pasting import match_colors, paste
 from support.tracks import TEMPLATE, make_track
 
 from svfr_model.base.errors import InputError
 from svfr_model.base.tasks import parse_tasks
 from svfr_model.faces import geometry
-from svfr_model.faces.color import fit_colors
 from svfr_model.faces.crop import CropOptions, crop_frame, plan_crop
-from svfr_model.faces.paste import PasteOptions, Patch, paste, warn_if_grey
+from svfr_model.faces.paste import PasteOptions, Patch, paste_frame, warn_if_grey
 
 FACE = (224.0, 120.0)
 
@@ -104,16 +104,16 @@ def test_float_frames_stay_float_and_exact_outside(frame):
     assert np.abs(same / 255 - result).max() < 0.005
 
 
-def test_user_mask(frame):
+def test_pixels_change_only_where_they_are_allowed_to(frame):
     allowed = np.zeros((512, 512), np.float32)
     allowed[:, :224] = 1
     plan = planned()
     for mask in (allowed, allowed > 0, (allowed * 255).astype(np.uint8)):
-        result = paste(frame, [Patch(plan, 0, flat(plan, (0, 255, 0)))], user_mask=mask)
+        result = paste(frame, [Patch(plan, 0, flat(plan, (0, 255, 0)))], allowed=mask)
         assert np.array_equal(result[:, 224:], frame[:, 224:])
         assert (result[120, 215] == (0, 255, 0)).all()
-    with pytest.raises(InputError, match="user's mask"):
-        paste(frame, [], user_mask=np.zeros((5, 5)))
+    with pytest.raises(InputError, match="where pixels may change"):
+        paste(frame, [], allowed=np.zeros((5, 5)))
 
 
 def test_larger_face_is_in_front():
@@ -143,7 +143,7 @@ def test_inpainted_places_beside_the_face_are_filled(frame):
     missing[20:60, 20:60] = 1
     place = geometry.apply(geometry.invert(plan.matrices[0]), np.array([[40.0, 40.0]]))[0].round().astype(int)
     plain = paste(frame, [Patch(plan, 0, flat(plan, (0, 200, 0)))])
-    filled = paste(frame, [Patch(plan, 0, flat(plan, (0, 200, 0)), missing=missing)])
+    filled = paste(frame, [Patch(plan, 0, flat(plan, (0, 200, 0)), mask=missing)])
     assert np.array_equal(plain[place[1], place[0]], frame[place[1], place[0]])
     assert np.abs(filled[place[1], place[0]].astype(int) - (0, 200, 0)).max() <= 2
 
@@ -169,7 +169,7 @@ def test_occlusion_safe_keeps_what_stands_before_the_face(frame):
     lit = paste(covered, [Patch(plan, 0, tensor(bright))], PasteOptions(occlusion_safe=True))
     assert lit[eyes].astype(int).mean() - covered[eyes].mean() > 6, "where they agree the restored crop stays"
     holes = np.ones((256, 256), np.float32)
-    filled = paste(covered, [Patch(plan, 0, restored, missing=holes)], PasteOptions(occlusion_safe=True))
+    filled = paste(covered, [Patch(plan, 0, restored, mask=holes)], PasteOptions(occlusion_safe=True))
     assert np.abs(filled[inside].astype(int) - covered[inside]).mean() > 60, "a hole is no occlusion"
 
 
@@ -233,7 +233,7 @@ def test_shifted_colour_and_noise_leave_no_seam(frame, mode):
     crops = torch.stack([tensor(crop_frame(f, plan, i)) for i, f in enumerate(frames)])
     noise = torch.from_numpy(random.normal(0, 6, crops.shape)).float()
     restored = (crops.float() + torch.tensor([18.0, -12, 25])[:, None, None] + noise).clamp(0, 255).to(torch.uint8)
-    match = fit_colors(mode, plan, crops, restored)
+    match = match_colors(mode, plan, crops, restored)
     options = PasteOptions(color_match=mode)
     pasted = [paste(f, [Patch(plan, i, restored[i], match)], options) for i, f in enumerate(frames)]
     mask = metrics.paste_mask(plan, 0, options)
@@ -278,3 +278,21 @@ def test_downscaled_crop_does_not_alias(frame):
     result = paste(np.full_like(frame, 128), [Patch(plan, 0, tensor(stripes))], PasteOptions(region="crop"))
     assert np.abs(result[60:180, 160:280].astype(int) - 128).max() <= 6
     assert cv2.Laplacian(result, cv2.CV_16S).max() < 12
+
+
+@pytest.mark.parametrize("region", ["face", "crop"])
+@pytest.mark.parametrize("limit", [None, 0.5])
+def test_changed_says_how_far_each_pixel_was_replaced(region, limit):
+    """A white crop in a black frame shows its own weight, where two overlap that of both."""
+    frame = np.zeros((120, 160, 3), np.float32)
+    plans = [
+        plan_crop(make_track([center], side=side, frame_size=(160, 120), number=number), CropOptions(size=(64, 64)))
+        for number, (center, side) in enumerate([((40, 50), 40), ((70, 55), 30)])
+    ]
+    patches = [Patch(plan, 0, torch.ones(3, 64, 64)) for plan in plans]
+    options = PasteOptions(region=region, color_match="none")
+    allowed = None if limit is None else np.full((120, 160), limit, np.float32)
+    pasted, changed = paste_frame(frame, patches, options, allowed)
+    assert np.abs(changed - pasted[..., 0]).max() < 1e-4
+    assert changed.max() >= (limit or 1.0)
+    assert (paste_frame(frame, []).changed == 0).all()

@@ -8,13 +8,14 @@ import pytest
 import torch
 from support import clips
 from support import face_metrics as metrics
+from support.pasting import paste
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.crop import CropOptions, crop_clip, plan_crop
 from svfr_model.faces.debug import draw
 from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.find import TrackOptions, find_tracks
-from svfr_model.faces.paste import PasteOptions, Patch, paste
+from svfr_model.faces.paste import PasteOptions, Patch
 
 LENGTH = 40
 

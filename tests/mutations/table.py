@@ -80,11 +80,13 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ],
     ("svfr_model/runs/restore_clip.py", "tests/runs/test_restore_tracks.py"): [
         ("torch.from_numpy(plan.landmarks)", "torch.from_numpy(plan.track.landmarks)"),
-        ("frame, plan.landmarks[index], hole", "frame, plan.landmarks[0], hole"),
-        ("None if mask is None else mask[index, 0]", "None if mask is None else mask[0, 0]"),
-        ("entry.missing[index, 0]", "entry.missing[0, 0]"),
         ("crop_mask(mask, plan, index)", "crop_mask(mask, plan, 0)"),
         ("pictures, alone, mask=mask", "pictures, alone, mask=None"),
+    ],
+    ("svfr_model/faces/paste_clip.py", "tests/runs/test_restore_tracks.py"): [
+        ("self.crops[index], self.plan.landmarks[index]", "self.crops[index], self.plan.landmarks[0]"),
+        ("self.mask[index, 0]", "self.mask[0, 0]"),
+        ("return Patch(self.plan, index, self.crops[index]", "return Patch(self.plan, index, self.crops[0]"),
     ],
     ("svfr_model/runs/portrait.py", "tests/runs/test_restore_file.py"): [
         ("factor = max(height /", "factor = min(height /"),
@@ -126,7 +128,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("np.clip(mixed + 0.5,", "np.clip(mixed,"),
     ],
     ("svfr_model/faces/color.py", "tests/faces/test_color.py"): [
-        ("1.0 - 4.0 * hole", "1.0 - 0.0 * hole"),
+        ("1.0 - 4.0 * unknown", "1.0 - 0.0 * unknown"),
         ("(spreads[0] + SHADOW) / (spreads[1] + SHADOW)", "(spreads[1] + SHADOW) / (spreads[0] + SHADOW)"),
     ],
     ("svfr_model/faces/smooth.py", "tests/faces/test_smooth.py"): [("** (2 * ORDER)", "** ORDER")],
@@ -179,9 +181,9 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("missing[plan.track.start + i, 0]", "missing[i, 0]"),
     ],
     ("nodes/paste.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
-        ("setdefault(plan.track.start + index, [])", "setdefault(index, [])"),
-        ("limits[min(number, len(limits) - 1), 0]", "limits[0, 0]"),
-        ("None if mask is None else mask[index, 0]", "None if mask is None else mask[0, 0]"),
+        ("mask[min(number, len(mask) - 1), 0]", "mask[0, 0]"),
+        ("np.full(size, blend, np.float32)", "np.ones(size, np.float32)"),
+        ("tasks is not None and Task.INPAINTING not in tasks", "tasks is not None and Task.INPAINTING in tasks"),
     ],
     ("nodes/model.py", INSIDE + "test_model.py"): [
         ("tokens.repeat_interleave(frames, 0)", "tokens.repeat(frames, 1, 1)"),

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from support.pasting import match_colors
 from support.stubs import StubBackend, StubVAE
 from support.tracks import part_of
 
@@ -20,12 +21,13 @@ from svfr_model.base.pixels import from_network_range, to_network_range
 from svfr_model.base.tasks import Task
 from svfr_model.engine.restore import Networks, RestoreOptions
 from svfr_model.engine.self_reference import SelfReference
-from svfr_model.faces.color import fit_colors
+from svfr_model.faces import paste
 from svfr_model.faces.crop import CropOptions, crop_clip, crop_mask, plan_crop
 from svfr_model.faces.paste import PasteOptions
+from svfr_model.faces.paste_clip import fit_colors, paste_clip
 from svfr_model.faces.track import FaceTrack
 from svfr_model.networks.identity import Identity
-from svfr_model.runs.restore_clip import Request, pasted_frames, restore_tracks, restore_whole
+from svfr_model.runs.restore_clip import Request, restore_tracks, restore_whole
 
 WIDTH, HEIGHT, COUNT, SIDE = 96, 64, 14, 32
 BFR, INPAINTING = frozenset({Task.BFR}), frozenset({Task.INPAINTING})
@@ -103,8 +105,7 @@ def test_each_track_is_cropped_from_its_own_frames(clip, plans):
     for entry, plan, crops in zip(restored, plans, crop_clip(clip, plans), strict=True):
         assert entry.plan is plan
         assert_alike(entry.crops, kept(crops))
-        assert entry.missing is None
-        assert entry.color.mode == "none"
+        assert entry.mask is None
     cropped = [(done, total) for stage, done, total in seen if stage == "crop"]
     assert cropped == [(i + 1, 10) for i in range(10)] + [(i + 1, 7) for i in range(7)]
 
@@ -136,23 +137,24 @@ def test_colours_are_measured_on_the_face_of_each_frame(mode, clip, plans, masks
     """The same numbers as from all crops at once, and others than with the landmarks of the first frame."""
     tinted = networks(lambda latents: 0.8 * latents + torch.tensor([0.1, 0.02, -0.05, 0]).view(4, 1, 1))
     requests = [Request(INPAINTING, ONE_PASS)] * 2
-    restored = restore_tracks(clip, plans, tinted, requests, mode, masks=masks)
-    for entry, plan, before in zip(restored, plans, crop_clip(clip, plans), strict=True):
-        holes = [hole[0].numpy() for hole in entry.missing]
+    restored = restore_tracks(clip, plans, tinted, requests, masks=masks)
+    colors = fit_colors(clip, restored, mode)
+    for entry, color, plan, before in zip(restored, colors, plans, crop_clip(clip, plans), strict=True):
+        holes = [hole[0].numpy() for hole in entry.mask]
         assert not torch.equal(entry.crops, before)
-        expected = fit_colors(mode, plan, before, entry.crops, holes)
+        expected = match_colors(mode, plan, before, entry.crops, holes)
         frozen = replace(plan, landmarks=plan.landmarks[:1].repeat(len(plan), 0))
-        other = fit_colors(mode, frozen, before, entry.crops, holes)
-        whole = fit_colors(mode, plan, before, entry.crops)
-        assert entry.color.mode == mode
+        other = match_colors(mode, frozen, before, entry.crops, holes)
+        whole = match_colors(mode, plan, before, entry.crops)
+        assert color.mode == mode
         if mode == "lab":
-            assert np.array_equal(entry.color.gain, expected.gain)
-            assert np.array_equal(entry.color.source, expected.source)
-            assert np.array_equal(entry.color.target, expected.target)
+            assert np.array_equal(color.gain, expected.gain)
+            assert np.array_equal(color.source, expected.source)
+            assert np.array_equal(color.target, expected.target)
             assert np.abs(other.target - expected.target).max() > 0.2
             assert np.abs(whole.target - expected.target).max() > 0.2
         else:
-            assert np.array_equal(entry.color.field, expected.field)
+            assert np.array_equal(color.field, expected.field)
             assert np.abs(whole.field - expected.field).max() > 0.005
 
 
@@ -160,9 +162,9 @@ def test_the_mask_of_each_frame_is_in_its_crop(clip, plans, masks):
     restored = restore_tracks(clip, plans, networks(), [Request(INPAINTING, ONE_PASS)] * 2, masks=masks)
     for entry, plan, before in zip(restored, plans, crop_clip(clip, plans), strict=True):
         expected = np.stack([crop_mask(masks[plan.track.start + i], plan, i) >= 0.5 for i in range(len(plan))])
-        assert np.array_equal(entry.missing[:, 0].numpy(), expected)
+        assert np.array_equal(entry.mask[:, 0].numpy(), expected)
         assert len({hole.tobytes() for hole in expected}) > 5, "the hole moves"
-        assert_alike(entry.crops, kept(before.masked_fill(entry.missing, 255)))
+        assert_alike(entry.crops, kept(before.masked_fill(entry.mask, 255)))
 
 
 def test_a_hole_that_stays_moves_through_a_crop_that_does_not(clip):
@@ -171,7 +173,7 @@ def test_a_hole_that_stays_moves_through_a_crop_that_does_not(clip):
     mask[24:40, 40:48] = True
     (entry,) = restore_tracks(clip, [plan], networks(), [Request(INPAINTING, ONE_PASS)], masks=[mask] * COUNT)
     expected = np.stack([crop_mask(mask, plan, i) >= 0.5 for i in range(len(plan))])
-    assert np.array_equal(entry.missing[:, 0].numpy(), expected)
+    assert np.array_equal(entry.mask[:, 0].numpy(), expected)
     columns = [np.flatnonzero(hole.any(axis=0)).mean() for hole in expected if hole.any()]
     assert len(columns) > 5
     assert columns[0] > columns[-1] + 10
@@ -194,9 +196,9 @@ def test_masks_may_come_one_by_one_and_only_as_far_as_tracks_reach(clip, plans, 
 
 def test_a_track_shorter_than_the_network_takes_comes_back_in_full(clip):
     short = part_of(planned(0, 2, 20, 20, 0.0), slice(0, 2))
-    (entry,) = restore_tracks(clip, [short], networks(), [Request(BFR, ONE_PASS)], "lab")
+    (entry,) = restore_tracks(clip, [short], networks(), [Request(BFR, ONE_PASS)])
     assert_alike(entry.crops, kept(crop_clip(clip, [short])[0]))
-    assert entry.color.mode == "lab"
+    assert fit_colors(clip, [entry], "lab")[0].mode == "lab"
 
 
 # back into the frames
@@ -207,16 +209,17 @@ def test_restored_crops_change_their_frames_and_no_others(clip, plans):
     restored = restore_tracks(clip, plans, networks(lambda latents: -latents), [Request(BFR, ONE_PASS)] * 2)
     told = []
     options = PasteOptions(color_match="none")
-    frames = list(pasted_frames(clip, restored, options, BFR, lambda *step: told.append(step[:3])))
+    pasted = list(paste_clip(clip, restored, options, BFR, callback=lambda *step: told.append(step[:3])))
     assert told == [("paste", i + 1, COUNT) for i in range(COUNT)]
-    for number, (frame, before) in enumerate(zip(frames, clip, strict=True)):
+    for number, ((frame, changed), before) in enumerate(zip(pasted, clip, strict=True)):
         there = [plan.track for plan in plans if plan.track.covers(number)]
         for track in there:
             x, y = track.centers[number - track.start].astype(int)
             middle = (slice(y - 3, y + 4), slice(x - 3, x + 4))
             assert frame[middle].mean((0, 1)) == pytest.approx(255 - before[middle].mean((0, 1)), abs=12)
-        if not there:
-            assert np.array_equal(frame, before)
+            assert (changed[middle] == 1).all()
+        assert np.array_equal(frame[changed == 0], before[changed == 0])
+        assert changed.any() == bool(there)
 
 
 def test_a_hole_beside_the_face_is_filled_where_it_is_in_that_frame(clip):
@@ -227,7 +230,7 @@ def test_a_hole_beside_the_face_is_filled_where_it_is_in_that_frame(clip):
     for number in range(2, 12):
         masks[number, y1 + 2 * number : y1 + 2 * number + 4, x2 - 6 : x2 - 3] = True
     restored = restore_tracks(clip, [plan], networks(), [Request(INPAINTING, ONE_PASS)], masks=masks)
-    for number, frame in enumerate(pasted_frames(clip, restored, PasteOptions(color_match="none"), INPAINTING)):
+    for number, (frame, _) in enumerate(paste_clip(clip, restored, PasteOptions(color_match="none"), INPAINTING)):
         if plan.track.covers(number):
             top = y1 + 2 * number
             assert frame[top + 1 : top + 3, x2 - 5].min() > 240, number
@@ -235,12 +238,29 @@ def test_a_hole_beside_the_face_is_filled_where_it_is_in_that_frame(clip):
             assert np.array_equal(frame[away, x2 - 5], clip.frames[number][away, x2 - 5]), number
 
 
+def test_each_frame_has_its_own_limits_and_weights_are_computed_once(clip, plans, monkeypatch):
+    restored = restore_tracks(clip, plans, networks(lambda latents: -latents), [Request(BFR, ONE_PASS)] * 2)
+    computed, original = [], paste._blend_weights
+
+    def counting(frame, picture, patch, options, window):
+        computed.append((patch.plan.track.id, patch.index))
+        return original(frame, picture, patch, options, window)
+
+    monkeypatch.setattr(paste, "_blend_weights", counting)
+    limits = [np.full((HEIGHT, WIDTH), number % 2, np.float32) for number in range(COUNT)]
+    pasted = list(paste_clip(clip, restored, PasteOptions(), BFR, allowed=iter(limits)))
+    assert sorted(computed) == [(0, i) for i in range(10)] + [(1, i) for i in range(7)]
+    assert [entry.changed.max() for entry in pasted] == [1.0 if 2 <= i < 12 and i % 2 else 0.0 for i in range(COUNT)]
+    with pytest.raises(ValueError, match="zip"):
+        list(paste_clip(clip, restored, PasteOptions(), BFR, allowed=limits[:-1]))
+
+
 def test_colourised_faces_in_a_grey_clip_are_told_of_once(plans, caplog):
     grey = ArrayClip(np.full((COUNT, HEIGHT, WIDTH, 3), 90, np.uint8))
     colorization = frozenset({Task.COLORIZATION})
     restored = restore_tracks(grey, plans, networks(), [Request(colorization, ONE_PASS)] * 2)
     with caplog.at_level(logging.WARNING):
-        list(pasted_frames(grey, restored, PasteOptions(), colorization))
+        list(paste_clip(grey, restored, PasteOptions(), colorization))
     assert len([record for record in caplog.records if "grey clip" in record.message]) == 1
 
 

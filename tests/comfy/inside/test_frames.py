@@ -18,7 +18,7 @@ from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.engine.solvers import karras_sigmas
 from svfr_pack.svfr_model.faces.crop import crop_mask
 from svfr_pack.svfr_model.faces.geometry import align_face
-from svfr_pack.svfr_model.faces.paste import PasteOptions, Patch, paste
+from svfr_pack.svfr_model.faces.paste import PasteOptions, Patch, paste_frame
 from svfr_pack.svfr_model.networks.identity import load_identity_encoder
 from svfr_pack.svfr_model.tiny.random_networks import write_random_weights
 from test_nodes import BFR, WHOLE, FixedFaces, call, clip, pasting
@@ -64,7 +64,7 @@ def test_each_frame_is_filled_where_its_hole_is(scene):
     options = PasteOptions(color_match="none").for_tasks(INPAINTING)
     for i in range(len(plan)):
         patch = Patch(plan, i, black[i].permute(2, 0, 1), None, masks[0][i].numpy())
-        expected = paste(frames[START + i].numpy(), [patch], options)
+        expected = paste_frame(frames[START + i].numpy(), [patch], options).frame
         assert np.allclose(pasted[START + i].numpy(), expected, atol=1e-6), i
     assert torch.equal(pasted[:START], frames[:START])
 
