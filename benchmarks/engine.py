@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np
 import torch
@@ -191,6 +191,8 @@ class NoVAE(LatentsOnly):
 
 def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     """Crop, restore in one pass and paste back a face through count frames, as the command line does."""
+    from support.random_networks import write_random_weights
+
     from svfr_model.base.tasks import Task
     from svfr_model.faces.crop import CropOptions, plan_crop
     from svfr_model.faces.paste import PasteOptions
@@ -198,7 +200,6 @@ def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     from svfr_model.faces.track import FaceTrack
     from svfr_model.runs.loader import Loader
     from svfr_model.runs.restore_clip import Request, restore_tracks
-    from svfr_model.tiny.random_networks import write_random_weights
 
     if kind == "tiny":
         with tempfile.TemporaryDirectory() as folder:

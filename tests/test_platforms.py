@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 import torch
+from support.random_networks import write_random_stc_weights, write_random_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -17,7 +18,6 @@ from svfr_model.networks.identity import load_identity_encoder
 from svfr_model.networks.unet import load_unet
 from svfr_model.networks.vae import load_vae
 from svfr_model.stc import load_stc
-from svfr_model.tiny.random_networks import write_random_stc_weights, write_random_weights
 from svfr_model.weights import find
 
 POSIX_MODULES = {"fcntl", "grp", "posix", "pwd", "resource", "termios"}

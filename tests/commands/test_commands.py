@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 from support.files import frames_of, gradient, write
+from support.random_networks import write_random_weights
 from support.video import encode
 
 from svfr_model.commands import main
@@ -21,7 +22,6 @@ from svfr_model.faces.paste import PasteOptions
 from svfr_model.faces.track import FaceTrack
 from svfr_model.media import open_clip
 from svfr_model.runs.restore_file import FaceOptions
-from svfr_model.tiny.random_networks import write_random_weights
 
 FAST = ("--steps", "2", "--size", "64", "--device", "cpu", "--quiet")
 

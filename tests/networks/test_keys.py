@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.random_networks import RANDOM_UNET, RANDOM_VAE
 from torch import nn
 
 from svfr_model.base.errors import WeightsError
 from svfr_model.networks.comfy_keys import convert_unet, convert_vae, unet_to_comfy, vae_to_comfy
 from svfr_model.networks.unet import build_unet
 from svfr_model.networks.vae import build_vae
-from svfr_model.tiny.random_networks import TINY_UNET, TINY_VAE
 
 KEYS = Path(__file__).parents[1] / "golden" / "keys"
 
@@ -88,7 +88,7 @@ def test_vae_pairs_that_shapes_cannot_tell(ours, theirs):
 def unet_of_three_levels():
     attending, plain = "CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"
     return {
-        **TINY_UNET,
+        **RANDOM_UNET,
         "block_out_channels": [32, 32, 64],
         "num_attention_heads": [2, 2, 4],
         "layers_per_block": 3,
@@ -97,7 +97,7 @@ def unet_of_three_levels():
     }
 
 
-@pytest.mark.parametrize("config", [None, TINY_UNET, unet_of_three_levels()], ids=["published", "tiny", "odd"])
+@pytest.mark.parametrize("config", [None, RANDOM_UNET, unet_of_three_levels()], ids=["published", "tiny", "odd"])
 def test_no_two_parts_of_a_unet_get_one_name(config):
     with torch.device("meta"):
         keys = list(build_unet(config).state_dict())
@@ -127,7 +127,7 @@ def test_blocks_are_numbered_through_the_levels(ours, theirs):
 
 def test_converted_unet_shares_its_tensors():
     with torch.device("meta"):
-        state_dict = build_unet(TINY_UNET).state_dict()
+        state_dict = build_unet(RANDOM_UNET).state_dict()
     converted = convert_unet(state_dict)
     assert len(converted) == len(state_dict)
     assert converted["input_blocks.0.0.weight"] is state_dict["conv_in.weight"]
@@ -137,7 +137,7 @@ def test_converted_unet_shares_its_tensors():
     ("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float16, 2e-3)], ids=["float32", "float16"]
 )
 def test_folded_quant_conv_computes_what_both_layers_compute(dtype, tolerance):
-    vae = build_vae(TINY_VAE)
+    vae = build_vae(RANDOM_VAE)
     state_dict = {key: value.to(dtype) for key, value in vae.state_dict().items()}
     features = torch.randn(2, 32, 6, 5)
     first, second = vae.encoder.conv_out, vae.quant_conv

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from support import random_networks
 from support.near import assert_near
 from torch import nn
 
@@ -22,7 +23,6 @@ from svfr_model.networks.identity import (
 )
 from svfr_model.networks.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet, load_unet
 from svfr_model.networks.vae import DiffusersVAE, build_vae, load_vae
-from svfr_model.tiny import random_networks as tiny
 from svfr_model.weights import find
 
 PUBLISHED = json.loads(gzip.decompress((Path(__file__).parents[1] / "golden/keys/published.json.gz").read_bytes()))
@@ -31,7 +31,7 @@ PUBLISHED = json.loads(gzip.decompress((Path(__file__).parents[1] / "golden/keys
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    tiny.write_random_weights(folder)
+    random_networks.write_random_weights(folder)
     return folder
 
 
@@ -64,7 +64,7 @@ def test_full_size_has_64_channels_in_every_head_and_sdpa_everywhere():
     assert {type(attention.processor) for attention in attentions} == {AttnProcessor2_0}
 
 
-@pytest.mark.parametrize("config", [PUBLISHED_CONFIG, tiny.TINY_UNET], ids=["published", "tiny"])
+@pytest.mark.parametrize("config", [PUBLISHED_CONFIG, random_networks.RANDOM_UNET], ids=["published", "tiny"])
 @pytest.mark.parametrize("missing", ["num_attention_heads", "block_out_channels"])
 def test_head_counts_must_be_given(config, missing):
     config = {key: value for key, value in config.items() if key != missing}
@@ -93,8 +93,8 @@ def test_a_config_that_would_compute_something_else_is_refused(changes, reason):
 @pytest.mark.parametrize(
     ("build", "config"),
     [
-        (build_vae, {**tiny.TINY_VAE, "no_such_argument": 1}),
-        (build_recognizer, {**tiny.TINY_RECOGNIZER, "layers": [1, 1]}),
+        (build_vae, {**random_networks.RANDOM_VAE, "no_such_argument": 1}),
+        (build_recognizer, {**random_networks.RANDOM_RECOGNIZER, "layers": [1, 1]}),
         (build_recognizer, {}),
         (build_projection, {"in_channels": 16}),
     ],
@@ -199,9 +199,8 @@ def test_loaded_unet_depends_on_every_condition(folder):
 
 
 def test_vae_reads_its_facts_from_the_network():
-    small = DiffusersVAE(
-        build_vae({**tiny.TINY_VAE, "block_out_channels": [32, 32], "down_block_types": ["DownEncoderBlock2D"] * 2})
-    )
+    two_levels = {"block_out_channels": [32, 32], "down_block_types": ["DownEncoderBlock2D"] * 2}
+    small = DiffusersVAE(build_vae({**random_networks.RANDOM_VAE, **two_levels}))
     assert small.factor == 2
     assert small.encode(torch.zeros(1, 3, 8, 6)).shape == (1, 4, 4, 3)
     full = DiffusersVAE(build_on_meta(build_vae))
@@ -233,7 +232,7 @@ def test_decoding_sees_the_frames_of_one_call_as_one_clip(folder):
 def test_full_precision_encodes_in_float32_with_the_stored_weights(folder, dtype):
     half = load_vae(find("vae", [folder]), dtype=dtype)
     before = {key: value.clone() for key, value in half.network.state_dict().items()}
-    exact = DiffusersVAE(build_vae(tiny.TINY_VAE))
+    exact = DiffusersVAE(build_vae(random_networks.RANDOM_VAE))
     exact.network.load_state_dict(before)
     pixels = torch.rand(2, 3, 16, 16) * 2 - 1
     assert torch.equal(half.encode(pixels, full_precision=True), exact.encode(pixels))
@@ -302,7 +301,7 @@ def test_pictures_of_another_shape_are_refused(encoder, shape):
 
 def test_networks_of_different_models_are_refused():
     with pytest.raises(WeightsError, match="16 channels and the projection takes 512"):
-        IdentityEncoder(build_recognizer(tiny.TINY_RECOGNIZER), build_projection())
+        IdentityEncoder(build_recognizer(random_networks.RANDOM_RECOGNIZER), build_projection())
 
 
 def test_identity_in_half_precision_stays_close(folder, encoder):
@@ -321,8 +320,8 @@ def test_identity_in_half_precision_stays_close(folder, encoder):
 
 def test_random_weights_are_the_same_for_one_seed_and_leave_the_random_state_alone(folder, tmp_path):
     state = torch.random.get_rng_state()
-    tiny.write_random_weights(tmp_path / "again")
-    tiny.write_random_weights(tmp_path / "other", seed=1)
+    random_networks.write_random_weights(tmp_path / "again")
+    random_networks.write_random_weights(tmp_path / "other", seed=1)
     assert torch.equal(torch.random.get_rng_state(), state)
     names = sorted(path.name for path in folder.iterdir())
     assert names == [

@@ -4,10 +4,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from support.random_networks import write_random_weights
 
 from svfr_model.commands import main
 from svfr_model.runs import doctor
-from svfr_model.tiny.random_networks import write_random_weights
 
 
 def fake_runtime(monkeypatch, providers):

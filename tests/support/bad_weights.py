@@ -15,8 +15,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from svfr_model.stc import ROLES, build_network
-from svfr_model.tiny.random_networks import TINY_STC, write_random_weights
 from svfr_model.weights import CONFIG_KEY, save, weight_file
+
+from .random_networks import RANDOM_STC, write_random_weights
 
 Maker = Callable[[Path], None]
 Tensors = dict[str, torch.Tensor]
@@ -28,9 +29,9 @@ def folder() -> Path:
     made = Path(tempfile.mkdtemp(prefix="tiny-networks-"))
     write_random_weights(made)
     with torch.random.fork_rng(devices=[]):
-        stc = build_network("bfr", **TINY_STC)
+        stc = build_network("bfr", **RANDOM_STC)
     for role in ROLES.values():  # one network for three tasks: the building is what takes long
-        save(stc, tiny(role, made), role, TINY_STC)
+        save(stc, tiny(role, made), role, RANDOM_STC)
     return made
 
 

@@ -36,7 +36,7 @@ def test_the_face_is_found_without_being_told_and_comes_out_better_than_it_went_
 
 
 def test_a_package_without_the_model_says_where_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("svfr_model.tiny.random_networks.model.MODEL_FOLDER", tmp_path / "absent")
+    monkeypatch.setattr("svfr_model.tiny.model.MODEL_FOLDER", tmp_path / "absent")
     with pytest.raises(InputError, match="absent is missing: svfr-tiny comes with this package"):
         run_demo(tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -2,18 +2,18 @@
 
 import numpy as np
 import pytest
+from support.random_networks import RANDOM_PROJECTION, RANDOM_RECOGNIZER
 
 from svfr_model.base.errors import InputError
 from svfr_model.metrics.pixels import psnr
 from svfr_model.networks.identity import IdentityEncoder, build_projection, build_recognizer
 from svfr_model.synthesis.clips import make_clip
 from svfr_model.tiny.evaluate import KnownFaces, Quality, Sample, markdown, measure, paired_bootstrap, summary
-from svfr_model.tiny.random_networks import TINY_PROJECTION, TINY_RECOGNIZER
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    return IdentityEncoder(build_recognizer(TINY_RECOGNIZER), build_projection(TINY_PROJECTION))
+    return IdentityEncoder(build_recognizer(RANDOM_RECOGNIZER), build_projection(RANDOM_PROJECTION))
 
 
 def test_the_truth_is_perfect(encoder):

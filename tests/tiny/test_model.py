@@ -21,7 +21,7 @@ PROGRAM = """
 import sys
 from dataclasses import replace
 from svfr_model.training.latents import DrawOptions
-from svfr_model.tiny.random_networks.model import TinyPlan, train_tiny
+from svfr_model.tiny.model import TinyPlan, train_tiny
 
 if __name__ == "__main__":
     plan = TinyPlan(persons=2, parts=1, views=2, vae_batch=1, draw=DrawOptions(lengths=(4,), clips=(1,)))

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from support import random_networks
 
 from svfr_model.base.errors import InputError
 from svfr_model.networks.identity import build_projection
 from svfr_model.networks.unet import DiffusersBackend, build_unet
-from svfr_model.tiny import random_networks as tiny
 from svfr_model.tiny.unet import make_objective
 from svfr_model.training.latents import ALL_TASKS, DrawOptions, LatentClips, draw_batch, draw_uses
 from svfr_model.training.losses import (
@@ -25,7 +25,7 @@ from svfr_model.training.losses import (
 @pytest.fixture(scope="module")
 def unet():
     torch.manual_seed(1)
-    return build_unet(tiny.TINY_UNET)
+    return build_unet(random_networks.RANDOM_UNET)
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_fpl_is_a_distance():
 
 def objective(unet, **weights):
     torch.manual_seed(2)
-    return SVFRObjective(unet, build_projection(tiny.TINY_PROJECTION), **weights)
+    return SVFRObjective(unet, build_projection(random_networks.RANDOM_PROJECTION), **weights)
 
 
 def gradient_of(module):
@@ -150,7 +150,7 @@ def gradient_of(module):
 @pytest.mark.parametrize("part", ["ulr", "prior"])
 def test_gradients_of_a_part_reach_its_head_and_the_encoder_only(data, part):
     """Both read the middle block: what comes after it gets no gradient from them."""
-    made = objective(build_unet(tiny.TINY_UNET))
+    made = objective(build_unet(random_networks.RANDOM_UNET))
     batch = draw_batch(data, DrawOptions((4,), (3,), drop_both=0.0, drop_one=0.0), 1)
     tokens = made.projection(batch["grid"])
     velocity_loss(made.unet, *(batch[n] for n in ("clean", "sigma", "noise", "degraded", "reference")), tokens,
@@ -171,7 +171,7 @@ def test_gradients_of_a_part_reach_its_head_and_the_encoder_only(data, part):
 
 
 def test_a_weight_of_zero_leaves_a_loss_out(data):
-    made = objective(build_unet(tiny.TINY_UNET), weight_ulr=0.0, weight_prior=0.0)
+    made = objective(build_unet(random_networks.RANDOM_UNET), weight_ulr=0.0, weight_prior=0.0)
     losses = made(draw_batch(data, DrawOptions((4,), (3,)), 1))
     losses["loss"].backward()
     assert losses["loss"].item() == pytest.approx(losses["noise"].item())
@@ -181,7 +181,7 @@ def test_a_weight_of_zero_leaves_a_loss_out(data):
 
 
 def test_frozen_parts_stay_without_gradient(data):
-    made = objective(build_unet(tiny.TINY_UNET))
+    made = objective(build_unet(random_networks.RANDOM_UNET))
     made.unet.requires_grad_(False)
     made(draw_batch(data, DrawOptions((4,), (3,)), 1))["loss"].backward()
     assert gradient_of(made.unet) == 0
@@ -201,7 +201,7 @@ def test_features_are_taken_once(unet):
 
 
 def test_a_fresh_network_starts_at_zero():
-    network = build_unet(tiny.TINY_UNET)
+    network = build_unet(random_networks.RANDOM_UNET)
     zero_start(network)
     given = inputs()
     sigma, noise, clean = given["sigma"].view(-1, 1, 1, 1, 1), given["noise"], given["clean"]

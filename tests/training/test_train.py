@@ -3,11 +3,11 @@
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.random_networks import write_random_weights
 
 from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.networks.unet import load_unet
 from svfr_model.networks.vae import load_vae
-from svfr_model.tiny.random_networks import write_random_weights
 from svfr_model.training.config import parse_config
 from svfr_model.training.loop import read_losses
 from svfr_model.training.train import OnlineBatches, SyntheticClips, train, train_from_file
@@ -89,11 +89,12 @@ def test_gradient_checkpointing_changes_nothing(weights, tmp_path):
 
 def test_batches_hold_what_the_objective_needs(weights, tmp_path):
     made = config(weights, tmp_path, drop_both=0.0, drop_one=0.0)
+    from support.random_networks import RANDOM_RECOGNIZER
+
     from svfr_model.networks.identity import build_recognizer
-    from svfr_model.tiny.random_networks import TINY_RECOGNIZER
 
     vae = load_vae(find("vae", [weights]))
-    batch = OnlineBatches(SyntheticClips(4, 64), vae, build_recognizer(TINY_RECOGNIZER), made).draw(5)
+    batch = OnlineBatches(SyntheticClips(4, 64), vae, build_recognizer(RANDOM_RECOGNIZER), made).draw(5)
     assert batch["clean"].shape == batch["degraded"].shape == (4, 4, 4, 8, 8)
     assert batch["reference"].shape == (4, 4, 8, 8)
     assert batch["grid"].shape == (4, 16, 7, 7)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support import random_networks
 
 from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.networks import unet, vae
@@ -28,7 +29,6 @@ from svfr_model.networks.identity import (
 )
 from svfr_model.networks.unet import build_unet, load_unet
 from svfr_model.networks.vae import build_vae, load_vae
-from svfr_model.tiny import random_networks as tiny
 from svfr_model.weights import (
     REGISTRY,
     convert,
@@ -57,7 +57,7 @@ EVERY_ROLE = pytest.mark.parametrize("role", NETWORKS)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    tiny.write_random_weights(folder)
+    random_networks.write_random_weights(folder)
     return folder
 
 
@@ -239,10 +239,10 @@ def test_a_file_of_another_role_is_refused_by_name(folder, role):
 def test_many_faults_are_counted(folder):
     tensors, _ = stored(folder, "unet")
     with pytest.raises(WeightsError, match=r"\d+ entries are missing: conv_in.weight, .* and \d+ more"):
-        load_strict(build_unet(tiny.TINY_UNET), {}, "empty.pth", "unet")
+        load_strict(build_unet(random_networks.RANDOM_UNET), {}, "empty.pth", "unet")
     counters = {**tensors, "conv_in.bias": torch.zeros(32, dtype=torch.int8)}
     with pytest.raises(WeightsError, match=r"wrong kind of number: conv_in.bias holds torch.int8"):
-        load_strict(build_unet(tiny.TINY_UNET), counters, "counters.pth", "unet")
+        load_strict(build_unet(random_networks.RANDOM_UNET), counters, "counters.pth", "unet")
 
 
 @pytest.mark.parametrize(
@@ -531,12 +531,12 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
         Path(path).write_bytes(b"half of it")
         raise OSError("no space left")
 
-    network, path = build_projection(tiny.TINY_PROJECTION), tmp_path / "new" / "id_linear.safetensors"
-    save(network, path, PROJECTION_ROLE, tiny.TINY_PROJECTION)
+    network, path = build_projection(random_networks.RANDOM_PROJECTION), tmp_path / "new" / "id_linear.safetensors"
+    save(network, path, PROJECTION_ROLE, random_networks.RANDOM_PROJECTION)
     before, mode = path.read_bytes(), path.stat().st_mode
     monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.raises(OSError, match="no space"):
-        save(network, path, PROJECTION_ROLE, tiny.TINY_PROJECTION)
+        save(network, path, PROJECTION_ROLE, random_networks.RANDOM_PROJECTION)
     assert path.read_bytes() == before
     assert mode == touch(tmp_path / "plain").stat().st_mode
     assert list(path.parent.iterdir()) == [path]

@@ -29,6 +29,8 @@ def _load(name: str, path: Path) -> None:
 
 _load("svfr_pack", ROOT / "__init__.py")
 _load("near", ROOT / "tests" / "support" / "near.py")
+_load("svfr_model", ROOT / "svfr_model" / "__init__.py")  # by the name under which the next one makes its files
+_load("random_networks", ROOT / "tests" / "support" / "random_networks.py")
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from random_networks import write_random_weights
 from svfr_pack.nodes.face import FaceCrop
 from svfr_pack.nodes.images import to_pictures
 from svfr_pack.nodes.model import load_model
@@ -20,7 +21,6 @@ from svfr_pack.svfr_model.faces.crop import crop_mask
 from svfr_pack.svfr_model.faces.geometry import align_face
 from svfr_pack.svfr_model.faces.paste import PasteOptions, Patch, paste_frame
 from svfr_pack.svfr_model.networks.identity import load_identity_encoder
-from svfr_pack.svfr_model.tiny.random_networks import write_random_weights
 from test_nodes import BFR, WHOLE, FixedFaces, call, clip, pasting
 
 INPAINTING = frozenset({Task.INPAINTING})

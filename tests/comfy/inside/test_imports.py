@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from conftest import ROOT
-from svfr_pack.svfr_model.tiny.random_networks import write_random_weights
+from random_networks import write_random_weights
 
 SCRIPT = """
 import asyncio, importlib.util, json, os, sys

@@ -13,6 +13,7 @@ import pytest
 import torch
 from measure import Peak
 from near import assert_near
+from random_networks import RANDOM_PROJECTION, RANDOM_RECOGNIZER, RANDOM_VAE
 from svfr_pack.nodes import model as native
 from svfr_pack.nodes import vae as native_vae
 from svfr_pack.nodes.memory import HalvingBatch, Resident
@@ -22,7 +23,6 @@ from svfr_pack.svfr_model.base.errors import InputError
 from svfr_pack.svfr_model.networks.identity import IdentityEncoder, build_projection, build_recognizer
 from svfr_pack.svfr_model.networks.unet import PUBLISHED_CONFIG
 from svfr_pack.svfr_model.networks.vae import PUBLISHED_CONFIG as PUBLISHED_VAE
-from svfr_pack.svfr_model.tiny.random_networks import TINY_PROJECTION, TINY_RECOGNIZER, TINY_VAE
 from svfr_pack.svfr_model.weights import save
 
 BUDGETS = (0.05, 0.4, 0.8)
@@ -32,11 +32,11 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def tiny_vae(tmp_path_factory):
-    arguments = native_vae._network_arguments(TINY_VAE, "file")
+    arguments = native_vae._network_arguments(RANDOM_VAE, "file")
     network = native_vae._network(arguments)  # ComfyUI's layers leave their memory as it is
     weights = {key: torch.randn(value.shape) * 0.05 for key, value in network.state_dict().items()}
     path = tmp_path_factory.mktemp("vae") / "vae.safetensors"
-    save(weights, path, "vae", TINY_VAE)
+    save(weights, path, "vae", RANDOM_VAE)
     return path
 
 
@@ -314,7 +314,7 @@ def test_frames_that_cannot_be_decoded_together_are_not_decoded_apart(tiny_vae, 
 
 
 def test_small_networks_are_loaded_whole_while_used_and_let_go_also_after_an_error():
-    encoder = IdentityEncoder(build_recognizer(TINY_RECOGNIZER), build_projection(TINY_PROJECTION))
+    encoder = IdentityEncoder(build_recognizer(RANDOM_RECOGNIZER), build_projection(RANDOM_PROJECTION))
     resident = Resident(encoder.recognizer, encoder.projection)
     assert loaded_share(resident.patcher) == 0
 
@@ -329,7 +329,7 @@ def test_small_networks_are_loaded_whole_while_used_and_let_go_also_after_an_err
 
 
 def test_small_networks_compute_the_same_before_within_and_after():
-    encoder = IdentityEncoder(build_recognizer(TINY_RECOGNIZER), build_projection(TINY_PROJECTION))
+    encoder = IdentityEncoder(build_recognizer(RANDOM_RECOGNIZER), build_projection(RANDOM_PROJECTION))
     faces = torch.rand(2, 3, 112, 112)
     before = encoder.encode(faces)
     resident = Resident(encoder.recognizer, encoder.projection)

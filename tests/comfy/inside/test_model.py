@@ -19,6 +19,7 @@ import pytest
 import torch
 from golden import OWN, cases, final_latents, folders, manifest, tensors
 from near import assert_near
+from random_networks import RANDOM_UNET
 from svfr_pack.nodes import model as native
 from svfr_pack.nodes.model import TASK_KEY, ComfyBackend, load_model
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
@@ -27,7 +28,6 @@ from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, Sampli
 from svfr_pack.svfr_model.engine.solvers import karras_sigmas
 from svfr_pack.svfr_model.engine.windows import WindowPlan
 from svfr_pack.svfr_model.networks.comfy_keys import convert_unet
-from svfr_pack.svfr_model.tiny.random_networks import TINY_UNET
 from svfr_pack.svfr_model.weights import load_strict, save
 
 KEYS = Path(__file__).resolve().parents[2] / "golden" / "keys" / "published.json.gz"
@@ -115,7 +115,7 @@ def test_every_group_norm_has_the_eps_of_diffusers(patcher):
     assert small == attending | up | transformers
 
 
-@pytest.mark.parametrize("config", [None, TINY_UNET], ids=["published", "tiny"])
+@pytest.mark.parametrize("config", [None, RANDOM_UNET], ids=["published", "tiny"])
 def test_arguments_are_those_that_comfyui_detects(config):
     """Built from the config, but the same as ComfyUI reads from the keys, which know no heads and no precision."""
     shapes = PUBLISHED if config is None else {k: list(v.shape) for k, v in tensors(OWN, "unet.").items()}

@@ -14,6 +14,7 @@ import pytest
 import torch
 from comfy_api.latest import io
 from near import assert_near
+from random_networks import write_random_weights
 from svfr_pack.nodes import SVFRExtension
 from svfr_pack.nodes.conditioning import Conditioning
 from svfr_pack.nodes.face import FaceCrop
@@ -32,7 +33,6 @@ from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.engine.solvers import SOLVERS, karras_sigmas
 from svfr_pack.svfr_model.faces.face import Face
 from svfr_pack.svfr_model.networks.identity import load_identity_encoder
-from svfr_pack.svfr_model.tiny.random_networks import write_random_weights
 
 BFR = frozenset({Task.BFR})
 POINTS = np.array([[0.3, 0.35], [0.7, 0.35], [0.5, 0.55], [0.35, 0.75], [0.65, 0.75]])

@@ -9,6 +9,7 @@ import comfy.model_management
 import numpy as np
 import pytest
 import torch
+from random_networks import RANDOM_PROJECTION, RANDOM_RECOGNIZER
 from svfr_pack.nodes.images import to_frames, to_pictures, to_pixels
 from svfr_pack.nodes.quality import Degrade, Metrics, TemporalProfile
 from svfr_pack.nodes.task import TaskVector
@@ -19,14 +20,13 @@ from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.metrics import METRICS, Instruments, evaluate
 from svfr_pack.svfr_model.networks.identity import IdentityEncoder, build_projection, build_recognizer
 from svfr_pack.svfr_model.synthesis.degrade import DegradeOptions, degrade_clip, options_for
-from svfr_pack.svfr_model.tiny.random_networks import TINY_PROJECTION, TINY_RECOGNIZER
 from test_nodes import WHOLE, call, clip
 
 
 @pytest.fixture(scope="module")
 def encoder():
     torch.manual_seed(3)
-    networks = build_recognizer(TINY_RECOGNIZER).eval(), build_projection(TINY_PROJECTION).eval()
+    networks = build_recognizer(RANDOM_RECOGNIZER).eval(), build_projection(RANDOM_PROJECTION).eval()
     return ResidentEncoder(IdentityEncoder(*networks))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import folder_paths
 import pytest
 import torch
+from random_networks import RANDOM_UNET
 from svfr_pack.nodes.bundled import TINY, TINY_NOTICE, YUNET
 from svfr_pack.nodes.images import from_pixels, to_pixels
 from svfr_pack.nodes.load import LoadFaceDetector, LoadIdentityEncoder, LoadModel, LoadVAE
@@ -19,7 +20,6 @@ from svfr_pack.svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_pack.svfr_model.networks.unet import build_unet
 from svfr_pack.svfr_model.synthesis.clips import make_clip
 from svfr_pack.svfr_model.synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
-from svfr_pack.svfr_model.tiny.random_networks import TINY_UNET
 from svfr_pack.svfr_model.weights import embedded_set, save
 
 OPTIONS = RestoreOptions(seed=3, steps=2, guidance=(1.5, 1.5), passes=1)
@@ -134,10 +134,10 @@ def test_levels_of_any_ratio_load(widths, tmp_path):
     assert all(type(64 * multiple) is int for multiple in multiples([64, 96, 128]))
     levels = len(widths)
     config = {
-        **TINY_UNET,
+        **RANDOM_UNET,
         "block_out_channels": widths,
-        "down_block_types": [TINY_UNET["down_block_types"][0]] * (levels - 1) + [TINY_UNET["down_block_types"][1]],
-        "up_block_types": [TINY_UNET["up_block_types"][0]] + [TINY_UNET["up_block_types"][1]] * (levels - 1),
+        "down_block_types": [RANDOM_UNET["down_block_types"][0]] * (levels - 1) + [RANDOM_UNET["down_block_types"][1]],
+        "up_block_types": [RANDOM_UNET["up_block_types"][0]] + [RANDOM_UNET["up_block_types"][1]] * (levels - 1),
         "num_attention_heads": [width // 16 for width in widths],
     }
     pytest.importorskip("diffusers")

@@ -6,13 +6,13 @@ import comfy.sd
 import pytest
 import torch
 from near import assert_near
+from random_networks import RANDOM_VAE
 from safetensors.torch import save_file
 from svfr_pack.nodes.vae import ComfyVAE, load_vae
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
 from svfr_pack.svfr_model.engine.conditioning import encode_clip
 from svfr_pack.svfr_model.networks.comfy_keys import convert_vae
 from svfr_pack.svfr_model.networks.vae import DiffusersVAE, build_vae
-from svfr_pack.svfr_model.tiny.random_networks import TINY_VAE
 from svfr_pack.svfr_model.weights import save
 
 pytest.importorskip(
@@ -33,13 +33,13 @@ def random_vae(config):
 
 @pytest.fixture(scope="module")
 def tiny():
-    return random_vae(TINY_VAE)
+    return random_vae(RANDOM_VAE)
 
 
 @pytest.fixture(scope="module")
 def tiny_file(tiny, tmp_path_factory):
     path = tmp_path_factory.mktemp("vae") / "vae.safetensors"
-    save(tiny, path, "vae", TINY_VAE)
+    save(tiny, path, "vae", RANDOM_VAE)
     return path
 
 
@@ -172,7 +172,7 @@ def test_a_copy_is_made_from_the_file(tiny_file):
 )
 def test_a_file_that_does_not_fit_is_refused_by_name(change, message, tiny, tmp_path):
     path = tmp_path / "vae.safetensors"
-    save(change(tiny.state_dict()), path, "vae", TINY_VAE)
+    save(change(tiny.state_dict()), path, "vae", RANDOM_VAE)
     with pytest.raises(WeightsError, match=message) as raised:
         load_vae(path)
     assert str(path) in str(raised.value)
@@ -181,7 +181,7 @@ def test_a_file_that_does_not_fit_is_refused_by_name(change, message, tiny, tmp_
 @pytest.mark.parametrize("change", [{"layers_per_block": 1}, {"scaling_factor": 0.13025}])
 def test_a_config_that_comfyui_cannot_build_is_refused(change, tiny, tmp_path):
     path = tmp_path / "vae.safetensors"
-    save(tiny, path, "vae", {**TINY_VAE, **change})
+    save(tiny, path, "vae", {**RANDOM_VAE, **change})
     with pytest.raises(WeightsError, match=r"describes a VAE with .* ComfyUI's has 2 and 0.18215"):
         load_vae(path)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from support.comfy import running_server
 from support.graphs import FRAMES, write_clip, write_painted
+from support.random_networks import write_random_stc_weights, write_random_weights
 
 from svfr_model.media import open_clip
-from svfr_model.tiny.random_networks import write_random_stc_weights, write_random_weights
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ import pytest
 from support.comfy import running_server
 from support.events import listen
 from support.graphs import graph_of, run, said, write_clip, write_painted
+from support.random_networks import write_random_stc_weights, write_random_weights
 from support.workflows import node_of
 
 from svfr_model.media import open_clip
-from svfr_model.tiny.random_networks import write_random_stc_weights, write_random_weights
 
 PROMPTS, CANCELLED = 50, 10
 GRAPHS = ("restore", "inpaint", "ksampler", "stc_restore", "restore_colorize")

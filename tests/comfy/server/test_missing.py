@@ -11,9 +11,9 @@ import urllib.error
 
 import pytest
 from support.comfy import PACK, ROOT, running_server
+from support.random_networks import write_random_weights
 from support.workflows import read_workflow, to_api
 
-from svfr_model.tiny.random_networks import write_random_weights
 from svfr_model.weights import embedded_set
 
 BUNDLED = "svfr-tiny (bundled, drawn faces only)"

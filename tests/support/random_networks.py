@@ -1,4 +1,7 @@
-"""Tiny random networks of the real architecture, for tests and benchmarks: they restore nothing."""
+"""Small networks of the real architecture with random weights: they restore nothing, but every step runs with them.
+
+svfr-tiny, which does restore, is `svfr_model.tiny`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..networks import identity, unet, vae
-from ..stc import ROLES, build_network
-from ..weights import save, weight_file
+from svfr_model.networks import identity, unet, vae
+from svfr_model.stc import ROLES, build_network
+from svfr_model.weights import save, weight_file
 
-TINY_UNET: dict[str, Any] = {
+RANDOM_UNET: dict[str, Any] = {
     "in_channels": 12,
     "out_channels": 4,
     "down_block_types": ["CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"],
@@ -26,15 +29,15 @@ TINY_UNET: dict[str, Any] = {
     "transformer_layers_per_block": 1,
     "num_attention_heads": [2, 4],
 }
-TINY_VAE: dict[str, Any] = {
+RANDOM_VAE: dict[str, Any] = {
     **vae.PUBLISHED_CONFIG,
     "block_out_channels": [32, 32, 32, 32],
     "sample_size": 64,
 }
-"""Two layers per level like the published one: with one, the decoder's middle has no counterpart in ComfyUI."""
-TINY_RECOGNIZER: dict[str, Any] = {"layers": [1, 1, 1, 1], "widths": [8, 16, 16, 16], "embedding_width": 512}
-TINY_PROJECTION: dict[str, Any] = {"in_channels": 16, "out_channels": 32}
-TINY_STC: dict[str, Any] = {
+"""Two layers per level, as published: ComfyUI has no counterpart for the middle of a decoder with only one."""
+RANDOM_RECOGNIZER: dict[str, Any] = {"layers": [1, 1, 1, 1], "widths": [8, 16, 16, 16], "embedding_width": 512}
+RANDOM_PROJECTION: dict[str, Any] = {"in_channels": 16, "out_channels": 32}
+RANDOM_STC: dict[str, Any] = {
     "img_size": 64,
     "nf": 32,
     "ch_mult": [1, 1, 1, 2],
@@ -44,17 +47,17 @@ TINY_STC: dict[str, Any] = {
 }
 
 _NETWORKS: tuple[tuple[str, Callable[[Mapping[str, Any] | None], nn.Module], dict[str, Any]], ...] = (
-    (unet.ROLE, unet.build_unet, TINY_UNET),
-    (vae.ROLE, vae.build_vae, TINY_VAE),
-    (identity.RECOGNIZER_ROLE, identity.build_recognizer, TINY_RECOGNIZER),
-    (identity.PROJECTION_ROLE, identity.build_projection, TINY_PROJECTION),
+    (unet.ROLE, unet.build_unet, RANDOM_UNET),
+    (vae.ROLE, vae.build_vae, RANDOM_VAE),
+    (identity.RECOGNIZER_ROLE, identity.build_recognizer, RANDOM_RECOGNIZER),
+    (identity.PROJECTION_ROLE, identity.build_projection, RANDOM_PROJECTION),
 )
 
 
 def write_random_weights(folder: Path | str, seed: int = 0) -> None:
-    """Write a complete set of tiny networks, about 10 MB, under the names that `weights.find` looks for.
+    """Write a complete set of networks for SVFR, about 10 MB, under the names that `weights.find` looks for.
 
-    One seed always gives the same files. The caller's random state is left as it was.
+    The same seed gives the same files. The caller's random state is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -64,9 +67,9 @@ def write_random_weights(folder: Path | str, seed: int = 0) -> None:
 
 
 def write_random_stc_weights(folder: Path | str, seed: int = 0) -> None:
-    """The same for the three tasks of BFVR-STC, about 3 MB."""
+    """Write a network for each of the three BFVR-STC tasks, about 3 MB, in the same way."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for task, role in ROLES.items():
             path = Path(folder) / Path(weight_file(role).name).with_suffix(".safetensors")
-            save(build_network(task, **TINY_STC), path, role, TINY_STC)
+            save(build_network(task, **RANDOM_STC), path, role, RANDOM_STC)
