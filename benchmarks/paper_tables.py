@@ -11,7 +11,6 @@ The papers' figures are typed from their tables. Nothing of theirs was run here,
 measured by this run on these files, and on nothing else.
 """
 
-
 from __future__ import annotations
 
 import argparse
@@ -32,7 +31,15 @@ import numpy as np
 from svfr_model.base.clip import Clip
 from svfr_model.base.errors import InputError, SVFRError
 from svfr_model.media import open_clip
-from svfr_model.metrics import METRICS, Report, evaluate, frechet_distance, fvd_features, load_instruments
+from svfr_model.metrics import (
+    METRICS,
+    InstrumentChoice,
+    Report,
+    evaluate,
+    frechet_distance,
+    fvd_features,
+    load_instruments,
+)
 
 RESTORED_TASKS = ("bfr", "colorization", "inpainting")
 SVFR = "SVFR, supplement, table 1 (VFHQ-Test)"
@@ -239,7 +246,7 @@ def measure(options: argparse.Namespace) -> Measured:
             f"{options.restored} holds no {', '.join(missing)}, which {options.truth} has. "
             "Restore all clips, or take these out."
         )
-    tools = load_instruments(options.weights, i3d=options.i3d, device=options.device)
+    tools = load_instruments(InstrumentChoice(options.weights, i3d=options.i3d, device=options.device))
     reports: dict[str, Report] = {}
     features: list[tuple[np.ndarray, np.ndarray]] = []
     for name, path in truths.items():

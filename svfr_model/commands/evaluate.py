@@ -26,7 +26,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from ..metrics import run_evaluate
+    from ..metrics import InstrumentChoice, run_evaluate
 
     if options.mask is not None and options.truth is None:
         raise InputError("--mask says where to compare with the truth: give TRUTH too, or leave the mask out.")
@@ -34,12 +34,14 @@ def _evaluate(options: argparse.Namespace) -> int:
         options.restored,
         options.truth,
         mask=options.mask,
-        folders=options.weights,
-        detector=options.detector,
-        threshold=options.threshold,
-        trust_torchscript=options.trust_torchscript,
-        i3d=options.i3d,
-        device=options.device,
+        instruments=InstrumentChoice(
+            folders=options.weights,
+            detector=options.detector,
+            threshold=options.threshold,
+            i3d=options.i3d,
+            device=options.device,
+            trust_torchscript=options.trust_torchscript,
+        ),
         json_path=options.json,
         profile=options.profile,
         callback=progress(options.quiet),

@@ -1,8 +1,8 @@
-"""How good a restored clip is: the papers' metrics, streamed, each with its reason where it cannot be computed."""
+"""How good a restored clip is: the papers' metrics, frame by frame, and the reason for each that cannot be computed."""
 
 from .evaluate import evaluate, run_evaluate
 from .fvd import frechet_distance, fvd_features, load_i3d
-from .instruments import Instruments, load_instruments
+from .instruments import InstrumentChoice, Instruments, load_instruments
 from .perceptual import load_lpips
 from .pixels import chroma_error, psnr, ssim
 from .report import METRICS, Measure, Metric, Report
@@ -10,6 +10,7 @@ from .temporal import flow_frame, flow_magnitude, temporal_profile
 
 __all__ = [
     "METRICS",
+    "InstrumentChoice",
     "Instruments",
     "Measure",
     "Metric",

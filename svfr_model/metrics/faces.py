@@ -20,15 +20,19 @@ Landmarks: TypeAlias = "Callable[[int], np.ndarray | None]"
 """Frame number to the true five landmarks (5,2) in that frame's pixels, or None where there is no face."""
 
 SAME_FACE = 0.3
-"""Least overlap of two boxes that are taken for the same face."""
+"""Two boxes that overlap by at least this much are taken for the same face."""
 
 
 @dataclass(frozen=True)
-class Person:
-    """One person in one frame. face is None where landmarks were given; embedding (512,) is None without encoder."""
+class Sighting:
+    """A person as seen in one frame. face: None with given landmarks. embedding (512,): None without an encoder."""
 
     face: Face | None
     embedding: torch.Tensor | None
+
+
+_Both: TypeAlias = tuple[Sighting | None, Sighting | None]
+"""The person in the restored and in the true frame."""
 
 
 class Embedder:
@@ -45,51 +49,47 @@ class Embedder:
 
 
 class Watcher:
-    """Looks for the same person in the frames of both clips, one frame after the other.
+    """Follows one person through both clips, frame by frame.
 
-    That person is the largest face of the true clip (of the restored one, where there is no truth), followed by the
-    overlap of boxes; after a cut it is the largest again. In the restored frame it is the face at the same place.
+    The person is the largest face of the true clip, or of the restored clip where there is no true one, and is
+    followed by the overlap of boxes; after a cut, the largest face is chosen again. In the restored frame it is the
+    face in the same place.
     """
 
     def __init__(self, detector: FaceDetector | None, landmarks: Landmarks | None, encoder: Encoder | None) -> None:
         self._detector, self._landmarks, self._encoder = detector, landmarks, encoder
         self._last: Face | None = None
 
-    def look(self, index: int, restored: np.ndarray, truth: np.ndarray | None) -> tuple[Person | None, Person | None]:
-        """The person in frame index of the restored and of the true clip; None where no face was found."""
-        frames = (restored, truth)
+    def look(self, index: int, restored: np.ndarray, truth: np.ndarray | None) -> _Both:
+        """The person in frame `index` of the restored and of the true clip; None where no face was found."""
+        places: list[np.ndarray | None]
         if self._landmarks is not None:
             given = self._landmarks(index)
-            places = [given, given]
             faces: list[Face | None] = [None, None]
+            places = [given, given]
         elif self._detector is not None:
-            faces = list(self._find(restored, truth))
+            faces = self._find(self._detector, restored, truth)
             places = [None if face is None else face.landmarks for face in faces]
         else:
             return None, None
-        people = [
-            None if frame is None or place is None else Person(face, self._embed(frame, place))
-            for frame, place, face in zip(frames, places, faces, strict=True)
-        ]
-        return people[0], people[1]
+        first, second = (
+            None if frame is None or place is None else Sighting(face, self._embed(frame, place))
+            for frame, place, face in zip((restored, truth), places, faces, strict=True)
+        )
+        return first, second
 
-    def _find(self, restored: np.ndarray, truth: np.ndarray | None) -> tuple[Face | None, Face | None]:
-        if truth is None:
-            return self._follow(restored), None
-        person = self._follow(truth)
+    def _find(self, detector: FaceDetector, restored: np.ndarray, truth: np.ndarray | None) -> list[Face | None]:
+        """The person's face in the restored and in the true frame."""
+        person = None if truth is None else self._follow(detector, truth)
         if person is None:
-            return self._follow(restored), None
-        return _at(person, self._detect(restored)), person
+            return [self._follow(detector, restored), None]
+        return [_at(person, _detect(detector, restored)), person]
 
-    def _follow(self, frame: np.ndarray) -> Face | None:
-        candidates = self._detect(frame)
+    def _follow(self, detector: FaceDetector, frame: np.ndarray) -> Face | None:
+        candidates = _detect(detector, frame)
         found = (None if self._last is None else _at(self._last, candidates)) or _largest(candidates)
         self._last = found or self._last
         return found
-
-    def _detect(self, frame: np.ndarray) -> list[Face]:
-        reduction = Reduction.to(frame.shape[1], frame.shape[0])
-        return [reduction.enlarge(face) for face in self._detector.detect([reduction.shrink(frame)])[0]]
 
     def _embed(self, frame: np.ndarray, points: np.ndarray) -> torch.Tensor | None:
         if self._encoder is None:
@@ -108,12 +108,17 @@ def landmark_distance(restored: np.ndarray, truth: np.ndarray, size: tuple[int, 
     return float(distances.mean()) * REFERENCE_SIZE / max(size)
 
 
+def _detect(detector: FaceDetector, frame: np.ndarray) -> list[Face]:
+    reduction = Reduction.to(frame.shape[1], frame.shape[0])
+    return [reduction.enlarge(face) for face in detector.detect([reduction.shrink(frame)])[0]]
+
+
 def _largest(faces: list[Face]) -> Face | None:
     return faces[largest_box(np.stack([face.box for face in faces]))] if faces else None
 
 
 def _at(place: Face, faces: list[Face]) -> Face | None:
-    """The face that overlaps most with a known one, if any does enough."""
+    """The face that overlaps most with a known one; None if none overlaps by at least SAME_FACE."""
     if not faces:
         return None
     overlaps = box_iou(place.box, np.stack([face.box for face in faces]))[0]

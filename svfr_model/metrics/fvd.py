@@ -1,7 +1,7 @@
 """Frechet video distance: features of clips from an I3D network, and the distance of two sets of them.
 
-The network is the TorchScript I3D that StyleGAN-V published (i3d_torchscript.pt). It is not shipped, downloaded or
-needed; without it there is no FVD.
+The network is the TorchScript I3D published with StyleGAN-V (i3d_torchscript.pt). It is neither shipped nor
+downloaded; without it there is no FVD, and everything else is still measured.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ I3d: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 """Clips (B,3,T,224,224) float32 RGB in [-1,1] to features (B,d)."""
 
 FVD_FRAMES = 24
-"""Frames from a clip's start that are looked at, as BFVR-STC's scripts do (docs/reference/stc.md#evaluation)."""
+"""How many frames from the start of a clip are used, as BFVR-STC's scripts do (docs/reference/stc.md#evaluation)."""
 LEAST_FRAMES = 10
-"""Fewer leave nothing after I3D's halvings in time."""
+"""With fewer, nothing is left after I3D has halved the number of frames several times."""
 SIDE = 224
 
 
 def load_i3d(path: str | Path, device: torch.device | str = "cpu", *, trust_torchscript: bool = False) -> I3d:
     """The I3D network from its TorchScript file.
 
-    trust_torchscript: the user has said that the file's code may run on this machine. Raises WeightsError for a file
-    that is missing, not trusted, or something else.
+    trust_torchscript: whether the user allows the file's code to run on this machine. Raises WeightsError for a file
+    that is missing, not trusted, or no such network.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,7 +43,7 @@ def load_i3d(path: str | Path, device: torch.device | str = "cpu", *, trust_torc
     network = load_torchscript(
         path,
         "StyleGAN-V's i3d_torchscript.pt",
-        "Without it all other figures are measured.",
+        "All other figures are measured without it.",
         trusted=trust_torchscript,
         device=device,
     )
@@ -56,7 +56,10 @@ def load_i3d(path: str | Path, device: torch.device | str = "cpu", *, trust_torc
             raise WeightsError(f"{path} cannot be run as I3D: {error}") from error
         if not isinstance(found, torch.Tensor) or found.ndim != 2 or len(found) != len(clips):
             shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-            raise WeightsError(f"{path} returned {shape}, expected features ({len(clips)},d): it is not that I3D.")
+            raise WeightsError(
+                f"{path} returned {shape}, expected features ({len(clips)},d): this is not the I3D that is needed. "
+                "Use StyleGAN-V's i3d_torchscript.pt."
+            )
         return found
 
     return features
@@ -67,13 +70,14 @@ def fvd_features(clip: Clip, i3d: I3d) -> np.ndarray:
     frames = [prepare_frame(as_uint8(frame)) for frame in islice(clip, FVD_FRAMES)]
     if len(frames) < LEAST_FRAMES:
         raise InputError(f"I3D needs at least {LEAST_FRAMES} frames, the clip has {len(frames)}.")
-    return i3d(torch.stack(frames, dim=1)[None])[0].cpu().double().numpy()  # T x (3,h,w) -> (1,3,T,h,w)
+    features: np.ndarray = i3d(torch.stack(frames, dim=1)[None])[0].cpu().double().numpy()  # to (1,3,T,h,w) and back
+    return features
 
 
 def prepare_frame(frame: np.ndarray) -> torch.Tensor:
-    """(H,W,3), uint8 or float in [0,1], to (3,224,224) float32 in [-1,1]: the shorter side at 224, the middle.
+    """(H,W,3), uint8 or float in [0,1], to (3,224,224) float32 in [-1,1]: shorter side resized to 224, centre cut out.
 
-    Bilinear without a filter against aliasing, the longer side rounded up: the published preparation.
+    Bilinear without anti-aliasing, the longer side rounded up, as in the published preparation.
     """
     pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None]  # HWC -> 1CHW
     pixels = pixels.float() / 255 if frame.dtype == np.uint8 else pixels.float()
@@ -88,8 +92,8 @@ def prepare_frame(frame: np.ndarray) -> torch.Tensor:
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Frechet distance of the Gaussians fitted to two sets of features (n,d) and (m,d).
 
-    |mean1 - mean2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) with sample covariances. A set of one clip has no covariance: the
-    term is left out, and what remains is a distance of features, not FVD. Raises InputError for other shapes.
+    |mean1 - mean2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) with sample covariances. A set of one clip has no covariance: that
+    term is then left out, and the result is a distance of features, not FVD. Raises InputError for other shapes.
     """
     first, second = (np.asarray(features, dtype=np.float64) for features in (first, second))
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or not len(first) or not len(second):
@@ -104,4 +108,5 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _deviations(features: np.ndarray) -> np.ndarray:
-    return (features - features.mean(axis=0)) / math.sqrt(len(features) - 1)
+    deviations: np.ndarray = (features - features.mean(axis=0)) / math.sqrt(len(features) - 1)
+    return deviations

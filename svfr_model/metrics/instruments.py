@@ -1,4 +1,4 @@
-"""The networks that some metrics look through: which are at hand, and why the others are not."""
+"""The networks that some metrics need: which are there, and why the others are missing."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ NOT_GIVEN: dict[Instrument, str] = {
 class Instruments:
     """The networks that some metrics need, ready to use; any may be missing.
 
-    detector, encoder: find and recognise faces. landmarks: the true five landmarks of each frame in place of a
-    detector; the faces of both clips are then aligned by them. lpips, i3d: see `load_lpips` and `load_i3d`. reasons:
-    why one is missing, by its name, for the report.
+    detector, encoder: find and recognise faces. landmarks: instead of a detector, the true five landmarks of each
+    frame, by which the faces of both clips are then aligned. lpips, i3d: see `load_lpips` and `load_i3d`. reasons: why
+    an instrument is missing, by its name, for the report.
     """
 
     detector: FaceDetector | None = None
@@ -47,46 +47,53 @@ class Instruments:
     reasons: Mapping[Instrument, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse two sources of one thing."""
+        """Refuse a detector and landmarks together."""
         if self.detector is not None and self.landmarks is not None:
-            raise InputError("Faces are found either by a detector or by given landmarks: give one of them, not both.")
+            raise InputError("Faces are found by a detector or by given landmarks: give one of them, not both.")
 
     @property
     def sees_faces(self) -> bool:
-        """Whether it can be told where the face is."""
+        """Whether there is a way to tell where the face is."""
         return self.detector is not None or self.landmarks is not None
 
     def why_not(self, name: Instrument) -> str:
-        """The reason for which an instrument is missing, "" where it is there."""
+        """Why an instrument is missing, or "" where it is there."""
         return "" if getattr(self, name) is not None else self.reasons.get(name, NOT_GIVEN[name])
 
 
-def load_instruments(
-    folders: Sequence[Path | str] | None = None,
-    *,
-    detector: DetectorKind = "yunet",
-    threshold: float | None = None,
-    i3d: Path | None = None,
-    device: str = "auto",
-    trust_torchscript: bool = False,
-) -> Instruments:
-    """Every instrument that is at hand, loaded.
+@dataclass(frozen=True)
+class InstrumentChoice:
+    """Which instruments to load, and from where.
 
-    folders: where weights are looked for, None for the default. detector, threshold: which face detector, and how sure
-    it must be, None for its own. i3d: path of the TorchScript I3D. device: as `choose_device` takes it.
-    trust_torchscript: see `load_detector` and `load_i3d`. Weights and packages that are not there are left out with
-    their reason; a file that is there but broken is a WeightsError.
+    folders: where to look for weights; None for the default folders. detector, threshold: which face detector, and
+    the least score of a face; None for the detector's own. i3d: path of the TorchScript I3D. device: as
+    `choose_device` takes it. trust_torchscript: see `load_detector` and `load_i3d`.
+    """
+
+    folders: Sequence[Path | str] | None = None
+    detector: DetectorKind = "yunet"
+    threshold: float | None = None
+    i3d: Path | None = None
+    device: str = "auto"
+    trust_torchscript: bool = False
+
+
+def load_instruments(choice: InstrumentChoice | None = None) -> Instruments:
+    """Load every chosen instrument whose weights and packages are there; the others are left out with their reason.
+
+    Raises WeightsError for a file that is there but broken.
     """
     from ..base.devices import choose_device
     from ..faces.detectors.load import DETECTOR_ROLES
 
-    place = choose_device(device)
+    choice = choice or InstrumentChoice()
+    place, trusted = choose_device(choice.device), choice.trust_torchscript
     paths: dict[Instrument, Path] = {}
     reasons: dict[Instrument, str] = {"i3d": "the path of StyleGAN-V's i3d_torchscript.pt was not given"}
-    roles: dict[Instrument, str] = {"detector": DETECTOR_ROLES[detector], "encoder": RECOGNIZER_ROLE}
+    roles: dict[Instrument, str] = {"detector": DETECTOR_ROLES[choice.detector], "encoder": RECOGNIZER_ROLE}
     for name, role in roles.items():
         try:
-            paths[name] = find(role, folders)
+            paths[name] = find(role, choice.folders)
         except WeightsError as error:
             reasons[name] = str(error)
     lpips: PerceptualDistance | None = None
@@ -96,9 +103,10 @@ def load_instruments(
         reasons["lpips"] = str(error)
     finder = None
     if "detector" in paths:
-        finder = load_detector(detector, paths["detector"], threshold, str(place), trust_torchscript=trust_torchscript)
+        kind, threshold = choice.detector, choice.threshold
+        finder = load_detector(kind, paths["detector"], threshold, str(place), trust_torchscript=trusted)
     encoder = None
     if "encoder" in paths:
         encoder = Embedder(load_network(paths["encoder"], RECOGNIZER_ROLE, build_recognizer, device=place))
-    network = None if i3d is None else load_i3d(i3d, place, trust_torchscript=trust_torchscript)
+    network = None if choice.i3d is None else load_i3d(choice.i3d, place, trust_torchscript=trusted)
     return Instruments(detector=finder, encoder=encoder, lpips=lpips, i3d=network, reasons=reasons)

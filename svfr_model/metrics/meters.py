@@ -1,4 +1,4 @@
-"""Means that grow frame by frame, so that memory does not follow the clip's length."""
+"""Running means: each frame is measured and let go, so memory does not grow with the clip."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from .faces import Person
+from .faces import Sighting
 from .report import Measure
 
 Item = TypeVar("Item")
@@ -23,15 +23,17 @@ class Pair:
     restored: np.ndarray
     truth: np.ndarray | None = None
     mask: np.ndarray | None = None
-    restored_person: Person | None = None
-    truth_person: Person | None = None
+    restored_person: Sighting | None = None
+    truth_person: Sighting | None = None
 
 
 class Meter(Protocol):
-    """Sees every pair of frames once, in order, and then says what it measured."""
+    """Is shown every pair of frames once, in order, and then gives its metric."""
 
-    key: str
-    """The metric's, one of METRICS."""
+    @property
+    def key(self) -> str:
+        """Which metric, one of METRICS."""
+        ...
 
     def add(self, pair: Pair) -> None:
         """Take the next frame."""
@@ -44,14 +46,14 @@ class Meter(Protocol):
 
 @dataclass
 class Mean:
-    """A running mean that knows how many values it should have had."""
+    """A running mean that also counts the values that could not be measured."""
 
     total: float = 0.0
     counted: int = 0
     expected: int = 0
 
     def add(self, value: float | None) -> None:
-        """One more value, or None for one that could not be measured."""
+        """Take the next value; None means that it could not be measured."""
         self.expected += 1
         if value is not None:
             self.total += value
@@ -59,15 +61,15 @@ class Mean:
 
     @property
     def value(self) -> float | None:
-        """The mean, None of nothing."""
+        """The mean, or None where nothing was measured."""
         return self.total / self.counted if self.counted else None
 
 
 class FrameMeter:
-    """The mean over frames of a score of one pair; a score of None is a frame that could not be measured."""
+    """The mean over frames of a score of each pair; a score of None means that the frame could not be measured."""
 
     def __init__(self, key: str, score: Callable[[Pair], float | None], nothing: str) -> None:
-        """key: the metric's. nothing: the reason to give where no frame could be measured."""
+        """key: one of METRICS. nothing: the reason to give where no frame could be measured."""
         self.key = key
         self._score, self._nothing = score, nothing
         self._mean = Mean()
@@ -84,7 +86,7 @@ class FrameMeter:
 
 
 class Chain(Generic[Item]):
-    """Mean comparison of each item with the one before it, or with the very first; None is a missing item."""
+    """The mean over comparisons of each item with the one before it, or with the first; None is a missing item."""
 
     def __init__(self, compare: Callable[[Item, Item], float], *, first: bool) -> None:
         self._compare, self._with_first = compare, first
@@ -93,17 +95,17 @@ class Chain(Generic[Item]):
         self.mean = Mean()
 
     def add(self, item: Item | None) -> None:
-        """Compare the next item."""
+        """Compare the next item with its predecessor, or with the first."""
         if self._started:
-            missing = item is None or self._anchor is None
-            self.mean.add(None if missing else self._compare(self._anchor, item))
+            anchor = self._anchor
+            self.mean.add(None if item is None or anchor is None else self._compare(anchor, item))
         if not self._with_first or not self._started:
             self._anchor = item
         self._started = True
 
 
 class ChainMeter(Generic[Item]):
-    """A metric of one clip by itself, measured in the restored clip and, beside it, in the true one."""
+    """A metric that needs no true clip, measured in the restored clip and, for comparison, in the true one."""
 
     def __init__(
         self,
@@ -114,7 +116,9 @@ class ChainMeter(Generic[Item]):
         *,
         first: bool = False,
     ) -> None:
-        """items: what is compared, of the restored and of the true frame. first: with frame 1, not the one before."""
+        """items: what to compare, from the restored and from the true frame. first: compare with frame 1, not the one
+        before. key, nothing: see FrameMeter.
+        """
         self.key = key
         self._items, self._nothing = items, nothing
         self._restored = Chain(compare, first=first)
@@ -127,7 +131,7 @@ class ChainMeter(Generic[Item]):
         self._truth.add(truth)
 
     def measure(self) -> Measure:
-        """The mean over the restored clip, with the true clip's beside it."""
+        """The mean over the restored clip, and the true clip's own."""
         mean = self._restored.mean
         absent = "" if mean.counted else self._nothing if mean.expected else ONE_FRAME
         return Measure(self.key, mean.value, absent, self._truth.mean.value, mean.counted, mean.expected)

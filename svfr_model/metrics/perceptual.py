@@ -1,4 +1,4 @@
-"""LPIPS (Zhang et al. 2018) through torchmetrics, where its network is at hand; nothing is downloaded here."""
+"""LPIPS (Zhang et al. 2018) through torchmetrics, if its network is there; nothing is downloaded here."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..base.errors import DependencyError, WeightsError
 from .pixels import check_pair
 
 PerceptualDistance: TypeAlias = "Callable[[np.ndarray, np.ndarray], float]"
-"""Restored and true frame, (H,W,3) uint8 RGB, to a distance; 0 for equal frames."""
+"""A restored and a true frame, (H,W,3) uint8 RGB, to a distance, 0 for equal frames."""
 
 VGG_FILE = "vgg16-397923af.pth"
 VGG_URL = f"https://download.pytorch.org/models/{VGG_FILE}"
 
 
 def vgg_path() -> Path:
-    """Where torchvision keeps the VGG-16 that LPIPS looks through."""
+    """Where torchvision keeps the VGG-16 that LPIPS uses."""
     return Path(torch.hub.get_dir()) / "checkpoints" / VGG_FILE
 
 
@@ -29,7 +29,7 @@ def load_lpips(device: torch.device | str = "cpu") -> PerceptualDistance:
 
     The reference's script for BFVR-STC normalises twice and swaps red and blue (docs/reference/stc.md#evaluation);
     ours does not. Raises DependencyError without torchmetrics or torchvision, WeightsError without VGG's weights:
-    torchvision would download them unasked.
+    torchvision would otherwise download them without being asked.
     """
     try:
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity as Lpips
@@ -39,7 +39,7 @@ def load_lpips(device: torch.device | str = "cpu") -> PerceptualDistance:
     if not path.is_file():
         raise WeightsError(
             f"LPIPS needs VGG-16's weights at {path}, which is not there. "
-            f"Download {VGG_URL} (528 MB, torchvision's BSD licence) to that place."
+            f"Download {VGG_URL} (528 MB, torchvision's BSD licence) to that path."
         )
     try:
         network = Lpips(net_type="vgg", normalize=True).to(device).eval()

@@ -1,4 +1,4 @@
-"""How near one frame is to another: PSNR, SSIM and the error of its colours. Frames are (H,W,3) uint8 RGB."""
+"""How close one frame is to another: PSNR, SSIM and colour error. Frames are (H,W,3) uint8 RGB."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ from ..base.errors import InputError
 
 PEAK = 255.0
 MOST_PSNR = 100.0
-"""dB at which a frame's PSNR ends. Equal frames would be infinitely good, and a mean over frames with one of them too;
-frames that only nearly agree do not come near it: one level off in a hundredth of all values makes 68 dB."""
+"""The highest PSNR of a frame, in dB. Equal frames would otherwise have an infinite PSNR, and so would the mean of a
+clip with one such frame. Frames that differ stay well below: one grey level in one value of a hundred gives 68 dB."""
 SSIM_WINDOW = 11
 """Taps of SSIM's Gaussian, whose sigma is 1.5 (Wang et al. 2004)."""
 
 
 def psnr(restored: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Peak signal-to-noise ratio in dB over all pixels and channels, peak 255, but at most MOST_PSNR.
+    """Peak signal-to-noise ratio in dB over all pixels and channels, peak 255; MOST_PSNR at most, as for equal frames.
 
-    That end is what equal frames get, so that the mean over a clip stays a number whichever of its frames are equal.
-    mask (H,W) bool limits it to the pixels that are True. Raises InputError for other shapes, or a mask without any.
+    mask (H,W) bool: measure only where it is True. Raises InputError for other shapes and for a mask that is nowhere
+    True.
     """
     check_pair(restored, truth)
     if mask is not None:
         if mask.shape != truth.shape[:2] or mask.dtype != bool or not mask.any():
             raise InputError(
                 f"A mask of a {truth.shape[1]}x{truth.shape[0]} frame is an (H,W) bool array with at least one True, "
-                f"not {mask.dtype} {mask.shape} with {int(np.count_nonzero(mask))}."
+                f"not {mask.dtype} {mask.shape} with {int(np.count_nonzero(mask))}. Leave out frames without a mask."
             )
         restored, truth = restored[mask], truth[mask]
     from kornia.metrics import psnr as ratio
 
-    return min(ratio(torch.from_numpy(restored).double(), torch.from_numpy(truth).double(), PEAK).item(), MOST_PSNR)
+    pair = torch.from_numpy(restored).double(), torch.from_numpy(truth).double()
+    return min(ratio(*pair, PEAK).item(), MOST_PSNR)
 
 
 def ssim(restored: np.ndarray, truth: np.ndarray) -> float:
     """Structural similarity, the mean over the three channels, at most 1.
 
-    Gaussian window of 11 taps and sigma 1.5, K1 0.01, K2 0.03, peak 255, only where the whole window lies inside the
-    frame, in float64: what the papers' scripts do (docs/reference/stc.md#evaluation) and scikit-image with
+    Gaussian window of 11 taps, sigma 1.5, K1 0.01, K2 0.03, peak 255, in float64, only where the whole window lies
+    inside the frame: what the papers' scripts do (docs/reference/stc.md#evaluation) and scikit-image with
     gaussian_weights and without sample covariance. Raises InputError for frames smaller than the window.
     """
     check_pair(restored, truth)
     if min(truth.shape[:2]) < SSIM_WINDOW:
         raise InputError(
-            f"SSIM needs frames of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {truth.shape[1]}x{truth.shape[0]}."
+            f"SSIM needs frames of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {truth.shape[1]}x{truth.shape[0]}. "
+            "Enlarge both clips first."
         )
     from kornia.metrics import ssim as similarity
 
@@ -54,7 +56,7 @@ def ssim(restored: np.ndarray, truth: np.ndarray) -> float:
 
 
 def chroma_error(restored: np.ndarray, truth: np.ndarray) -> float:
-    """Mean distance of the pixels' colours (a,b) in CIELAB, lightness left aside: what colorization must get right."""
+    """Mean distance of the pixels' colours (a,b) in CIELAB, ignoring lightness: what colorization must get right."""
     check_pair(restored, truth)
     from kornia.color import rgb_to_lab
 

@@ -22,10 +22,10 @@ class Metric:
     label: str
     better: Better
     definition: str
-    """How it is computed, in words for the table."""
+    """How it is computed, in words, for the table."""
     unit: str = ""
     over: Literal["frames", "pairs", "clips"] = "frames"
-    """What its mean is taken over; pairs are neighbouring frames."""
+    """What the mean is taken over; pairs are pairs of neighbouring frames."""
 
 
 METRICS: dict[str, Metric] = {
@@ -54,9 +54,8 @@ METRICS: dict[str, Metric] = {
         over="clips",
     ),
 }
-"""Every metric by its key, in the order of the table. The papers' face embeddings are ArcFace's; which recogniser made
-ours is the caller's choice. The papers do not state VIDD's norm: L2 is ours
-(docs/reference/training.md#metrics)."""
+"""Every metric by its key, in the order of the table. The papers' face embeddings are ArcFace's; here the caller
+chooses the recogniser. The papers do not state VIDD's norm: L2 is our choice (docs/reference/training.md#metrics)."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,11 @@ class Measure:
     absent: str = ""
     """Why there is no value."""
     truth: float | None = None
-    """The same of the true clip, for metrics that need no truth: what a perfect restoration would score."""
+    """The true clip's own value, for metrics that need no truth: what a perfect restoration would score."""
     counted: int = 0
-    """Frames or pairs of neighbouring frames that the mean is taken over."""
+    """The number of frames, or pairs of neighbouring frames, that the mean is taken over."""
     expected: int = 0
-    """How many there are; the rest could not be measured."""
+    """The number that there are; the others could not be measured."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,9 @@ class Report:
     measures: tuple[Measure, ...]
     """In the order of METRICS, each exactly once."""
     faceless_restored: int | None = None
-    """Frames of the restored clip in which no face was found; None where none was looked for."""
+    """The number of frames of the restored clip in which no face was found; None where none was sought."""
     faceless_truth: int | None = None
-    """The same of the true clip."""
+    """The same for the true clip."""
 
     @property
     def values(self) -> dict[str, float]:
@@ -103,7 +102,7 @@ class Report:
         return {measure.key: measure.absent for measure in self.measures if measure.value is None}
 
     def table(self) -> str:
-        """The report for people, in Markdown: a row per metric, then what was not computed and why."""
+        """The report as a Markdown table, a row per metric, and below it what was not computed and why."""
         against = "against the truth, frame by frame" if self.against_truth else "without a truth"
         rows = [_TITLES, *(_row(measure) for measure in self.measures if measure.value is not None)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(_TITLES))]
@@ -125,14 +124,14 @@ class Report:
         return [f"No face was found in {' and in '.join(parts)}: the face metrics are means over the rest."]
 
     def _left_out(self) -> list[str]:
-        """A line for each reason, with the metrics that it holds for."""
+        """A line for each reason, with the metrics that it applies to."""
         labels: dict[str, list[str]] = {}
         for key, reason in self.absent.items():
             labels.setdefault(reason, []).append(METRICS[key].label)
         return [f"Not computed: {', '.join(names)}, because {reason}" for reason, names in labels.items()]
 
     def to_json(self) -> str:
-        """The report for programs: strict JSON, in which a value that is not finite is a string."""
+        """The report as strict JSON, in which a value that is not finite is a string."""
         return json.dumps(
             {
                 "frames": self.frames,

@@ -1,4 +1,4 @@
-"""What happens from frame to frame: the flow score and the picture of one column over time."""
+"""How a clip changes over time: the flow score, and a picture of one pixel column over time."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from ..base.errors import InputError
 from ..base.pixels import as_uint8
 
 REFERENCE_SIZE = 512
-"""Distances are reported in pixels of a frame whose longer side is this long, the papers' size."""
+"""Distances are reported in pixels of a frame whose longer side has this length, the size that the papers use."""
 
 FLOW_MINIMUM = 12
 """The shortest side that OpenCV's dense flow accepts."""
 
 
 def flow_frame(frame: np.ndarray) -> np.ndarray:
-    """What flow is measured on: (H,W,3) uint8 RGB to a grey (h,w) uint8, the longer side at most 512 pixels.
+    """Prepare a frame for `flow_magnitude`: (H,W,3) uint8 RGB to grey (h,w) uint8, its longer side at most 512 pixels.
 
-    Raises InputError for frames with a side under 12 pixels.
+    Raises InputError for frames with a side of fewer than 12 pixels.
     """
     if min(frame.shape[:2]) < FLOW_MINIMUM:
         raise InputError(
             f"Motion cannot be measured in frames of {frame.shape[1]}x{frame.shape[0]} pixels: "
-            f"both sides must have at least {FLOW_MINIMUM}."
+            f"both sides must have at least {FLOW_MINIMUM}. Enlarge the clip first."
         )
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     factor = REFERENCE_SIZE / max(grey.shape)
@@ -37,17 +37,18 @@ def flow_frame(frame: np.ndarray) -> np.ndarray:
 def flow_magnitude(before: np.ndarray, after: np.ndarray) -> float:
     """Mean length of the dense optical flow between two grey (h,w) uint8 frames, in pixels at a longer side of 512.
 
-    OpenCV's dense inverse search (Kroeger et al. 2016), preset medium. The papers use RAFT: compare ours with ours.
+    OpenCV's dense inverse search (Kroeger et al. 2016), preset medium. The papers use RAFT, so these figures compare
+    with each other only.
     """
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(before, after, None)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(before, after, None)
     return float(np.linalg.norm(flow, axis=2).mean()) * REFERENCE_SIZE / max(before.shape)
 
 
 def temporal_profile(clip: Clip, column: int | None = None) -> np.ndarray:
-    """One column of pixels stacked over time: (H,N,3) uint8 RGB, time running to the right.
+    """One pixel column of every frame, side by side: (H,N,3) uint8 RGB, time running to the right.
 
-    Smooth streaks are steady video, ragged ones flicker. column counts from the left, by default the middle. Raises
-    InputError for a column outside the frame or a clip without frames.
+    Smooth streaks mean a steady video, ragged ones flicker. column: counted from the left; by default the middle one.
+    Raises InputError for a column outside the frame or a clip without frames.
     """
     column = clip.width // 2 if column is None else column
     if not 0 <= column < clip.width:

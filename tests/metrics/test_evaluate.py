@@ -12,7 +12,7 @@ import pytest
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.media.pictures import write_picture
-from svfr_model.metrics import METRICS, Instruments, evaluate, psnr, run_evaluate, ssim
+from svfr_model.metrics import METRICS, InstrumentChoice, Instruments, evaluate, psnr, run_evaluate, ssim
 
 
 def clip(count: int, size: tuple[int, int] = (24, 32), seed: int = 0) -> np.ndarray:
@@ -227,8 +227,9 @@ def test_files_to_report(tmp_path):
     mask = np.zeros((24, 32, 3), np.uint8)
     mask[4:12, 4:12] = 255
     write_picture(tmp_path / "mask.png", mask)
+    choice = InstrumentChoice([tmp_path], device="cpu")
     report = run_evaluate(
-        restored, truth, mask=tmp_path / "mask.png", folders=[tmp_path], device="cpu", json_path=tmp_path / "r.json"
+        restored, truth, mask=tmp_path / "mask.png", instruments=choice, json_path=tmp_path / "r.json"
     )
     expected = [psnr(a, b, mask[..., 0] > 0) for a, b in zip(clip(2), clip(2, seed=1), strict=True)]
     assert report.values["psnr_mask"] == pytest.approx(np.mean(expected))
@@ -242,7 +243,7 @@ def test_nothing_is_written_unasked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     restored = folder_of(clip(2), tmp_path / "restored")
     before = sorted(tmp_path.rglob("*"))
-    run_evaluate(restored, device="cpu")
+    run_evaluate(restored, instruments=InstrumentChoice(device="cpu"))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -250,4 +251,4 @@ def test_broken_weights_are_an_error_not_an_absence(tmp_path):
     restored = folder_of(clip(2), tmp_path / "restored")
     (tmp_path / "insightface_glint360k.pth").write_bytes(b"no checkpoint")
     with pytest.raises(WeightsError, match="not a PyTorch checkpoint"):
-        run_evaluate(restored, folders=[tmp_path], device="cpu")
+        run_evaluate(restored, instruments=InstrumentChoice([tmp_path], device="cpu"))
