@@ -32,7 +32,7 @@ def psnr(restored: np.ndarray, truth: np.ndarray, mask: np.ndarray | None = None
     from kornia.metrics import psnr as ratio
 
     pair = torch.from_numpy(restored).double(), torch.from_numpy(truth).double()
-    return min(ratio(*pair, PEAK).item(), MOST_PSNR)
+    return min(float(ratio(*pair, PEAK)), MOST_PSNR)
 
 
 def ssim(restored: np.ndarray, truth: np.ndarray) -> float:
@@ -61,7 +61,7 @@ def chroma_error(restored: np.ndarray, truth: np.ndarray) -> float:
     from kornia.color import rgb_to_lab
 
     first, second = (rgb_to_lab(_planes(frame).float() / PEAK)[:, 1:] for frame in (restored, truth))
-    return torch.linalg.vector_norm(first - second, dim=1).mean().item()
+    return float(torch.linalg.vector_norm(first - second, dim=1).mean())
 
 
 def check_pair(restored: np.ndarray, truth: np.ndarray) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -40,8 +42,10 @@ def flow_magnitude(before: np.ndarray, after: np.ndarray) -> float:
     OpenCV's dense inverse search (Kroeger et al. 2016), preset medium. The papers use RAFT, so these figures compare
     with each other only.
     """
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(before, after, None)
-    return float(np.linalg.norm(flow, axis=2).mean()) * REFERENCE_SIZE / max(before.shape)
+    method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # its types leave out "no first guess"
+    flow = method.calc(before, after, None)
+    length: float = float(np.linalg.norm(flow, axis=2).mean()) * REFERENCE_SIZE / max(before.shape)
+    return length
 
 
 def temporal_profile(clip: Clip, column: int | None = None) -> np.ndarray:

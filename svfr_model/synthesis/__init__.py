@@ -1,1 +1,1 @@
-"""Clips that are drawn, and clips that are damaged: for tests, training, demonstrations and the node Degrade."""
+"""Drawn clips and degraded clips: for training, tests, the demonstration and the node Degrade."""

@@ -1,7 +1,7 @@
 """A procedural generator of face clips, so that training and evaluation need no data set and no licence.
 
-Every clip shows one invented person, described by an `Identity`, who turns, blinks and talks under changing light.
-Shapes, 68 landmarks and masks come from the same numbers, so they agree exactly. All of it is ours.
+Every clip shows an invented `Person`, who turns, blinks and talks under changing light. Shapes, 68 landmarks and masks
+are computed from the same numbers, so they agree exactly. All of it is our own.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from .palette import Material, color_table
 
 MIN_SIZE, MAX_SIZE = 64, 512
 _DEPTH = 0.75
-"""How far the head reaches towards the viewer at its centre, in units of its half height."""
+"""How far the centre of the head protrudes towards the viewer, in units of its half height."""
 
 _COLORS = color_table()
 
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same over a clip. Lengths are in units of the head's half height, luminances in [0,1]."""
+    """What stays the same during a clip. Lengths are in units of the head's half height, luminances in [0,1]."""
 
     width: float
     jaw: float
@@ -57,10 +57,11 @@ class Person:
 
 @dataclass(frozen=True)
 class SyntheticClip:
-    """A clip whose truth is known.
+    """A drawn clip, about which everything is known.
 
     frames (N,S,S,3) uint8 RGB. landmarks (N,68,2) float32 in pixels (x, y), the usual order of 68 points: jaw 0-16,
-    brows 17-26, nose 27-35, eyes 36-47, mouth 48-67. face (N,S,S) uint8, 1 where the face is seen. person: who it is.
+    brows 17-26, nose 27-35, eyes 36-47, mouth 48-67. face (N,S,S) uint8, 1 where the face is visible.
+    person: who is shown.
     """
 
     frames: np.ndarray
@@ -75,13 +76,13 @@ class SyntheticClip:
 
 
 def five_points(landmarks: np.ndarray) -> np.ndarray:
-    """Five landmarks (...,5,2) of 68 (...,68,2): the eyes' centres, the nose tip and the mouth's corners."""
+    """Five landmarks (...,5,2) from 68 (...,68,2): the centres of the eyes, the nose tip, the corners of the mouth."""
     left, right = landmarks[..., 36:42, :].mean(axis=-2), landmarks[..., 42:48, :].mean(axis=-2)
     return np.stack([left, right, landmarks[..., 30, :], landmarks[..., 48, :], landmarks[..., 54, :]], axis=-2)
 
 
 def draw_person(seed: int) -> Person:
-    """A person by number; the same number is the same person in every clip."""
+    """A person by number; a number stands for the same person in every clip."""
     rng = np.random.default_rng([seed, 1])
     u = rng.uniform
     skin = u(0.25, 0.85)
@@ -101,15 +102,15 @@ def draw_person(seed: int) -> Person:
 def make_clip(
     seed: int, frames: int = 16, size: int = 64, *, person: int | None = None, view: float = 1.0
 ) -> SyntheticClip:
-    """One clip. The seed decides everything; person shows a chosen one instead of the seed's own.
+    """Draw one clip. The seed determines everything, the person too unless another one is given.
 
-    view: how many times wider than a face crop the camera sees. Raises InputError for a size outside 64 to 512 or no
-    frames.
+    frames: how many; size: side in pixels. person: a number, see `draw_person`. view: how much wider the camera's view
+    is than a face crop. Raises InputError for a size outside 64 to 512 and for no frames.
     """
     if not MIN_SIZE <= size <= MAX_SIZE or frames < 1:
         raise InputError(
-            f"Synthetic clips have 1 or more frames of {MIN_SIZE} to {MAX_SIZE} px, not {frames} of {size}: "
-            "make a supported size and resize it."
+            f"Synthetic clips have at least 1 frame of {MIN_SIZE} to {MAX_SIZE} px, not {frames} of {size} px: "
+            "draw the clip at a supported size and resize it."
         )
     who = draw_person(seed if person is None else person)
     motion = _Motion(np.random.default_rng([seed, 2]), frames)
@@ -168,7 +169,7 @@ class _Motion:
 
 
 class _Painter:
-    """Draws one frame: a map of materials and one of luminance, then the colours of both, then smaller."""
+    """Draws one frame: maps of material and luminance at a larger size, then their colours, then scales it down."""
 
     def __init__(self, person: Person, moment: _Moment, size: int, scale: int, view: float) -> None:
         self.p, self.m, self.size, self.scale = person, moment, size, scale
@@ -197,16 +198,16 @@ class _Painter:
         small = (self.size, self.size)
         picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
         face = cv2.resize(self.face, small, interpolation=cv2.INTER_AREA)
-        # a pixel's centre is a whole number, in the large picture as in the small one
+        # coordinates are whole numbers at the centres of pixels, in the large picture as in the small one
         points = (landmarks + 0.5) / self.scale - 0.5
         return picture, points.astype(np.float32), (face >= 128).astype(np.uint8)
 
     # geometry ------------------------------------------------------------------------------------------------------
 
     def _place(self, points: np.ndarray, depth: float | None = None) -> np.ndarray:
-        """Points (n,2) on the front of the head, in its own units, to pixels of the large picture.
+        """Points (n,2) on the front of the head, in units of its half height, to pixels of the large picture.
 
-        depth: distance from the head's axis; by default that of the ellipsoid's surface at the point.
+        depth: distance in front of the head's axis; by default that of the ellipsoid's surface.
         """
         points = np.asarray(points, np.float64)
         x, y = points[:, 0], points[:, 1]
@@ -216,10 +217,11 @@ class _Painter:
             z = np.full(len(points), depth)
         turned = x * np.cos(self.m.yaw) + z * np.sin(self.m.yaw)
         tilted = y * np.cos(self.m.pitch) - z * np.sin(self.m.pitch)
-        return (np.stack([turned, tilted], axis=1) @ self.roll.T) * self.unit + self.center
+        placed: np.ndarray = (np.stack([turned, tilted], axis=1) @ self.roll.T) * self.unit + self.center
+        return placed
 
     def _outline(self, grow: float = 1.0, top: float = 1.0) -> np.ndarray:
-        """The head's contour (64,2) in its own units: an ellipse whose lower half narrows towards the chin."""
+        """The head's contour (64,2) in units of its half height: an ellipse that narrows towards the chin."""
         angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
         x, y = np.sin(angle), -np.cos(angle)
         narrow = np.where(y > 0, 1 - (1 - self.p.jaw) * 0.55 * y**2, 1.0)
@@ -251,12 +253,12 @@ class _Painter:
         return np.concatenate([self._place(jaw, 0.1), protruding])
 
     def _place_nose(self, points: np.ndarray) -> np.ndarray:
-        """The nose stands out from the face, more so towards its tip."""
+        """The nose protrudes from the face, most at its tip."""
         out = np.array([0.0, 0.08, 0.16, 0.24, 0.1, 0.12, 0.14, 0.12, 0.1])
         return np.stack([self._place(point[None], _DEPTH * 0.9 + z)[0] for point, z in zip(points, out, strict=True)])
 
     def _mouth(self) -> np.ndarray:
-        """The 20 points of the mouth: outer contour (12) from the left corner over the top, then the inner (8)."""
+        """The mouth's 20 points: the outer contour (12), from the left corner over the top, then the inner one (8)."""
         p, m = self.p, self.m
         width = p.mouth_width * (1 + 0.15 * m.smile)
         opened, curve = 0.11 * m.speak, 0.05 * m.smile
@@ -371,7 +373,7 @@ class _Painter:
             self._stroke(inner[:5], 0.03, Material.LIPS, p.lips * 0.6)
 
     def _eye(self, eye: np.ndarray) -> None:
-        """White, iris and pupil, each only where the lids leave the eye open."""
+        """White, iris and pupil, drawn only between the lids."""
         opening = np.zeros_like(self.face)
         cv2.fillPoly(opening, [np.rint(eye).astype(np.int32)], 255)
         kept = self.material.copy(), self.light.copy()
@@ -426,7 +428,7 @@ class _Painter:
         self._stroke(np.stack([centers[0] + inner, centers[1] - inner]), 0.05, Material.FRAME, p.glasses_tone)
 
     def _shading(self) -> np.ndarray:
-        """Light from one side, and a head that darkens towards its edge. (S,S) float32, around 1."""
+        """Light from one side, and a head that darkens towards its edge: factors (S,S) float32, around 1."""
         ramp = np.linspace(-1, 1, self.side, dtype=np.float32)
         slope = self.m.light_slope
         field = self.m.light * (
@@ -435,4 +437,5 @@ class _Painter:
         grid = np.arange(self.side, dtype=np.float32)
         dx, dy = (grid[None, :] - self.center[0]) / self.unit, (grid[:, None] - self.center[1]) / self.unit
         round_head = 1.06 - 0.22 * np.clip(dx**2 / self.p.width**2 + dy**2, 0, 1.2)
-        return field * np.where(self.face > 0, round_head, 1.0).astype(np.float32)
+        shading: np.ndarray = field * np.where(self.face > 0, round_head, 1.0).astype(np.float32)
+        return shading

@@ -1,4 +1,4 @@
-"""The papers' degradations, each usable by itself and all of them together, drawn from a seed.
+"""The papers' degradations, alone or combined, drawn from a seed.
 
 BFVR-STC (docs/reference/training.md#degradation): y = up_r( codec( down_r( x * k_sigma ) + n_delta ) ) with sigma
 2..5, r 2..4 and delta 0..5, one draw per clip. Its training code differs (docs/reference/stc.md#degradation): it
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 
 from ..base.errors import InputError
 from ..base.pixels import degrade_for_tasks
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
 DESIGN_SIZE = 512
-"""The picture size that the papers' ranges are for. Blur, a length, is scaled to others; r and delta are not."""
+"""The picture size that the papers' ranges are for. At other sizes blur, a length, is scaled; r and delta are not."""
 
 Codec: TypeAlias = Literal["h264", "mpeg4", "none"]
 Order: TypeAlias = Literal["paper", "code"]
@@ -91,7 +92,7 @@ class DegradeOptions:
 
 
 def options_for(tasks: Tasks, low_quality: LowQuality | None = None) -> DegradeOptions:
-    """What each task is about: low quality for bfr, grey for colorization, masks for inpainting."""
+    """The degradation that each task undoes: low quality for bfr, grey for colorization, masks for inpainting."""
     return DegradeOptions(
         low_quality=(low_quality or LowQuality()) if Task.BFR in tasks else None,
         grey=Task.COLORIZATION in tasks,
@@ -102,10 +103,10 @@ def options_for(tasks: Tasks, low_quality: LowQuality | None = None) -> DegradeO
 def degrade_clip(
     frames: np.ndarray, options: DegradeOptions, seed: int, callback: Callback | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A degraded clip and the masks of what is missing, see `degraded_frames`.
+    """Degrade a whole clip; see `degraded_frames`.
 
-    frames (N,H,W,3) uint8 RGB. Returns the clip, same shape, and masks (N,H,W) uint8. Raises InputError for frames of
-    another form.
+    frames (N,H,W,3) uint8 RGB. Returns the degraded clip, of the same shape, and the masks of what is missing, (N,H,W)
+    uint8. Raises InputError for frames of another shape or type.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise InputError(f"Frames must be (N,H,W,3) uint8 with N >= 1, not {frames.shape} {frames.dtype}.")
@@ -126,9 +127,9 @@ def degraded_frames(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Degraded frames (H,W,3) uint8, one by one, each with the mask (H,W) uint8 of what was painted white (1), else 0.
 
-    frames: (H,W,3) uint8 RGB, walked once; count: how many they are; size: (H,W). Each part draws from its own
-    generator, so leaving one out does not change another. Held at a time: the few frames inside the codec. Reports
-    the stage "degrade".
+    frames: (H,W,3) uint8 RGB, read once; count: how many; size: (H,W). Each degradation has its own random generator,
+    so leaving one out does not change the others. Only the few frames inside the codec are in memory. Reports the stage
+    "degrade".
     """
     quality, light, texture, missing = (np.random.default_rng([seed, part]) for part in range(4))
     gains = np.ones(count)
@@ -152,9 +153,9 @@ def degraded_frames(
 def lower_quality(
     frames: Iterable[np.ndarray], count: int, size: tuple[int, int], options: LowQuality, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Blur, shrink, add noise, compress and enlarge frames (H,W,3) uint8; they come back one by one, as large.
+    """Blur, shrink, add noise, compress and enlarge frames (H,W,3) uint8, one by one, back to their own size.
 
-    count: how many they are; size: (H,W).
+    count: how many; size: (H,W).
     """
     height, width = size
     scale = max(height, width) / DESIGN_SIZE
@@ -171,7 +172,7 @@ def lower_quality(
 def _shrunk(
     frames: Iterable[np.ndarray], draws: list[tuple[float, float, float]], rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Each frame blurred, made smaller and noisy, by the draw of the clip or by its own."""
+    """Each frame blurred, shrunk and noisy, as drawn for the clip or for this frame."""
     for index, frame in enumerate(frames):
         height, width = frame.shape[:2]
         sigma, shrink, noise = draws[index % len(draws)]
@@ -191,16 +192,11 @@ def add_noise(frame: np.ndarray, delta: float, rng: np.random.Generator) -> np.n
     return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
 
 
-def compress(frames: np.ndarray, codec: Codec, crf: int) -> np.ndarray:
-    """frames (N,H,W,3) uint8 through a real encoder and decoder, see `recode`."""
-    return frames if codec == "none" else np.stack(list(recode(frames, codec, crf)))
-
-
 def recode(pictures: Iterable[np.ndarray], codec: Codec, crf: int) -> Iterator[np.ndarray]:
-    """Pictures (H,W,3) uint8 of one size through a real encoder and decoder; sides are padded to even ones.
+    """Pass pictures (H,W,3) uint8 of one size through a real encoder and decoder, padding odd sides on the way.
 
-    h264 (libx264) takes crf as it is. mpeg4 has no crf: it gets the fixed quantiser that `mpeg4_quantiser` names.
-    They come back a few frames late, as the codec hands them out: no more is held.
+    h264 (libx264) takes crf as it is. mpeg4 has no crf and gets the fixed quantiser of `mpeg4_quantiser`. Pictures
+    come back as the codec releases them, a few frames late; no others are in memory.
     """
     if codec == "none":
         yield from pictures
@@ -216,13 +212,11 @@ def recode(pictures: Iterable[np.ndarray], codec: Codec, crf: int) -> Iterator[n
             decoded += 1
             yield frame.to_ndarray(format="rgb24")[:height, :width]
     if decoded != count:
-        raise InputError(f"The {codec} encoder returned {decoded} of {count} frames: try codec none.")
+        raise InputError(f'The {codec} encoder returned only {decoded} of {count} frames: use the codec "none".')
 
 
-def _passed(
-    encoder: VideoCodecContext, decoder: VideoCodecContext, picture: np.ndarray | None
-) -> Iterator[VideoFrame]:
-    """The frames that come out when a picture goes in; None empties the codec."""
+def _passed(encoder: VideoCodecContext, decoder: VideoCodecContext, picture: np.ndarray | None) -> Iterator[VideoFrame]:
+    """The frames that come out when a picture goes in; None flushes the codec."""
     import av
 
     frame = None
@@ -239,20 +233,12 @@ def _passed(
 
 
 def mpeg4_quantiser(crf: int) -> int:
-    """The MPEG-4 quantiser (1 to 31) for a crf: like H.264's it doubles every six levels, with 18 at 2."""
+    """The MPEG-4 quantiser (1 to 31) for a crf: as in H.264 it doubles every six levels, and crf 18 is 2."""
     return int(np.clip(round(2.0 * 2 ** ((crf - 18) / 6)), 1, 31))
 
 
-def flicker_brightness(
-    frames: np.ndarray, rng: np.random.Generator, chance: float = 0.3, gain: tuple[float, float] = (0.5, 1.5)
-) -> np.ndarray:
-    """Multiply each frame (N,H,W,3) uint8, with the given chance, by a random gain; rounds and saturates."""
-    gains = _gains(len(frames), rng, chance, gain)
-    return np.stack([_brighten(frame, factor) for frame, factor in zip(frames, gains, strict=True)])
-
-
 def _gains(count: int, rng: np.random.Generator, chance: float, gain: tuple[float, float]) -> np.ndarray:
-    """The gain of each frame, 1 for those that are spared."""
+    """The gain of each frame, 1 for those that stay as they are."""
     hit, gains = rng.random(count) < chance, rng.uniform(*gain, count)
     return np.where(hit, gains, 1.0)
 
@@ -261,16 +247,12 @@ def _brighten(frame: np.ndarray, gain: float) -> np.ndarray:
     return frame if gain == 1 else np.clip(np.rint(frame * gain), 0, 255).astype(np.uint8)
 
 
-def flicker_pixels(frames: np.ndarray, rng: np.random.Generator, strength: float = 12.0) -> np.ndarray:
-    """Another fine texture in each frame (N,H,W,3) uint8, strongest where the frame has detail.
-
-    strength: standard deviation of the change in grey levels where the detail is strongest. Ours: BFVR-STC renders
-    each frame anew with a diffusion upscaler, which likewise keeps shapes and invents textures.
-    """
-    return np.stack([_retexture(frame, rng, strength) for frame in frames])
-
-
 def _retexture(frame: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Add a fine random texture to a frame (H,W,3) uint8, strongest where the frame has detail.
+
+    strength: standard deviation of the change, in grey levels, where the detail is strongest. Our own choice: BFVR-STC
+    renders each frame anew with a diffusion upscaler, which likewise keeps shapes and invents textures.
+    """
     fine = cv2.GaussianBlur(rng.normal(0.0, 1.0, frame.shape[:2]).astype(np.float32), (0, 0), 0.8)
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32)
     detail = cv2.GaussianBlur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (0, 0), 1.5)
@@ -280,9 +262,11 @@ def _retexture(frame: np.ndarray, rng: np.random.Generator, strength: float) -> 
 
 
 def to_grey(frames: np.ndarray) -> np.ndarray:
-    """frames (N,H,W,3) uint8 without color, to the bit as the restoration prepares its input."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
-    return degrade_for_tasks(pixels, frozenset({Task.COLORIZATION})).permute(0, 2, 3, 1).contiguous().numpy()
+    """frames (N,H,W,3) uint8 without colour, exactly as the restoration prepares its input."""
+    pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "n h w c -> n c h w")
+    grey = degrade_for_tasks(pixels, frozenset({Task.COLORIZATION}))
+    made: np.ndarray = rearrange(grey, "n c h w -> n h w c").contiguous().numpy()
+    return made
 
 
 def _draw(options: LowQuality, rng: np.random.Generator, scale: float) -> tuple[float, float, float]:
@@ -291,8 +275,9 @@ def _draw(options: LowQuality, rng: np.random.Generator, scale: float) -> tuple[
 
 
 def _small(width: int, height: int, shrink: float) -> tuple[int, int]:
-    """Sides of the small picture, even for the codec's sake and never below 16, its block size."""
-    return tuple(min(max(2 * round(side / shrink / 2), 16), side) for side in (width, height))
+    """Width and height of the small picture: even, for the codec, and no smaller than its block size, 16."""
+    columns, rows = (min(max(2 * round(side / shrink / 2), 16), side) for side in (width, height))
+    return columns, rows
 
 
 def _enlarge(picture: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -305,10 +290,10 @@ def _encoder(codec: Codec, crf: int) -> VideoCodecContext:
     encoder = av.CodecContext.create("libx264" if codec == "h264" else "mpeg4", "w")
     encoder.framerate, encoder.time_base = Fraction(25), Fraction(1, 25)
     encoder.pix_fmt = "yuv420p"
-    encoder.bit_rate, encoder.bit_rate_tolerance = 0, 128000  # quality rules, not size
-    encoder.thread_count = 1  # the result must not depend on the machine
+    encoder.bit_rate, encoder.bit_rate_tolerance = 0, 128000  # the quality is fixed, not the size
+    encoder.thread_count = 1  # so that the result does not depend on the machine
     if codec == "h264":
-        # its lookahead gives small pictures a different result every so often
+        # with a lookahead, small pictures do not always get the same result
         encoder.options = {"crf": str(crf), "preset": "veryfast", "rc-lookahead": "0"}
     else:
         encoder.qmin = encoder.qmax = mpeg4_quantiser(crf)

@@ -1,4 +1,4 @@
-"""Random masks of what is missing: brush strokes and boxes, still or moving. The shapes are ours."""
+"""Random masks of missing areas: brush strokes and boxes, still or moving. The shapes are our own choice."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ MaskKind: TypeAlias = Literal["brush", "box", "any"]
 def random_mask(
     rng: np.random.Generator, frames: int, size: tuple[int, int], kind: MaskKind = "any", moving: bool | None = None
 ) -> np.ndarray:
-    """Masks (N,H,W) uint8, see `mask_frames`."""
+    """All masks at once, (N,H,W) uint8; see `mask_frames`."""
     return np.stack(list(mask_frames(rng, frames, size, kind, moving)))
 
 
 def mask_frames(
     rng: np.random.Generator, frames: int, size: tuple[int, int], kind: MaskKind = "any", moving: bool | None = None
 ) -> Iterator[np.ndarray]:
-    """Masks (H,W) uint8, one by one, 1 where the picture is missing; size is (H,W), frames how many they are.
+    """Masks (H,W) uint8, one by one, 1 where the picture is missing.
 
-    A box covers 20 to 50% of each side; a brush is one to three strokes of three to six corners, 4 to 12% of the
-    shorter side thick. moving: whether the shape wanders over the clip, None for either at random. The same generator
-    state gives the same masks.
+    frames: how many; size: (H,W). A box covers 20 to 50% of each side; a brush makes one to three strokes with three
+    to six corners, 4 to 12% of the shorter side thick. moving: whether the shape moves during the clip; None chooses
+    at random. The same generator state gives the same masks. Raises InputError for an unknown kind.
     """
     if kind not in get_args(MaskKind):
         raise InputError(f"Unknown kind of mask {kind!r}: use one of {', '.join(get_args(MaskKind))}.")
@@ -38,11 +38,12 @@ def mask_frames(
     draw = _box(rng, height, width) if kind == "box" else _brush(rng, height, width)
     path = _path(rng, frames, height, width) if moving else np.zeros((frames, 2))
     for dx, dy in path:
-        yield cv2.warpAffine(draw, np.float32([[1, 0, dx], [0, 1, dy]]), (width, height), flags=cv2.INTER_NEAREST)
+        shift = np.array([[1, 0, dx], [0, 1, dy]], np.float32)
+        yield cv2.warpAffine(draw, shift, (width, height), flags=cv2.INTER_NEAREST)
 
 
 def paint_white(frames: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """frames (N,H,W,3) uint8 with white where masks (N,H,W) are set: what SVFR is shown of what is missing."""
+    """frames (N,H,W,3) uint8, painted white where masks (N,H,W) are not 0: that is how SVFR is shown missing areas."""
     return np.where(masks[..., None] > 0, np.uint8(255), frames)
 
 
@@ -68,7 +69,7 @@ def _brush(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _path(rng: np.random.Generator, frames: int, height: int, width: int) -> np.ndarray:
-    """Offsets (N,2) in pixels: a drift of up to 1% of the side a frame and a slow sway."""
+    """Offsets (N,2) in pixels: a drift of up to 1% of the side per frame, and a slow sway."""
     time = np.arange(frames)[:, None]
     speed = rng.uniform(-0.01, 0.01, 2) * [width, height]
     sway = rng.uniform(0, 0.05, 2) * [width, height] * np.sin(time * rng.uniform(0.1, 0.5) + rng.uniform(0, 6.3, 2))

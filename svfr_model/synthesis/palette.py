@@ -1,7 +1,7 @@
-"""What things are made of in a synthetic picture: one colour ramp per material, read by luminance.
+"""The materials in a drawn picture: one colour ramp per material, indexed by luminance.
 
-Hue is a function of material and luminance only, and each colour's ITU-R 601 luma is the luminance it is read by.
-So a grey picture tells the colours, as far as the shapes tell the materials, and colorization can be learned.
+Hue depends on material and luminance only, and the ITU-R 601 luma of each colour is the luminance that indexes it. So
+wherever shapes show the material, a grey picture determines the colours, and colorization can be learned.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 class Material(IntEnum):
-    """The row of a material in the table of colours."""
+    """A material is a row of the table of colours."""
 
     BACKGROUND = 0
     CLOTHES = 1
@@ -28,7 +28,7 @@ class Material(IntEnum):
 
 
 _STOPS: dict[Material, list[tuple[float, tuple[float, float, float]]]] = {
-    # luminance in [0,1] -> a hue as an RGB direction; its luma is scaled to the luminance afterwards
+    # luminance in [0,1] -> hue as an RGB direction, which is then scaled to that luminance
     Material.BACKGROUND: [(0.1, (30, 40, 110)), (0.35, (30, 110, 120)), (0.6, (90, 150, 80)), (0.9, (215, 210, 150))],
     Material.CLOTHES: [(0.05, (20, 20, 70)), (0.3, (130, 35, 60)), (0.55, (70, 130, 170)), (0.9, (235, 215, 120))],
     Material.SKIN: [(0.1, (70, 38, 25)), (0.35, (130, 82, 58)), (0.6, (205, 145, 110)), (0.9, (250, 222, 205))],
@@ -47,13 +47,14 @@ def color_table() -> np.ndarray:
 
 
 def _ramp(stops: list[tuple[float, tuple[float, float, float]]]) -> np.ndarray:
-    """(256,3) uint8: hues between the stops, each brought to its luminance; near white the hue fades as it must."""
+    """(256,3) uint8: hues interpolated between the stops and scaled to their luminance; the hue fades near white."""
     levels = np.arange(256) / 255.0
     at = np.array([level for level, _ in stops])
     chroma = np.array([np.array(color) / np.dot(color, LUMA) for _, color in stops]) - 1.0
     tint = np.stack([np.interp(levels, at, chroma[:, c]) for c in range(3)], axis=1)
-    # the largest share of the tint that keeps every channel in [0,1]; luma stays, because the tint has none
+    # the largest share of the tint that keeps every channel in [0,1]; the tint has no luma, so the luma is unchanged
     excess = levels[:, None] * tint
     room = np.where(excess > 0, (1 - levels)[:, None], levels[:, None])
     share = np.min(room / np.maximum(np.abs(excess), 1e-6), axis=1).clip(max=1.0)
-    return np.rint((levels[:, None] + share[:, None] * excess) * 255).astype(np.uint8)
+    ramp: np.ndarray = np.rint((levels[:, None] + share[:, None] * excess) * 255).astype(np.uint8)
+    return ramp
