@@ -1,9 +1,9 @@
 """The layers of BFVR-STC's 3-D autoencoder (docs/reference/stc.md#layers), for inference.
 
-At 512x512 one tensor of 24 frames and 32 channels takes 805 MB. Convolutions at that size therefore run over a few
-frames at a time, with one frame more on either side, and normalise what they read on the way: the same numbers without
-the full-size tensors in between. Attention never builds its score matrix. A block may overwrite its input, so nothing
-here supports gradients; the networks call it under `torch.no_grad`.
+At 512x512 a single tensor of 24 frames and 32 channels takes 805 MB. Convolutions therefore work on a few frames at a
+time, plus one frame on either side, and normalise these as they read them: the results are the same, without full-size
+tensors in between. Attention never builds its score matrix. A block may overwrite its input, so nothing here supports
+gradients; the networks call it under `torch.no_grad`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,27 +19,27 @@ GROUPS = 32
 EPS = 1e-6
 
 PIECE = 2**24
-"""Numbers in one piece of a tensor that is worked on a few frames at a time: two frames of 512x512x32."""
+"""How many numbers to process at a time where a tensor is worked on in pieces: two frames of 512x512x32."""
 
 QUERIES = 4096
-"""Queries in one attention call. Where a device has no fused kernel this bounds the score matrix, too."""
+"""Queries in one attention call. This limits the score matrix on devices that have no fused kernel."""
 
 
 def group_norm(channels: int, groups: int = GROUPS) -> nn.GroupNorm:
-    """GroupNorm as everywhere in this network: statistics over the group's channels, all frames and all pixels."""
+    """The group normalisation of this network: statistics over the group's channels, all frames and all pixels."""
     return nn.GroupNorm(groups, channels, eps=EPS)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Scaled dot-product attention of (B,heads,n,d) queries over (B,heads,m,d) keys and values.
 
-    Each query's result depends on no other query, so taking them in runs changes nothing but the memory.
+    The result of a query does not depend on other queries, so it makes no difference that they are taken in runs.
     """
-    return torch.cat([F.scaled_dot_product_attention(run, k, v) for run in q.split(QUERIES, dim=2)], dim=2)
+    return torch.cat([F.scaled_dot_product_attention(run, k, v) for run in torch.split(q, QUERIES, dim=2)], dim=2)
 
 
 def pieces(frames: int, numbers: int) -> Iterator[tuple[int, int]]:
-    """(first, last + 1) of runs of frames that hold about PIECE numbers, given the numbers in one frame."""
+    """(first, last + 1) of runs of frames with about PIECE numbers in all; numbers: how many one frame has."""
     step = max(1, PIECE // numbers)
     for first in range(0, frames, step):
         yield first, min(first + step, frames)
@@ -83,12 +84,13 @@ def convolve(
 
 def _affine(norm: nn.GroupNorm, x: Tensor) -> tuple[Tensor, Tensor]:
     """Group normalisation as a factor and a summand per channel, each (1,c,1,1,1)."""
-    variance, mean = torch.var_mean(x.unflatten(1, (norm.num_groups, -1)), dim=(2, 3, 4, 5), correction=0)
+    grouped = rearrange(x, "1 (g each) t h w -> 1 g each t h w", g=norm.num_groups)
+    variance, mean = torch.var_mean(grouped, dim=(2, 3, 4, 5), correction=0)
     deviation = torch.rsqrt(variance + norm.eps)
-    each = x.shape[1] // norm.num_groups
-    scale = deviation.repeat_interleave(each, dim=1) * norm.weight
-    shift = norm.bias - mean.repeat_interleave(each, dim=1) * scale
-    return scale.view(1, -1, 1, 1, 1), shift.view(1, -1, 1, 1, 1)
+    each = grouped.shape[2]
+    scale = repeat(deviation, "1 g -> 1 (g each)", each=each) * norm.weight
+    shift = norm.bias - repeat(mean, "1 g -> 1 (g each)", each=each) * scale
+    return rearrange(scale, "1 c -> 1 c 1 1 1"), rearrange(shift, "1 c -> 1 c 1 1 1")
 
 
 class Conv(nn.Conv3d):
@@ -103,7 +105,7 @@ class Conv(nn.Conv3d):
 
 
 class Residual(nn.Module):
-    """Two normalised convolutions beside a shortcut; overwrites its input."""
+    """Two normalised convolutions with a shortcut; overwrites its input."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__()
@@ -123,7 +125,7 @@ class Residual(nn.Module):
 
 
 class _Projections(nn.Module):
-    """What the autoencoder's attention layers share: a norm and four 1x1x1 convolutions."""
+    """What the attention layers of the autoencoder share: a norm and four 1x1x1 convolutions."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -135,7 +137,7 @@ class _Projections(nn.Module):
 
 
 class SpaceTimeAttention(_Projections):
-    """One head over all positions of all frames jointly, beside a shortcut; overwrites its input."""
+    """Attention over all positions of all frames together, one head, with a shortcut; overwrites its input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, GROUPS)
@@ -144,15 +146,15 @@ class SpaceTimeAttention(_Projections):
         """(1,c,T,h,w) to the same shape."""
         y = self.norm(x)
         q, k, v = (
-            layer(y).flatten(2).transpose(1, 2).contiguous().unsqueeze(1)  # (1,c,T,h,w) -> (1,1,T*h*w,c)
-            for layer in (self.q, self.k, self.v)
+            rearrange(layer(y), "1 c t h w -> 1 1 (t h w) c").contiguous() for layer in (self.q, self.k, self.v)
         )
-        seen = attend(q, k, v)[:, 0].transpose(1, 2).reshape(x.shape)
+        _, _, frames, height, _ = x.shape
+        seen = rearrange(attend(q, k, v), "1 1 (t h w) c -> 1 c t h w", t=frames, h=height)
         return x.add_(self.proj_out(seen))
 
 
 class TemporalAttention(_Projections):
-    """One head over the frames of each position by itself, without a shortcut."""
+    """Attention over the frames of each position separately, one head, without a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, groups=16)
@@ -161,15 +163,14 @@ class TemporalAttention(_Projections):
         """(1,c,T,h,w) to the same shape; the norm's statistics are over the whole clip."""
         y = self.norm(x)
         q, k, v = (
-            layer(y)[0].permute(2, 3, 1, 0).flatten(0, 1).contiguous().unsqueeze(1)  # (1,c,T,h,w) -> (h*w,1,T,c)
-            for layer in (self.q, self.k, self.v)
+            rearrange(layer(y), "1 c t h w -> (h w) 1 t c").contiguous() for layer in (self.q, self.k, self.v)
         )
-        seen = attend(q, k, v)[:, 0].permute(2, 1, 0).reshape(x.shape)  # (h*w,T,c) -> (1,c,T,h,w)
-        return self.proj_out(seen)
+        out: Tensor = self.proj_out(rearrange(attend(q, k, v), "(h w) 1 t c -> 1 c t h w", h=x.shape[3]))
+        return out
 
 
 class DownSpaceTime(nn.Module):
-    """Halves frames, height and width, padded with zeros at the end of each only."""
+    """Halves the number of frames, height and width, with zero padding only at the end of each."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -187,7 +188,7 @@ class DownSpaceTime(nn.Module):
 
 
 class DownSpace(nn.Module):
-    """Halves height and width, padded with zeros on both sides."""
+    """Halves height and width, with zero padding on both sides."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -195,11 +196,12 @@ class DownSpace(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(1,c,T,h,w) to (1,c,T,h/2,w/2)."""
-        return self.conv(x)
+        out: Tensor = self.conv(x)
+        return out
 
 
 class Up(nn.Module):
-    """Repeats every pixel, and with `time` every frame, then convolves."""
+    """Repeats every pixel, with `time` every frame too, then convolves."""
 
     def __init__(self, channels: int, *, time: bool) -> None:
         super().__init__()
@@ -226,10 +228,11 @@ class SelfAttention(nn.Module):
         """query (B,n,c), which is the key as well, and value (B,n,c) to (B,n,c)."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         q, k, v = (
-            F.linear(x, weight, bias).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B,n,c) -> (B,heads,n,d)
+            rearrange(F.linear(x, weight, bias), "b n (heads d) -> b heads n d", heads=self.heads)
             for x, weight, bias in zip((query, query, value), weights, biases, strict=True)
         )
-        return self.out_proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        out: Tensor = self.out_proj(rearrange(attend(q, k, v), "b heads n d -> b n (heads d)"))
+        return out
 
 
 class TransformerLayer(nn.Module):
@@ -250,4 +253,5 @@ class TransformerLayer(nn.Module):
         """Tokens (B,n,c) and positions (n,c) to tokens (B,n,c)."""
         y = self.norm1(x)
         x = x + self.self_attn(y + position, y)
-        return x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
+        out: Tensor = x + self.linear2(F.gelu(self.linear1(self.norm2(x))))
+        return out
