@@ -58,7 +58,7 @@ def random_network(folder: Path) -> Path:
     """A reduced restorer with random weights, where the loader looks for the published one."""
     torch.manual_seed(0)
     path = (folder / weight_file(ROLES["bfr"]).name).with_suffix(".safetensors")
-    save(build_network("bfr", **REDUCED), path, ROLES["bfr"], REDUCED)
+    save(build_network("bfr", REDUCED), path, ROLES["bfr"], REDUCED)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""BFVR-STC: restoring or de-flickering a clip in one forward pass per window of 24 frames."""
+"""BFVR-STC: restores or de-flickers a clip, in one forward pass per window of 24 frames."""
 
 from __future__ import annotations
 

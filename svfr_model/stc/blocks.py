@@ -145,9 +145,7 @@ class SpaceTimeAttention(_Projections):
     def forward(self, x: Tensor) -> Tensor:
         """(1,c,T,h,w) to the same shape."""
         y = self.norm(x)
-        q, k, v = (
-            rearrange(layer(y), "1 c t h w -> 1 1 (t h w) c").contiguous() for layer in (self.q, self.k, self.v)
-        )
+        q, k, v = (rearrange(layer(y), "1 c t h w -> 1 1 (t h w) c").contiguous() for layer in (self.q, self.k, self.v))
         _, _, frames, height, _ = x.shape
         seen = rearrange(attend(q, k, v), "1 1 (t h w) c -> 1 c t h w", t=frames, h=height)
         return x.add_(self.proj_out(seen))
@@ -162,9 +160,7 @@ class TemporalAttention(_Projections):
     def forward(self, x: Tensor) -> Tensor:
         """(1,c,T,h,w) to the same shape; the norm's statistics are over the whole clip."""
         y = self.norm(x)
-        q, k, v = (
-            rearrange(layer(y), "1 c t h w -> (h w) 1 t c").contiguous() for layer in (self.q, self.k, self.v)
-        )
+        q, k, v = (rearrange(layer(y), "1 c t h w -> (h w) 1 t c").contiguous() for layer in (self.q, self.k, self.v))
         out: Tensor = self.proj_out(rearrange(attend(q, k, v), "(h w) 1 t c -> 1 c t h w", h=x.shape[3]))
         return out
 

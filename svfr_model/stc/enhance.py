@@ -1,9 +1,9 @@
 """BFVR-STC over clips of any length and frame size: windows, cross-fades, shots, and the way back to the frames.
 
-The published scripts run the first 24 frames only. Here a shot is cut into overlapping windows of 24 frames, which is
-what the networks were trained on, and because the network's temporal tokens depend on the length of what it sees, a
-shorter shot is filled up by repeating its last frame. Held at any time: the uint8 frames of about one window, and one
-window inside the network.
+The published scripts process the first 24 frames only. Here a shot is divided into overlapping windows of 24 frames,
+the length that the networks were trained on. The network's temporal tokens depend on that length, so a shorter shot is
+filled up by repeating its last frame. In memory at any time: about one window of uint8 frames, and one window inside
+the network.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import InputError
@@ -29,9 +30,9 @@ from .network import TaskName
 log = logging.getLogger(__name__)
 
 FACE_MARGIN = 0.15
-"""Margin per side, in parts of the face box, of the crops the restorer was trained on: the box times 1.3 in all.
+"""Margin on each side, as a fraction of the face box, of the crops that the restorer was trained on: 1.3 times the box.
 
-The training data took the union of the boxes over the clip, unrolled; its boxes came from another detector than ours.
+For training, the union of a clip's boxes was cut out, without roll; the boxes came from another detector than ours.
 """
 
 MOST_FRAMES = 256
@@ -45,17 +46,24 @@ Spans = Sequence[tuple[int, int]]
 class Network(Protocol):
     """What is needed of a network; see `svfr_model.stc.network.CodeFormer3D`."""
 
-    task: TaskName
-    img_size: int
+    @property
+    def task(self) -> TaskName:
+        """What the network was trained for."""
+        ...
+
+    @property
+    def img_size(self) -> int:
+        """Side of the pictures that it takes."""
+        ...
 
     @property
     def temporal_stride(self) -> int:
-        """Windows start and end at multiples of this."""
+        """Windows start and end at multiples of this number of frames."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where its input must lie."""
+        """The device that its input must be on."""
         ...
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -92,25 +100,26 @@ class EnhanceOptions:
 
 
 @dataclass(frozen=True)
-class Window:
-    """One run of the network over a shot: its first frame, and the share of each frame in the blend."""
+class ShotWindow:
+    """The frames of a shot that one run of the network sees: the first one, and the share of each in the blend."""
 
     first: int
     shares: tuple[float, ...]
 
     @property
     def last(self) -> int:
-        """One after the last frame of the shot that is in the window; what the window lacks then is repetition."""
+        """One after the last frame of the window; a window that is too short is filled up by repetition."""
         return self.first + len(self.shares)
 
 
-def plan_windows(count: int, length: int, overlap: int, stride: int) -> list[Window]:
-    """The windows of a shot of count frames; the shares of each frame add up to 1.
+def plan_windows(count: int, length: int, overlap: int, stride: int) -> list[ShotWindow]:
+    """The windows of a shot of `count` frames; the shares of each frame add up to 1.
 
-    Windows start at multiples of the temporal stride, length - overlap frames apart. The last one is moved back as far
-    as the shot allows, so that it repeats fewer than stride frames where the shot is longer than a window.
+    Windows start at multiples of the temporal stride, length - overlap frames apart. The last window is moved back so
+    that, in a shot longer than one window, it needs fewer than `stride` repeated frames.
 
-    Raises InputError for a length or overlap that is no multiple of the stride, or an overlap that leaves no progress.
+    Raises InputError for a length or overlap that is not a multiple of the stride, or an overlap that is not smaller
+    than the length.
     """
     if length < stride or length % stride or overlap % stride or not 0 <= overlap < length:
         raise InputError(
@@ -125,7 +134,7 @@ def plan_windows(count: int, length: int, overlap: int, stride: int) -> list[Win
         for frame, weight in zip(range(start, count), weights, strict=False):
             totals[frame] += weight
     return [
-        Window(
+        ShotWindow(
             start,
             tuple(weight / totals[frame] for frame, weight in zip(range(start, count), weights, strict=False)),
         )
@@ -142,10 +151,10 @@ def run_windows(
     stage: str = "enhance",
     callback: Callback | None = None,
 ) -> Iterator[Tensor]:
-    """The network's result for each picture, (3,S,S) float32 in 0..1 on the CPU, in order, blended where windows meet.
+    """The network's result for each picture, (3,S,S) float32 in 0..1 on the CPU, blended where windows overlap.
 
-    pictures: (3,S,S) uint8, as many as the spans say. No window reaches from one span into the next. stage and
-    callback: one unit of progress is one window.
+    pictures: (3,S,S) uint8, as many as the spans have frames. No window extends across two spans. stage: the name
+    under which progress is reported, one unit for each window.
 
     Raises InputError where spans and pictures do not agree.
     """
@@ -160,7 +169,9 @@ def run_windows(
             held.extend(itertools.islice(pictures, len(window.shares) - len(held)))
             if len(held) < len(window.shares):
                 end = first + window.first + len(held)
-                raise InputError(f"The clip ended after {end} frames, but its shots reach to {spans[-1][1]}.")
+                raise InputError(
+                    f"The clip ended after {end} frames, but its shots reach to {spans[-1][1]}: give its own spans."
+                )
             for index, result in enumerate(_run(network, held, options.window)):
                 part = result * window.shares[index]
                 if index < len(sums):
@@ -182,21 +193,21 @@ def _check_spans(spans: Spans) -> None:
         raise InputError("The clip has no frames: BFVR-STC needs at least one.")
     if [first for first, _ in spans] != edges[:-1] or any(first >= last for first, last in spans):
         raise InputError(
-            f"Shots must follow each other without gaps from frame 0 on, each of a frame or more: {spans}."
+            f"Shots must start at frame 0, follow each other without gaps and have a frame or more each, not {spans}."
         )
 
 
 def _run(network: Network, pictures: Iterable[Tensor], length: int) -> Tensor:
-    """The result (n,3,S,S) of n pictures (3,S,S) uint8, the last one repeated up to the window's length."""
+    """The result (n,3,S,S) for n pictures (3,S,S) uint8, filled up to the window's length by repeating the last."""
     given = torch.stack(list(pictures))
     count = len(given)
     window = torch.cat([given, given[-1:].expand(length - count, -1, -1, -1)])
     result = network(to_network(window, network.device))[0]
-    return result[0, :, :count].permute(1, 0, 2, 3).float().cpu()  # 1CTHW -> TCHW
+    return rearrange(result[:, :, :count], "1 c t h w -> t c h w").float().cpu()
 
 
 def motion_meter(network: Network) -> MotionMeter:
-    """A new meter of what the network is given; brightness flicker, where it is to be removed, is no motion."""
+    """A new meter for what the network is given. Brightness flicker that is to be removed does not count as motion."""
     return MotionMeter(level=network.task == "deflicker")
 
 
@@ -210,11 +221,11 @@ def enhance_crops(
 ) -> Tensor:
     """Enhance the crops of one track through one shot, in place.
 
-    crops: (n,3,S,S) uint8, S being the network's img_size (512), cut with FACE_MARGIN and without roll; the same
-    tensor is returned. motion: a meter to fill, for those who want its number; the intensity is logged anyway, as a
-    warning where it is high. An exception from callback leaves the crops partly done.
+    crops: (n,3,S,S) uint8, where S is the network's img_size (512), cut with FACE_MARGIN and without roll; the same
+    tensor is returned. motion: a meter to use, for callers that want its result; the intensity is logged in any case,
+    as a warning if it is high. If callback raises, some of the crops are done and some are not.
 
-    Raises InputError for crops of another shape or type, or for none at all.
+    Raises InputError for crops of another shape or type, and for no crops.
     """
     options = options or EnhanceOptions()
     if crops.ndim != 4 or crops.shape[1:] != (3, network.img_size, network.img_size) or crops.dtype != torch.uint8:
@@ -229,7 +240,7 @@ def enhance_crops(
         passed = run_windows(network, iter(crops), spans, options, stage="measure", callback=callback)
         bounds = _bounds(passed)
     for index, values in enumerate(run_windows(network, iter(crops), spans, options, callback=callback)):
-        meter.add(crops[index].permute(1, 2, 0).contiguous().numpy())  # CHW -> HWC
+        meter.add(rearrange(crops[index], "c h w -> h w c").contiguous().numpy())
         crops[index] = to_pixels(_stretched(values, bounds))
     meter.tell()
     return crops
@@ -244,14 +255,14 @@ def enhance_whole(
     motion: MotionMeter | None = None,
     callback: Callback | None = None,
 ) -> Iterator[np.ndarray]:
-    """Enhance whole frames; yields one (H,W,3) uint8 frame per frame, of the frames' own size.
+    """Enhance whole frames: yields (H,W,3) uint8 frames of the same size.
 
-    frames: (H,W,3) uint8 RGB, all of one size, at least 64 pixels on a side. spans: of every shot. motion and callback
-    as in `enhance_crops`. Each frame passes through the network's img_size (512): what is finer is lost, unless a
-    de-flickering network's change alone is added to the frame (`EnhanceOptions.low_frequency`).
+    frames: (H,W,3) uint8 RGB, all of one size, at least 64 pixels on each side. spans: of every shot. motion and
+    callback: as in `enhance_crops`. Each frame is resized to the network's img_size (512), so finer detail is lost,
+    unless only a de-flickering network's change is added to the frame (`EnhanceOptions.low_frequency`).
 
-    Raises InputError for frames of other types or sizes, for spans that are not the clip's, and for a stretch over
-    frames that can be walked through only once.
+    Raises InputError for frames of another type or size, for spans that do not fit the clip, and where frames can be
+    read only once but are to be stretched.
     """
     options = options or EnhanceOptions()
     meter = motion or motion_meter(network)
@@ -259,8 +270,8 @@ def enhance_whole(
     if options.stretch:
         if iter(frames) is frames:
             raise InputError(
-                "The stretch over a whole clip needs its frames twice, but these can be walked through once only: "
-                "give a clip or a list, or switch the stretch off."
+                "Stretching a clip needs its frames twice, but these can be read only once: "
+                "give a clip or a list, or switch stretching off."
             )
         bounds = _bounds(
             torch.from_numpy(framing.cut(picture))
@@ -288,34 +299,35 @@ def _walk(
     stage: str = "enhance",
     callback: Callback | None = None,
 ) -> Iterator[tuple[Framing, np.ndarray, np.ndarray]]:
-    """For every frame: how it lies in the network's picture, the frame, and the resulting picture (S,S,3) float32."""
+    """For every frame: where it lies in the network's picture, the frame, and the resulting picture (S,S,3) float32."""
     waiting: deque[tuple[Framing, np.ndarray]] = deque()
     starts = {first for first, _ in spans}
 
     def pictures() -> Iterator[Tensor]:
         framing = None
         for index, frame in enumerate(frames):
-            framing = framing or Framing(*frame.shape[:2], network.img_size, options.framing)
+            height, width = frame.shape[:2]
+            framing = framing or Framing(height, width, network.img_size, options.framing)
             fitted = framing.fit(frame)
             if meter is not None:
                 if index in starts:
                     meter.cut()
                 meter.add(fitted)
             waiting.append((framing, frame))
-            yield torch.from_numpy(framing.pad(fitted)).permute(2, 0, 1)  # HWC -> CHW
+            yield rearrange(torch.from_numpy(framing.pad(fitted)), "h w c -> c h w")
 
     for values in run_windows(network, pictures(), spans, options, stage=stage, callback=callback):
-        yield *waiting.popleft(), values.permute(1, 2, 0).numpy()  # CHW -> HWC
+        yield *waiting.popleft(), rearrange(values, "c h w -> h w c").numpy()
 
 
 def _bounds(results: Iterable[Tensor]) -> tuple[Tensor, Tensor] | None:
-    """The smallest and the largest value of all results, or None where they are the same."""
+    """The smallest and the largest value in all results, or None if they are equal."""
     low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
     for result in results:
         smallest, largest = result.aminmax()
         low, high = torch.minimum(low, smallest), torch.maximum(high, largest)
     if low == high:
-        log.warning("The whole clip has one single value: it is not stretched.")
+        log.warning("All values in the clip are equal: it is not stretched.")
         return None
     return low, high
 

@@ -1,4 +1,4 @@
-"""Between frames of any size and the square pictures BFVR-STC works on (docs/reference/stc.md#video)."""
+"""From frames of any size to the square pictures that BFVR-STC works on, and back (docs/reference/stc.md#video)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import InputError
@@ -15,10 +16,10 @@ from ..base.errors import InputError
 FramingMode: TypeAlias = Literal["letterbox", "squash"]
 
 LEAST_SIDE = 64
-"""Frames of fewer pixels on a side are refused: enlarged eight times and more they hold nothing to restore."""
+"""Smaller frames are refused: enlarged eight times or more, they show nothing that could be restored."""
 
 LOW_FREQUENCY_SIGMA = 8.0
-"""Standard deviation, in pixels of the network's picture, of the blur that keeps low frequencies: one latent place."""
+"""Sigma, in pixels of the network's picture, of the blur that leaves the low frequencies: one latent position."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Framing:
         return (self.side - height) // 2, (self.side - width) // 2
 
     def fit(self, frame: np.ndarray) -> np.ndarray:
-        """A frame (H,W,3) uint8 at the size it has inside the picture."""
+        """Resize a frame (H,W,3) uint8 to its size inside the picture. Raises InputError for another shape or type."""
         if frame.dtype != np.uint8 or frame.shape != (self.height, self.width, 3):
             raise InputError(
                 f"Every frame must be a ({self.height},{self.width},3) uint8 array like the first, "
@@ -70,22 +71,22 @@ class Framing:
         if frame.shape[:2] == self.content:
             return frame
         shrinking = self.mode == "letterbox" and max(frame.shape[:2]) > self.side
-        # The reference always resizes linearly, which lets fine detail flicker when a frame shrinks a lot.
+        # The reference always resizes linearly, so fine detail flickers when frames shrink a lot.
         return _resize(frame, self.content, cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
     def pad(self, fitted: np.ndarray) -> np.ndarray:
-        """The picture (side,side,3) around a fitted frame."""
+        """Pad a fitted frame to the picture (side,side,3)."""
         (top, left), (height, width) = self.corner, self.content
         bottom, right = self.side - height - top, self.side - width - left
         return cv2.copyMakeBorder(fitted, top, bottom, left, right, cv2.BORDER_REFLECT_101)
 
     def cut(self, picture: np.ndarray) -> np.ndarray:
-        """The frame's part (h,w,3) of a picture (side,side,3)."""
+        """Cut the frame (h,w,3) out of a picture (side,side,3)."""
         (top, left), (height, width) = self.corner, self.content
         return picture[top : top + height, left : left + width]
 
     def unfit(self, fitted: np.ndarray) -> np.ndarray:
-        """A fitted frame (h,w,3) float32 at the size of the frames, (H,W,3)."""
+        """Resize a fitted frame (h,w,3) float32 back to the size of the frames, (H,W,3)."""
         size = self.height, self.width
         if fitted.shape[:2] == size:
             return fitted
@@ -95,17 +96,19 @@ class Framing:
 
 def low_frequency_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """The smooth part of after - before, both (h,w,3) float32: what changed in brightness, not in texture."""
-    return cv2.GaussianBlur(after - before, (0, 0), LOW_FREQUENCY_SIGMA, borderType=cv2.BORDER_REFLECT_101)
+    change: np.ndarray = after - before
+    smooth: np.ndarray = cv2.GaussianBlur(change, (0, 0), LOW_FREQUENCY_SIGMA, borderType=cv2.BORDER_REFLECT_101)
+    return smooth
 
 
 def to_network(pictures: Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """Pictures (T,3,S,S) uint8 as the network's input (1,3,T,S,S) float32 in 0..1."""
+    """Pictures (T,3,S,S) uint8 to the network's input (1,3,T,S,S), float32 in 0..1."""
     values = pictures.float() / 255  # on the CPU: a GPU divides by a constant inexactly
-    return values.permute(1, 0, 2, 3)[None].to(device)  # TCHW -> 1CTHW
+    return rearrange(values, "t c h w -> 1 c t h w").to(device)
 
 
 def stretch(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Values brought from low..high, which must differ, to 0..1; in float32, as the reference does for a whole clip."""
+    """Map low..high, which must differ, to 0..1; in float32, as the reference does for a whole clip."""
     return (values - low) / (high - low)
 
 
@@ -115,4 +118,5 @@ def to_pixels(values: Tensor) -> Tensor:
 
 
 def _resize(picture: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
-    return cv2.resize(picture, (size[1], size[0]), interpolation=interpolation)
+    resized: np.ndarray = cv2.resize(picture, (size[1], size[0]), interpolation=interpolation)
+    return resized

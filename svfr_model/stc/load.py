@@ -1,4 +1,4 @@
-"""Strict loading of BFVR-STC's checkpoints: the right file for the task, every tensor, nothing but tensors."""
+"""Strict loading of BFVR-STC's checkpoints: the right file for the task, every tensor, and nothing but tensors."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ..weights import CONFIG_KEY, load_strict, model_config, read_state_dict, we
 from .network import PUBLISHED, TASKS, CodeFormer3D, TaskName, build_network
 
 ROLES: Mapping[TaskName, str] = {task: f"stc_{task}" for task in TASKS}
-"""The role of each task's checkpoint in the registry of weights."""
+"""The role of each task's checkpoint in the weights registry."""
 
 
 def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "cpu") -> CodeFormer3D:
     """The network of a task in float32, from its published checkpoint or from a file that describes itself.
 
     A .pth file must hold the published dictionary, with the averaged weights under `params_ema`. A .safetensors file
-    holds the same tensors flat; with `svfr_config` metadata (keywords of `build_network`) it may be of another size,
-    and must then be of this task. Restoration and de-flickering differ in their number of layers, so the wrong one is
-    refused. The two de-flickering checkpoints have the same keys and shapes: between them only the file's name can
-    tell, so a renamed file of the other one loads and computes its own task.
+    holds the same tensors flat; with `svfr_config` metadata (see `build_network`) it may be of another size, but must
+    be a network of this task. Restoration and de-flickering differ in their number of layers, so the wrong one
+    is refused. The two de-flickering checkpoints have the same keys and shapes and differ in their file names only: a
+    renamed file is loaded, and does what it was trained for.
 
     Raises InputError for an unknown task, WeightsError for a file that is missing, damaged, of another task or of
     another architecture.
@@ -44,7 +44,7 @@ def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "
 
 
 def _check_task(state_dict: Mapping[str, Tensor], path: Path, task: TaskName) -> None:
-    """WeightsError, naming the right task, where a full-size checkpoint is another task's."""
+    """Raise WeightsError, which names the right task, if a full-size checkpoint belongs to another task."""
     numbers = [int(found[1]) for key in state_dict if (found := re.match(r"s_ft_layers\.(\d+)\.", key))]
     layers = len(set(numbers))
     others = [name for name in TASKS if PUBLISHED[name].layers == layers]
@@ -57,13 +57,13 @@ def _check_task(state_dict: Mapping[str, Tensor], path: Path, task: TaskName) ->
         )
     for other in others:
         if other != task and path.stem == Path(weight_file(ROLES[other]).name).stem:
-            reason = f"its name is that of the {other} checkpoint, which only its name can tell from that of {task}"
+            reason = f"it has the name of the {other} checkpoint, which differs from the {task} one in its name only"
             raise _refusal(path, ROLES[task], reason)
 
 
 def _build(task: TaskName, config: Mapping[str, Any], path: Path) -> CodeFormer3D:
     try:
-        return build_network(task, **config)
+        return build_network(task, config)
     except (InputError, TypeError, ValueError) as error:
         reason = f"its {CONFIG_KEY} metadata describes no usable network: {error}"
         raise _refusal(path, ROLES[task], reason) from error

@@ -1,4 +1,4 @@
-"""How fast a clip moves: BFVR-STC blurs very dynamic footage, so its user should know."""
+"""How fast a clip moves: BFVR-STC blurs fast motion, and users should know."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 CHANGED = 25
-"""Difference of grey values, of 255, from which a pixel counts as changed. The paper binarises without saying where."""
+"""A pixel counts as changed if its grey value differs by more than this, of 255. The paper states no threshold."""
 
 FAST = 0.15
-"""Mean share of changed pixels from which a clip is called fast: chosen by us, not from the paper.
+"""A clip counts as fast if more than this share of its pixels changes per frame: our choice, not the paper's.
 
-A talking face measures 0.03, a textured picture that pans by 8 of 512 pixels a frame 0.14.
+A talking face has 0.03, a textured picture that pans by 8 of 512 pixels per frame 0.14.
 """
 
 
 class MotionMeter:
-    """Motion intensity of one clip or track: the changed pixels between binarised grey neighbours, summed.
+    """Motion intensity of a clip or track: how many pixels change between neighbouring frames, summed over the clip.
 
-    The measure of the BFVR-STC paper's data cleaning (docs/reference/training.md#cleaning). level: bring each frame to
-    its neighbour's mean brightness first, so that brightness flicker is not taken for motion. The meter sees frames at
+    The measure that the BFVR-STC paper used to clean its data (docs/reference/training.md#cleaning). level: bring each
+    frame to its neighbour's mean brightness first, so that brightness flicker does not count as motion. Frames are at
     the network's size.
     """
 
@@ -53,7 +53,7 @@ class MotionMeter:
 
     @property
     def fast(self) -> bool:
-        """Whether blur is to be expected."""
+        """Whether BFVR-STC is likely to blur the clip."""
         return self.intensity > FAST
 
     def tell(self) -> None:

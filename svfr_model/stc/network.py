@@ -1,7 +1,7 @@
 """BFVR-STC's networks: a clip to codes of two codebooks and back (docs/reference/stc.md#encoder).
 
-Written from that page alone; where the shipped code departs from the paper, the shipped
-code is followed, because the published weights were trained with it, and a comment says so.
+Written from that page alone. Where the published code departs from the paper, this follows the code ("as shipped" in
+comments), because the published weights were trained with it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,7 +37,7 @@ TASKS: tuple[TaskName, ...] = get_args(TaskName)
 
 
 class Transformers(NamedTuple):
-    """The size of both code transformers of a task."""
+    """The size of a task's two code transformers."""
 
     heads: int
     layers: int
@@ -45,24 +46,31 @@ class Transformers(NamedTuple):
 PUBLISHED: Mapping[TaskName, Transformers] = MappingProxyType(
     {"bfr": Transformers(2, 9), "deflicker": Transformers(4, 6), "deflicker_sd": Transformers(4, 6)}
 )
-"""What the published checkpoint of each task was trained with. Heads change no tensor's shape: they cannot be read
-off a checkpoint, and a wrong number would load and compute something else."""
+"""The published networks. The number of heads changes no tensor's shape, so a checkpoint does not tell it, and with a
+wrong number it would load and compute something else."""
 
 NOMINAL_SIZE = 256
-"""The side that attn_resolutions count down from, whatever img_size is: as shipped."""
+"""The side that attn_resolutions refer to at the first level, whatever img_size is: as shipped."""
 
 FUSION_CHANNELS = MappingProxyType({"32": 256, "64": 256, "128": 128, "256": 128, "512": 64})
-"""Channels of the unused fusion layers by the names in connect_list."""
+"""Channels of the unused fusion layers, by their names in connect_list."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The shape of an autoencoder; the defaults are the published one. The keywords of `build_network` say more."""
+    """The shape of an autoencoder; the defaults are the published one.
+
+    nf: channels of the first level. ch_mult: channels of each level, in multiples of nf. res_blocks: residual blocks
+    per level. attn_resolutions: nominal sides, of NOMINAL_SIZE at the first level, of the levels with attention.
+    emb_dim: channels of the latent, the codes and the transformers. codebook_size: entries of each codebook.
+
+    Raises InputError for sizes that no network can have.
+    """
 
     nf: int = 32
-    ch_mult: tuple[int, ...] = (1, 2, 4, 8)
+    ch_mult: Sequence[int] = (1, 2, 4, 8)
     res_blocks: int = 2
-    attn_resolutions: tuple[int, ...] = (32,)
+    attn_resolutions: Sequence[int] = (32,)
     emb_dim: int = 256
     codebook_size: int = 1024
 
@@ -75,26 +83,61 @@ class Sizes:
         if self.emb_dim < 1 or self.emb_dim % GROUPS:
             raise InputError(f"emb_dim must be a multiple of {GROUPS}, not {self.emb_dim}.")
         if self.codebook_size < 1 or self.res_blocks < 1:
-            raise InputError(f"No network has {self.codebook_size} codes and {self.res_blocks} blocks per level.")
+            raise InputError(
+                f"codebook_size ({self.codebook_size}) and res_blocks ({self.res_blocks}) must be 1 or more."
+            )
 
     @property
     def levels(self) -> int:
-        """Resolutions the autoencoder works at; each but the first halves the side."""
+        """The number of resolutions; each but the first has half the side of the one before."""
         return len(self.ch_mult)
 
     @property
     def lowest(self) -> int:
         """Nominal side of the last level."""
-        return NOMINAL_SIZE // 2 ** (self.levels - 1)
+        return NOMINAL_SIZE // self.factor
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent position along each side: 8 at full size."""
+        return 1 << (self.levels - 1)
 
     @property
     def temporal_stride(self) -> int:
         """Frames per latent frame: 2 at full size."""
-        return 2 ** sum(self.scales_time(level) for level in range(self.levels - 1))
+        return 1 << sum(self.scales_time(level) for level in range(self.levels - 1))
 
     def scales_time(self, level: int) -> bool:
-        """Whether the change of side at a level (0 is the first) changes the number of frames as well."""
+        """Whether going from a level (0 is the first) to the next halves the number of frames too."""
         return level not in (self.levels - 2, self.levels - 3)
+
+
+@dataclass(frozen=True)
+class RestorerSizes(Sizes):
+    """The shape of a restorer; the defaults are the published one.
+
+    img_size: side of the frames, a multiple of the spatial factor (8 with four levels). n_head, n_layers: of each
+    transformer; None is the published number for the task. connect_list: names of the fusion layers, which are never
+    used but belong to the checkpoint.
+
+    Raises InputError for sizes that no network can have.
+    """
+
+    img_size: int = 512
+    n_head: int | None = None
+    n_layers: int | None = None
+    connect_list: Sequence[str] = ("32", "64", "128", "256")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.img_size < self.factor or self.img_size % self.factor:
+            raise InputError(f"img_size must be a multiple of {self.factor}, not {self.img_size}.")
+        unknown = [name for name in self.connect_list if name not in FUSION_CHANNELS]
+        if unknown:
+            raise InputError(f"connect_list has unknown names {unknown}: use some of {', '.join(FUSION_CHANNELS)}.")
+
+
+AnySizes = TypeVar("AnySizes", bound=Sizes)
 
 
 class Blocks(nn.Module):
@@ -105,7 +148,7 @@ class Blocks(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Through all layers; the first makes a new tensor, so the input stays whole."""
+        """Run all layers. The first one makes a new tensor, so the input is left as it is."""
         for block in self.blocks:
             x = block(x)
         return x
@@ -121,12 +164,12 @@ def encoder(sizes: Sizes) -> Blocks:
         if level < sizes.levels - 1:
             blocks.append(DownSpaceTime(width) if sizes.scales_time(level) else DownSpace(width))
             side //= 2
-    # As shipped, no activation stands between the norm and the last convolution.
+    # As shipped, there is no activation between the norm and the last convolution.
     return Blocks([*blocks, *_middle(width), group_norm(width), Conv(width, sizes.emb_dim)])
 
 
 def generator(sizes: Sizes) -> Blocks:
-    """The latent (1,emb_dim,T',h,w) to the clip before its sigmoid, (1,3,T,H,W) (docs/reference/stc.md#generator).
+    """The latent (1,emb_dim,T',h,w) to the clip before the sigmoid, (1,3,T,H,W) (docs/reference/stc.md#generator).
 
     As shipped, upsampling follows every level but the first one visited, so the two lowest levels run at the latent's
     side, both with attention, and no residual block runs at full size.
@@ -156,7 +199,7 @@ def _middle(width: int) -> list[nn.Module]:
 
 
 class Codebooks(nn.Module):
-    """The spatial and the temporal codebook, and the temporal attention that the latter is looked up with."""
+    """The spatial and the temporal codebook, and the temporal attention that comes before a lookup in the latter."""
 
     def __init__(self, codes: int, channels: int) -> None:
         super().__init__()
@@ -167,15 +210,12 @@ class Codebooks(nn.Module):
     def forward(self, codes_s: Tensor, codes_t: Tensor, shape: torch.Size) -> Tensor:
         """Codes (T',h*w) of each book to the quantised latent of shape (1,c,T',h,w): the sum of both entries."""
         entries = self.embedding_t(codes_t) + self.embedding_s(codes_s)
-        return entries.permute(2, 0, 1).reshape(shape)  # (T',h*w,c) -> (1,c,T',h,w)
+        latent: Tensor = rearrange(entries, "t (h w) c -> 1 c t h w", h=shape[3])
+        return latent
 
 
-class VQAutoEncoder3D(nn.Module):
-    """The stage-1 network: a clip to the nearest entries of both codebooks and back (docs/reference/stc.md#stage-1).
-
-    It reconstructs; the published training used it to make its target codes. Any height and width that survive the
-    halvings will do. For inference: no gradients.
-    """
+class AutoEncoder3D(nn.Module):
+    """What both networks share: encoder, codebooks and generator. For inference: no gradients."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -186,12 +226,12 @@ class VQAutoEncoder3D(nn.Module):
 
     @property
     def temporal_stride(self) -> int:
-        """Frames per latent frame; a clip of a number of frames that is no multiple of it loses the rest."""
+        """Frames per latent frame. Frames beyond the last multiple of it are lost."""
         return self.sizes.temporal_stride
 
     @property
     def device(self) -> torch.device:
-        """Where the network lies."""
+        """The device that the network is on."""
         return self.quantize.embedding_s.weight.device
 
     def encode(self, x: Tensor) -> Tensor:
@@ -199,20 +239,29 @@ class VQAutoEncoder3D(nn.Module):
         if x.ndim != 5 or x.shape[:2] != (1, 3) or x.shape[2] < self.temporal_stride:
             raise InputError(
                 f"The network takes one clip of at least {self.temporal_stride} frames, (1,3,T,H,W), "
-                f"not {tuple(x.shape)}: run clips one by one and repeat the frame of a single picture."
+                f"not {tuple(x.shape)}: run clips one by one, and repeat the frame of a single picture."
             )
-        return self.encoder(x)
+        latent: Tensor = self.encoder(x)
+        return latent
 
     def decode(self, latent: Tensor) -> Tensor:
         """The quantised latent (1,c,T',h,w) to the clip (1,3,T,H,W) in 0..1."""
         return torch.sigmoid_(self.generator(latent))
 
+
+class VQAutoEncoder3D(AutoEncoder3D):
+    """The stage-1 network: a clip to the nearest entries of both codebooks and back (docs/reference/stc.md#stage-1).
+
+    It reconstructs; the published training used it to make its target codes. Frames may have any size; a side that is
+    not a multiple of the spatial factor comes back rounded up to one.
+    """
+
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
         """Reconstruct a clip (1,3,T,H,W) in 0..1.
 
-        Returns the clip (1,3,T,H,W), the codebook loss, 0.1 times the regulariser of the codes' use, and
-        min_encoding_indices_s and _t (T',h*w) with perplexity_s and _t.
+        Returns the clip (1,3,T,H,W), the codebook loss, 0.1 times the regulariser of how evenly codes are used, and a
+        dictionary with min_encoding_indices_s and _t (T',h*w), perplexity_s and _t.
         """
         z = self.encode(x)
         steps = torch.diff(z, dim=2, prepend=z[:, :, :1])
@@ -220,27 +269,26 @@ class VQAutoEncoder3D(nn.Module):
         codes_s, spread_s = _nearest(z, book_s)
         codes_t, spread_t = _nearest(self.quantize.SA(z) + steps, book_t)
         quantised = self.quantize(codes_s, codes_t, z.shape)
-        loss = 1.25 * F.mse_loss(quantised, z)  # codebook and commitment term, equal without gradients
+        loss = 1.25 * F.mse_loss(quantised, z)  # codebook and commitment loss, which are equal without gradients
         stats = {
             "min_encoding_indices_s": codes_s,
             "min_encoding_indices_t": codes_t,
             "perplexity_s": _perplexity(codes_s, len(book_s)),
             "perplexity_t": _perplexity(codes_t, len(book_t)),
         }
-        # The straight-through estimator's sum, which rounds differently from the quantised latent alone.
+        # The straight-through estimator adds the difference, which rounds differently from the quantised latent alone.
         return self.decode(z + (quantised - z)), loss, 0.1 * (spread_s + spread_t), stats
 
 
 def _nearest(latent: Tensor, book: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes (T',h*w) nearest to a latent (1,c,T',h,w), and the divergence of the codes' mean use from uniform."""
-    frames = latent.shape[2]
-    places = latent[0].permute(1, 2, 3, 0).flatten(0, 2)  # (1,c,T',h,w) -> (T'*h*w,c)
+    """Codes (T',h*w) nearest to a latent (1,c,T',h,w), and how far their mean use diverges from uniform."""
+    places = rearrange(latent, "1 c t h w -> (t h w) c")
     distances = places.square().sum(1, keepdim=True) + book.square().sum(1) - 2 * places @ book.T
     inverse = 1 / distances
     use = (inverse / inverse.sum(1, keepdim=True)).mean(0)
     uniform = 1 / len(use)
     spread = (uniform * (math.log(uniform) - F.log_softmax(use, 0))).mean()
-    return distances.argmin(1).view(frames, -1), spread
+    return rearrange(distances.argmin(1), "(t place) -> t place", t=latent.shape[2]), spread
 
 
 def _perplexity(codes: Tensor, count: int) -> Tensor:
@@ -248,39 +296,30 @@ def _perplexity(codes: Tensor, count: int) -> Tensor:
     return torch.exp(-(share * torch.log(share + 1e-10)).sum())
 
 
-class CodeFormer3D(VQAutoEncoder3D):
+class CodeFormer3D(AutoEncoder3D):
     """The restorer: both codes of every latent position are predicted by transformers.
 
     Source: docs/reference/stc.md#restorer.
     """
 
-    def __init__(
-        self,
-        task: TaskName,
-        sizes: Sizes,
-        *,
-        img_size: int,
-        n_head: int,
-        n_layers: int,
-        connect_list: Sequence[str],
-    ) -> None:
+    def __init__(self, task: TaskName, sizes: RestorerSizes, transformers: Transformers) -> None:
         super().__init__(sizes)
         self.task = task
-        self.img_size = img_size
-        width = sizes.emb_dim
-        places = (img_size // 2 ** (sizes.levels - 1)) ** 2
+        self.img_size = sizes.img_size
+        width, (heads, layers) = sizes.emb_dim, transformers
+        places = (sizes.img_size // sizes.factor) ** 2
         self.position_emb_s = nn.Parameter(torch.zeros(places, width))
         self.position_emb_t = nn.Parameter(torch.zeros(places, width))
-        # For strict loading only: the shipped forward pass never applies these two.
+        # In the checkpoint, but as shipped never used.
         self.s_feat_emb = nn.Linear(width, width)
         self.t_feat_emb = nn.Linear(width, width)
-        self.s_ft_layers = nn.ModuleList(TransformerLayer(width, n_head) for _ in range(n_layers))
-        self.t_ft_layers = nn.ModuleList(TransformerLayer(width, n_head) for _ in range(n_layers))
+        self.s_ft_layers = nn.ModuleList(TransformerLayer(width, heads) for _ in range(layers))
+        self.t_ft_layers = nn.ModuleList(TransformerLayer(width, heads) for _ in range(layers))
         self.s_idx_pred_layer, self.t_idx_pred_layer = (
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sizes.codebook_size, bias=False)) for _ in range(2)
         )
-        # For strict loading only: the video model has no fidelity control, and these layers are never called.
-        self.fuse_convs_dict = nn.ModuleDict({name: _Fusion(FUSION_CHANNELS[name]) for name in connect_list})
+        # In the checkpoint, but never used: the video network has no fidelity control.
+        self.fuse_convs_dict = nn.ModuleDict({name: _Fusion(FUSION_CHANNELS[name]) for name in sizes.connect_list})
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -294,8 +333,8 @@ class CodeFormer3D(VQAutoEncoder3D):
         """
         if x.shape[-2:] != (self.img_size, self.img_size):
             raise InputError(
-                f"This network takes frames of {self.img_size}x{self.img_size} (its position embedding has that "
-                f"size), not {tuple(x.shape)}: resize or crop the frames first."
+                f"This network takes frames of {self.img_size}x{self.img_size}, for which its position embedding was "
+                f"made, not {tuple(x.shape)}: resize or crop the frames first."
             )
         z = self.encode(x)
         logits_s = self.predict_s(z)
@@ -305,17 +344,19 @@ class CodeFormer3D(VQAutoEncoder3D):
 
     def predict_s(self, z: Tensor) -> Tensor:
         """The latent (1,c,T',h,w) to logits (T',h*w,codes) of the spatial codes."""
-        tokens = z[0].flatten(2).permute(1, 2, 0)  # (c,T',h*w) -> (T',h*w,c)
-        # As shipped, each latent frame is a sequence of its own; the paper describes one over space and time.
+        tokens = _tokens(z)
+        # As shipped, each latent frame is a sequence of its own; the paper describes one sequence over space and time.
         for layer in self.s_ft_layers:
             tokens = layer(tokens, self.position_emb_s)
-        return self.s_idx_pred_layer(tokens)
+        logits: Tensor = self.s_idx_pred_layer(tokens)
+        return logits
 
     def predict_t(self, tokens: Tensor) -> Tensor:
         """Temporal tokens (T',h*w,c) to logits (T',h*w,codes) of the temporal codes."""
         for layer in self.t_ft_layers:
             tokens = layer(tokens, self.position_emb_t)
-        return self.t_idx_pred_layer(tokens)
+        logits: Tensor = self.t_idx_pred_layer(tokens)
+        return logits
 
     def temporal_tokens(self, z: Tensor) -> Tensor:
         """The latent (1,c,T',h,w) to temporal tokens (T',h*w,c): temporal attention plus motion residual.
@@ -326,12 +367,17 @@ class CodeFormer3D(VQAutoEncoder3D):
         _, channels, frames, height, width = z.shape
         misread = z.reshape(frames, height * width, channels)
         residual = torch.diff(misread, dim=0, prepend=misread[:1])
-        attended = self.quantize.SA(z)[0].flatten(2).permute(1, 2, 0)  # (c,T',h*w) -> (T',h*w,c)
-        return attended + residual
+        return _tokens(self.quantize.SA(z)) + residual
+
+
+def _tokens(z: Tensor) -> Tensor:
+    """The latent (1,c,T',h,w) to tokens (T',h*w,c)."""
+    tokens: Tensor = rearrange(z, "1 c t h w -> t (h w) c")
+    return tokens
 
 
 class _Fusion(nn.Module):
-    """Parameters of a published fusion layer; it has no forward pass."""
+    """The parameters of a published fusion layer, which is never run."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -346,64 +392,34 @@ class _Fusion(nn.Module):
         )
 
 
-def build_network(
-    task: TaskName,
-    *,
-    img_size: int = 512,
-    nf: int = 32,
-    ch_mult: Sequence[int] = (1, 2, 4, 8),
-    res_blocks: int = 2,
-    attn_resolutions: Sequence[int] = (32,),
-    emb_dim: int = 256,
-    codebook_size: int = 1024,
-    n_head: int | None = None,
-    n_layers: int | None = None,
-    connect_list: Sequence[str] = ("32", "64", "128", "256"),
-) -> CodeFormer3D:
+def build_network(task: TaskName, config: Mapping[str, Any] | None = None) -> CodeFormer3D:
     """A randomly initialised network of a task; under `torch.device("meta")` it waits for its weights.
 
-    Args:
-        task: "bfr", "deflicker" or "deflicker_sd".
-        img_size: side of the frames, a multiple of the spatial factor (8 with four levels).
-        nf: channels of the first level; ch_mult: channels of each level in nf.
-        res_blocks: residual blocks per level.
-        attn_resolutions: nominal sides, counted down from 256, of the levels with attention.
-        emb_dim: channels of the latent, the codes and the transformers.
-        codebook_size: entries of each codebook.
-        n_head, n_layers: of each transformer; None is the published number of the task.
-        connect_list: names of the unused fusion layers, which only strict loading needs.
-
-    Without keywords it is the published full-size network. Raises InputError for an unknown task and for sizes that
-    make no network.
+    task: "bfr", "deflicker" or "deflicker_sd". config: the fields of `RestorerSizes` and `Sizes` that differ from the
+    published network's. Raises InputError for an unknown task and for a config that no network can be built from.
     """
     if task not in TASKS:
         raise InputError(f"Unknown BFVR-STC task {task!r}: use one of {', '.join(TASKS)}.")
+    sizes = _sizes(RestorerSizes, config)
     published = PUBLISHED[task]
-    heads = published.heads if n_head is None else n_head
-    layers = published.layers if n_layers is None else n_layers
-    sizes = Sizes(nf, tuple(ch_mult), res_blocks, tuple(attn_resolutions), emb_dim, codebook_size)
-    factor = 2 ** (sizes.levels - 1)
-    if img_size < factor or img_size % factor:
-        raise InputError(f"img_size must be a multiple of {factor}, not {img_size}.")
-    if heads < 1 or emb_dim % heads or layers < 1:
-        raise InputError(f"{layers} layers with {heads} heads over {emb_dim} channels make no transformer.")
-    unknown = [name for name in connect_list if name not in FUSION_CHANNELS]
-    if unknown:
-        raise InputError(f"connect_list has {unknown}; known names are {', '.join(FUSION_CHANNELS)}.")
-    network = CodeFormer3D(task, sizes, img_size=img_size, n_head=heads, n_layers=layers, connect_list=connect_list)
-    return network.eval()
+    heads = published.heads if sizes.n_head is None else sizes.n_head
+    layers = published.layers if sizes.n_layers is None else sizes.n_layers
+    if heads < 1 or sizes.emb_dim % heads or layers < 1:
+        raise InputError(f"No transformer has {layers} layers with {heads} heads over {sizes.emb_dim} channels.")
+    return CodeFormer3D(task, sizes, Transformers(heads, layers)).eval()
 
 
-def build_stage1(
-    *,
-    nf: int = 32,
-    ch_mult: Sequence[int] = (1, 2, 4, 8),
-    res_blocks: int = 2,
-    attn_resolutions: Sequence[int] = (32,),
-    emb_dim: int = 256,
-    codebook_size: int = 1024,
-) -> VQAutoEncoder3D:
-    """The stage-1 network, randomly initialised; keywords as in `build_network`. Any frame size fits it."""
-    return VQAutoEncoder3D(
-        Sizes(nf, tuple(ch_mult), res_blocks, tuple(attn_resolutions), emb_dim, codebook_size)
-    ).eval()
+def build_stage1(config: Mapping[str, Any] | None = None) -> VQAutoEncoder3D:
+    """The stage-1 network, randomly initialised; any frame size fits it.
+
+    config: the fields of `Sizes` that differ from the published network's. Raises InputError for a config that no
+    network can be built from.
+    """
+    return VQAutoEncoder3D(_sizes(Sizes, config)).eval()
+
+
+def _sizes(kind: type[AnySizes], config: Mapping[str, Any] | None) -> AnySizes:
+    try:
+        return kind(**(config or {}))
+    except TypeError as error:
+        raise InputError(f"No BFVR-STC network can be built from this config: {error}") from error

@@ -55,7 +55,7 @@ def tiny_weights(network):
 
 def tiny_network(heads):
     with torch.device("meta"):
-        return build_network("bfr", img_size=64, n_head=heads, n_layers=2, connect_list=["512"], **TINY)
+        return build_network("bfr", {**TINY, "img_size": 64, "n_head": heads, "n_layers": 2, "connect_list": ["512"]})
 
 
 def published_keys(name):
@@ -147,7 +147,7 @@ def test_tiny_cases(golden, heads, frames):
 
 def test_stage_1(golden):
     with torch.device("meta"):
-        network = build_stage1(**TINY)
+        network = build_stage1(TINY)
     weights = {key: golden.weights[key] for key in network.state_dict()}
     network.load_state_dict(weights, strict=True, assign=True)
     output, loss, regulariser, stats = network(golden.input)

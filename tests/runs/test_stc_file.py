@@ -29,7 +29,7 @@ def weights(tmp_path_factory):
     torch.manual_seed(0)
     for task in TASKS:
         path = (folder / weight_file(ROLES[task]).name).with_suffix(".safetensors")
-        save(build_network(task, **REDUCED), path, ROLES[task], REDUCED)
+        save(build_network(task, REDUCED), path, ROLES[task], REDUCED)
     return folder
 
 

@@ -157,9 +157,8 @@ def moving(count):
 
 
 def test_joins_of_a_frozen_network_differ_no_more_than_frames_inside_windows():
-    network = build_network(
-        "bfr", img_size=32, ch_mult=[1, 1, 1, 2], emb_dim=32, codebook_size=32, n_layers=1, connect_list=[]
-    )
+    sizes = {"img_size": 32, "ch_mult": [1, 1, 1, 2], "emb_dim": 32, "codebook_size": 32, "n_layers": 1}
+    network = build_network("bfr", {**sizes, "connect_list": []})
     for embedding in (network.position_emb_s, network.position_emb_t):
         torch.nn.init.normal_(embedding)
     clip = moving(56)

@@ -70,7 +70,7 @@ def test_the_published_form_loads(tmp_path, task, prefix):
 
 @EVERY_TASK
 def test_a_reduced_network_says_what_it_is(tmp_path, task):
-    network = build_network(task, **REDUCED)
+    network = build_network(task, REDUCED)
     save(network, tmp_path / "reduced.safetensors", ROLES[task], REDUCED)
     loaded = load_stc(tmp_path / "reduced.safetensors", task)
     clip = torch.rand(1, 3, 4, 64, 64)
@@ -165,7 +165,7 @@ def test_metadata_that_describes_no_network_is_refused(tmp_path, config):
 
 
 def test_a_flat_safetensors_file_without_metadata_must_be_full_size(tmp_path):
-    network = build_network("bfr", **REDUCED)
+    network = build_network("bfr", REDUCED)
     save_file(network.state_dict(), tmp_path / "small.safetensors")
     refuses(tmp_path / "small.safetensors", "bfr", "missing", "mis-shaped")
 

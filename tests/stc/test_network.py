@@ -101,7 +101,7 @@ def test_self_attention_equals_torchs(heads):
 
 
 def test_the_whole_network_does_not_depend_on_the_pieces(monkeypatch):
-    network = build_network("bfr", n_layers=1, **REDUCED)
+    network = build_network("bfr", {**REDUCED, "n_layers": 1})
     x = torch.rand(1, 3, 7, 64, 64)
     whole = network(x)
     monkeypatch.setattr(blocks, "PIECE", 1)
@@ -110,7 +110,7 @@ def test_the_whole_network_does_not_depend_on_the_pieces(monkeypatch):
 
 
 def test_the_input_stays_whole_and_odd_clips_lose_their_last_frame():
-    network = build_network("bfr", n_layers=1, **REDUCED)
+    network = build_network("bfr", {**REDUCED, "n_layers": 1})
     x = torch.rand(1, 3, 5, 64, 64)
     before = x.clone()
     output, logits_s, logits_t, latent = network(x)
@@ -133,7 +133,7 @@ def test_the_input_stays_whole_and_odd_clips_lose_their_last_frame():
 )
 def test_inputs_it_cannot_take(shape, said):
     with pytest.raises(InputError, match=said):
-        build_network("bfr", n_layers=1, **REDUCED)(torch.zeros(shape))
+        build_network("bfr", {**REDUCED, "n_layers": 1})(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
@@ -147,12 +147,13 @@ def test_inputs_it_cannot_take(shape, said):
         {"codebook_size": 0},
         {"ch_mult": []},
         {"connect_list": ["1024"]},
+        {"no_such_size": 1},
     ],
     ids=str,
 )
 def test_sizes_that_make_no_network(wrong):
     with pytest.raises(InputError):
-        build_network("bfr", **{**REDUCED, **wrong})
+        build_network("bfr", {**REDUCED, **wrong})
 
 
 def test_unknown_tasks_are_refused_with_the_known_ones():
@@ -162,5 +163,5 @@ def test_unknown_tasks_are_refused_with_the_known_ones():
 
 @pytest.mark.parametrize(("size", "found"), [((32, 32), (32, 32)), ((64, 128), (64, 128)), ((60, 60), (64, 64))])
 def test_stage_1_takes_any_size(size, found):
-    network = build_stage1(ch_mult=[1, 1, 1, 2], emb_dim=32, codebook_size=32)
+    network = build_stage1({"ch_mult": [1, 1, 1, 2], "emb_dim": 32, "codebook_size": 32})
     assert network(torch.rand(1, 3, 2, *size))[0].shape[-2:] == found

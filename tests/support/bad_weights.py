@@ -29,7 +29,7 @@ def folder() -> Path:
     made = Path(tempfile.mkdtemp(prefix="tiny-networks-"))
     write_random_weights(made)
     with torch.random.fork_rng(devices=[]):
-        stc = build_network("bfr", **RANDOM_STC)
+        stc = build_network("bfr", RANDOM_STC)
     for role in ROLES.values():  # one network for three tasks: the building is what takes long
         save(stc, tiny(role, made), role, RANDOM_STC)
     return made

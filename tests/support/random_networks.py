@@ -72,4 +72,4 @@ def write_random_stc_weights(folder: Path | str, seed: int = 0) -> None:
         torch.manual_seed(seed)
         for task, role in ROLES.items():
             path = Path(folder) / Path(weight_file(role).name).with_suffix(".safetensors")
-            save(build_network(task, **RANDOM_STC), path, role, RANDOM_STC)
+            save(build_network(task, RANDOM_STC), path, role, RANDOM_STC)

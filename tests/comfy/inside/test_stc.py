@@ -25,7 +25,7 @@ FACE = FixedFaces((0.3, 0.25, 0.7, 0.75), size=(96, 120))
 
 @pytest.fixture
 def stc():
-    return ResidentSTC(build_network("bfr", **RANDOM_STC))
+    return ResidentSTC(build_network("bfr", RANDOM_STC))
 
 
 def enhance(model, frames, **inputs):
@@ -63,7 +63,7 @@ def test_every_track_has_its_motion(stc):
 
 def test_two_nodes_chain_two_tasks(stc):
     frames = clip(6, 80, 96)
-    first = enhance(ResidentSTC(build_network("deflicker", **RANDOM_STC)), frames, mode=WHOLE)[0]
+    first = enhance(ResidentSTC(build_network("deflicker", RANDOM_STC)), frames, mode=WHOLE)[0]
     both = enhance(stc, first, mode=WHOLE)[0]
     alone = enhance(stc, frames, mode=WHOLE)[0]
     assert both.shape == frames.shape
@@ -71,7 +71,7 @@ def test_two_nodes_chain_two_tasks(stc):
 
 
 def test_low_frequency_keeps_the_frames_detail():
-    model = ResidentSTC(build_network("deflicker", **RANDOM_STC))
+    model = ResidentSTC(build_network("deflicker", RANDOM_STC))
     frames = 0.3 + 0.4 * torch.rand(2, 96, 96, 3)
     images = [frames, *(enhance(model, frames, mode=WHOLE, low_frequency=on)[0] for on in (True, False))]
     original, kept, lost = (image.diff(dim=2) for image in images)  # what is finer than the blur
@@ -124,7 +124,7 @@ def test_the_network_is_loaded_with_its_estimate_while_used_and_let_go(stc, monk
 
 
 def test_nothing_stays_in_memory():
-    model = ResidentSTC(build_network("bfr", **RANDOM_STC))
+    model = ResidentSTC(build_network("bfr", RANDOM_STC))
     frames = clip(4)
     enhanced, _ = enhance(model, frames, mode=WHOLE)
     held = [weakref.ref(owner) for owner in (model, model.network, frames, enhanced)]
@@ -154,7 +154,7 @@ def test_what_cannot_be_done_is_said(stc):
 
 def test_a_file_of_another_task_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "ckpt-bfvr.safetensors"
-    save(build_network("bfr", **RANDOM_STC), path, ROLES["bfr"], RANDOM_STC)
+    save(build_network("bfr", RANDOM_STC), path, ROLES["bfr"], RANDOM_STC)
     monkeypatch.setattr("svfr_pack.nodes.stc.resolve", lambda *_: path)
     assert LoadSTCModel.execute(path.name, "bfr").args[0].network.task == "bfr"
     with pytest.raises(WeightsError, match="BFVR-STC's remover of brightness flicker") as refused:
