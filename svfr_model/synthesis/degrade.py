@@ -258,7 +258,8 @@ def _retexture(frame: np.ndarray, rng: np.random.Generator, strength: float) -> 
     detail = cv2.GaussianBlur(np.abs(cv2.Laplacian(grey, cv2.CV_32F)), (0, 0), 1.5)
     weight = 0.3 + 0.7 * detail / max(float(detail.max()), 1e-6)
     change = strength * weight * fine / max(float(fine.std()), 1e-6)
-    return np.rint(np.clip(frame + change[..., None], 0, 255)).astype(np.uint8)
+    textured: np.ndarray = np.rint(np.clip(frame + change[..., None], 0, 255)).astype(np.uint8)
+    return textured
 
 
 def to_grey(frames: np.ndarray) -> np.ndarray:
