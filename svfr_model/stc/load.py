@@ -57,7 +57,7 @@ def _check_task(state_dict: Mapping[str, Tensor], path: Path, task: TaskName) ->
         )
     for other in others:
         if other != task and path.stem == Path(weight_file(ROLES[other]).name).stem:
-            reason = f"it has the name of the {other} checkpoint, which differs from the {task} one in its name only"
+            reason = f"its name is that of the {other} checkpoint, and only names tell that one from the {task} checkpoint"
             raise _refusal(path, ROLES[task], reason)
 
 
