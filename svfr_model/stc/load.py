@@ -57,7 +57,7 @@ def _check_task(state_dict: Mapping[str, Tensor], path: Path, task: TaskName) ->
         )
     for other in others:
         if other != task and path.stem == Path(weight_file(ROLES[other]).name).stem:
-            reason = f"its name is that of the {other} checkpoint, and only names tell that one from the {task} checkpoint"
+            reason = f"its name is that of the {other} checkpoint, which differs from the {task} one in nothing else"
             raise _refusal(path, ROLES[task], reason)
 
 
