@@ -141,7 +141,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ('network.task != "bfr"', 'network.task == "bfr"'),
     ],
     ("svfr_model/stc/frames.py", "tests/stc/test_enhance.py"): [(".clamp(0, 1) * 255).round()", ".clamp(0, 1) * 255)")],
-    ("svfr_model/metrics/pixels.py", "tests/metrics/test_pixels.py"): [("return min(float(ratio(", "return max(float(ratio(")],
+    ("svfr_model/metrics/pixels.py", "tests/metrics/test_pixels.py"): [("return min(float(", "return max(float(")],
     ("svfr_model/metrics/meters.py", "tests/metrics/test_faces.py tests/metrics/test_temporal.py"): [
         ("not self._with_first or not self._started", "not self._started"),
     ],
