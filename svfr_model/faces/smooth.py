@@ -24,6 +24,8 @@ def smooth(values: np.ndarray, period: float, weights: np.ndarray | None = None)
 
     weights (n,), at least 0, say how far each frame counts; where fewer than three are above zero, all count the same.
     """
+    from scipy.linalg import solveh_banded  # takes a noticeable part of a second, which only tracking needs
+
     values = np.asarray(values, dtype=np.float64)
     count = len(values)
     if period <= 0 or count <= ORDER:
@@ -33,7 +35,7 @@ def smooth(values: np.ndarray, period: float, weights: np.ndarray | None = None)
         weights = np.ones(count)
     bands = strength_of(period) * _penalty(count)
     bands[0] += weights
-    return _solve(bands, weights[:, None] * values.reshape(count, -1)).reshape(values.shape)
+    return solveh_banded(bands, weights[:, None] * values.reshape(count, -1), lower=True).reshape(values.shape)
 
 
 def _penalty(count: int) -> np.ndarray:
@@ -44,23 +46,3 @@ def _penalty(count: int) -> np.ndarray:
         for k in range(ORDER + 1 - apart):
             bands[apart, k : count - ORDER + k] += stencil[k] * stencil[k + apart]
     return bands
-
-
-def _solve(bands: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve a symmetric positive definite banded system for right (n,k), by its LDL' factors."""
-    width, count = bands.shape[0] - 1, bands.shape[1]
-    diagonal = np.zeros(count)
-    lower = np.zeros((count, width + 1))  # lower[i, k] is the factor's entry (i, i - k)
-    z = right.copy()
-    for i in range(count):
-        for k in range(min(width, i), 0, -1):
-            j = i - k
-            shared = sum(lower[i, i - m] * lower[j, j - m] * diagonal[m] for m in range(max(0, i - width), j))
-            lower[i, k] = (bands[k, j] - shared) / diagonal[j]
-            z[i] -= lower[i, k] * z[j]
-        diagonal[i] = bands[0, i] - sum(lower[i, k] ** 2 * diagonal[i - k] for k in range(1, min(width, i) + 1))
-    z /= diagonal[:, None]
-    for i in range(count - 2, -1, -1):
-        for k in range(1, min(width, count - 1 - i) + 1):
-            z[i] -= lower[i + k, k] * z[i + k]
-    return z

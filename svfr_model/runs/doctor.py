@@ -24,6 +24,7 @@ PACKAGES = (
     "safetensors",
     "huggingface-hub",
     "einops",
+    "scipy",
     "av",
     "Pillow",
     "tqdm",
