@@ -1,4 +1,4 @@
-"""Streamed video in and out with PyAV: no more than a few frames in memory, whatever the clip's length."""
+"""Reading and writing video with PyAV as a stream: only a few frames are in memory, however long the clip."""
 
 from .masks import MaskClip, read_mask
 from .pictures import PictureClip, read_picture

@@ -1,9 +1,9 @@
-"""Sound encoded to AAC, for containers that cannot hold it as it is."""
+"""Encoding sound to AAC, for containers that cannot hold it as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from av.audio.codeccontext import AudioCodecContext
@@ -18,7 +18,7 @@ AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 1200
 
 _BITS_PER_CHANNEL = 96000
 _FORMAT = "fltp"
-# What is missing for longer than this many seconds is filled with silence; Matroska rounds times by half a millisecond.
+# Gaps longer than this many seconds are filled with silence. Matroska rounds times by up to half a millisecond.
 _GAP = 0.02
 
 
@@ -40,39 +40,39 @@ def _set_up(context: AudioCodecContext, layout: str, rate: int) -> AudioCodecCon
 
 
 class SoundEncoder:
-    """Turns the decoded sound of one stream into AAC, in step: what is missing becomes silence."""
+    """Turns the decoded sound of one stream into AAC that stays in step: gaps become silence."""
 
     def __init__(self, output: OutputContainer, layout: str, rate: int) -> None:
-        """Add the stream to the output. layout and rate in Hz: such as `can_encode` accepts."""
+        """Add the stream to the output. layout, and rate in Hz: as `can_encode` accepts them."""
         self.stream: AudioStream = output.add_stream("aac", rate=rate)
         _set_up(self.stream.codec_context, layout, rate)
         self._target = (layout, rate)
         self._graph: Graph | None = None
-        self._key: tuple | None = None
+        self._key: tuple[object, ...] | None = None
 
-    def encode(self, frame: AudioFrame) -> Iterator[Packet]:
-        """The packets that a frame completes. Its time, from which silence is counted, must be set."""
+    def encode(self, frame: AudioFrame) -> Iterator[Packet[AudioStream]]:
+        """The packets that a frame completes. Its time must be set: gaps are measured by it."""
         key = (frame.sample_rate, frame.format.name, frame.layout.nb_channels, frame.time_base)
-        if key != self._key:
+        if self._graph is None or key != self._key:
             yield from self._drained()
             self._graph, self._key = self._filter(frame), key
         self._graph.push(frame)
-        yield from self._encoded()
+        yield from self._encoded(self._graph)
 
-    def finish(self) -> Iterator[Packet]:
+    def finish(self) -> Iterator[Packet[AudioStream]]:
         """The last packets."""
         if self._graph is None:
             return
         yield from self._drained()
         yield from self.stream.encode(None)
 
-    def _drained(self) -> Iterator[Packet]:
+    def _drained(self) -> Iterator[Packet[AudioStream]]:
         if self._graph is not None:
             self._graph.push(None)
-            yield from self._encoded()
+            yield from self._encoded(self._graph)
 
-    def _encoded(self) -> Iterator[Packet]:
-        for frame in _pulled(self._graph):
+    def _encoded(self, graph: Graph) -> Iterator[Packet[AudioStream]]:
+        for frame in _pulled(graph):
             yield from self.stream.encode(frame)
 
     def _filter(self, frame: AudioFrame) -> Graph:
@@ -85,7 +85,7 @@ class SoundEncoder:
         source = graph.add_abuffer(
             sample_rate=frame.sample_rate,
             format=frame.format,
-            # Channels without names are taken for those of the target, as many as they are.
+            # Channels without names are taken for those of the target, which has as many.
             layout=frame.layout if named else layout,
             time_base=frame.time_base,
         )
@@ -100,11 +100,11 @@ class SoundEncoder:
 
 
 def _pulled(graph: Graph) -> Iterator[AudioFrame]:
-    """What the filters have ready."""
+    """The frames that the filters have ready."""
     import av
 
     while True:
         try:
-            yield graph.pull()
+            yield cast("AudioFrame", graph.pull())  # a graph of sound gives no pictures
         except (av.error.BlockingIOError, av.error.EOFError):
             return

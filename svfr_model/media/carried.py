@@ -1,4 +1,4 @@
-"""What an output takes from its source beside the picture, one stream at a time."""
+"""What an output takes from its source besides the picture, one stream at a time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC
 class Carried:
     """One stream that goes into the output.
 
-    index: in the source. layout: of its channels, where it has to be named; None for as it is. rate: in Hz, of sound
-    that is encoded to AAC; None for a copy. cover: the bytes of a cover picture.
+    index: in the source. layout: of its channels, if it has to be named; None to keep it. rate: in Hz, of sound that is
+    encoded to AAC, which also has a layout; None for a copy. cover: the bytes of a cover picture.
     """
 
     index: int
@@ -26,5 +26,5 @@ class Carried:
 
 
 def is_cover(stream: Stream) -> bool:
-    """Whether this is a picture that is attached to the file, not a video."""
+    """Whether this is a picture attached to the file, not a video."""
     return bool(int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE)

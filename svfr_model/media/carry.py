@@ -1,11 +1,11 @@
-"""The source's sound, subtitles and further streams carried into the written clip, beside its picture."""
+"""Carrying the source's sound, subtitles and further streams into the written clip, besides its picture."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .audio import SoundEncoder
 from .carried import Carried
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _OWN_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration")
-"""Tags that tell of the file they were found in, not of what it shows."""
+"""Tags that describe the file they were found in, not what it shows."""
 _BEYOND = 1
-"""Seconds that sound may begin after the end that the source's header tells. What is later has a broken time, and would
-be led up to by hours of silence."""
+"""Seconds that sound may begin after the end stated in the source's header. Later times are broken, and would be filled
+up with hours of silence."""
 
 
 class Carrier:
     """Carries streams of the source into an output container, in step with its video.
 
-    Times are kept relative to the source's origin, so sound and picture stay together whichever starts first. The
-    picture is what the work was done for, so a damaged sound never fails the file: what cannot be carried is left out,
-    and `finish` says how much that was. Only the output's own errors (a full disk) are raised, as OSError.
+    Times are kept relative to the source's origin, so sound and picture stay together whichever starts first. The work
+    is done for the picture, so damaged sound never fails the file: what cannot be carried is left out, and `finish`
+    says how much that was. Only the output's own errors (such as a full disk) are raised, as OSError.
     """
 
     def __init__(self, source: VideoClip, output: OutputContainer, plan: Sequence[Carried]) -> None:
@@ -47,7 +47,7 @@ class Carrier:
         self._copies: dict[int, Stream] = {}
         length = self._input.duration
         self._length = None if length is None else Fraction(length, av.time_base) + _BEYOND
-        self._timeless = self._input.format.name == "avi"  # it stores no times: those of sound are worked out
+        self._timeless = self._input.format.name == "avi"  # AVI stores no times: those of sound are computed
         self._ends: dict[int, Fraction] = {}  # of the encoded sound so far, in seconds
         self._last: dict[int, int] = {}  # times of the last copied packets, in their ticks
         self._lost: list[Fraction] = []
@@ -55,10 +55,10 @@ class Carrier:
             self._add(carried)
         _copy_chapters_and_tags(self._input, output, self._origin)
         self._packets = self._demuxed()
-        self._waiting: Packet | None = None
+        self._waiting: Packet[Stream] | None = None
 
     def advance(self, until: Fraction | None) -> None:
-        """Write the packets that begin before the given second after the origin; None means all that are left."""
+        """Write the packets that begin before the given second after the origin; None means all remaining ones."""
         while True:
             packet = self._waiting or next(self._packets, None)
             self._waiting = packet
@@ -68,7 +68,7 @@ class Carrier:
             self._write(packet)
 
     def finish(self) -> None:
-        """Write what is left, flush the encoders, and say what was lost."""
+        """Write the rest, flush the encoders, and warn of what was lost."""
         self.advance(None)
         for encoder in self._encoders.values():
             for packet in encoder.finish():
@@ -83,13 +83,13 @@ class Carrier:
             )
 
     def close(self) -> None:
-        """Let go of the source file."""
+        """Close the source file."""
         self._packets.close()
         self._input.close()
 
     def _add(self, carried: Carried) -> None:
         stream = self._input.streams[carried.index]
-        if carried.rate is not None:
+        if carried.rate is not None and carried.layout is not None:
             encoder = self._encoders[stream.index] = SoundEncoder(self._output, carried.layout, carried.rate)
             copy_tags(stream, encoder.stream)
             return
@@ -97,22 +97,22 @@ class Carrier:
         if copy is not None:
             self._copies[stream.index] = copy
 
-    def _demuxed(self) -> Iterator[Packet]:
-        """The packets of the carried streams, up to the end or to where the file cannot be read on."""
+    def _demuxed(self) -> Generator[Packet[Stream], None, None]:
+        """The packets of the carried streams, up to the end or to where the file becomes unreadable."""
         import av
 
         streams = [self._input.streams[index] for index in (*self._copies, *self._encoders)]
         try:
             yield from self._input.demux(streams) if streams else ()
         except av.error.FFmpegError as error:
-            log.warning("%s: its sound breaks off: the file cannot be read on (%s)", self._path, error.strerror)
+            log.warning("%s: its sound breaks off: the rest cannot be read (%s)", self._path, error.strerror)
 
-    def _time(self, packet: Packet) -> Fraction:
-        """When the packet begins, in seconds after the origin; packets that flush a decoder come at once."""
+    def _time(self, packet: Packet[Stream]) -> Fraction:
+        """When the packet begins, in seconds after the origin; 0 for packets that flush a decoder."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         return stamp * packet.time_base - self._origin if stamp is not None else Fraction(0)
 
-    def _write(self, packet: Packet) -> None:
+    def _write(self, packet: Packet[Stream]) -> None:
         import av
 
         time = self._time(packet)
@@ -126,25 +126,31 @@ class Carrier:
                 raise
             self._lost.append(time)
 
-    def _encode(self, packet: Packet) -> None:
+    def _encode(self, packet: Packet[Stream]) -> None:
         index = packet.stream.index
-        for frame in packet.decode():
+        for frame in cast("list[AudioFrame]", packet.decode()):
             self._place(index, frame)
             for encoded in self._encoders[index].encode(frame):
                 self._output.mux(encoded)
 
     def _place(self, index: int, frame: AudioFrame) -> None:
         """Count the frame's time from the origin; a frame without one, or beyond the file's end, follows the last."""
-        time = None if frame.pts is None else frame.pts * frame.time_base - self._origin
-        broken = time is None or (self._length is not None and time > self._length)
-        if broken or (self._timeless and index in self._ends):
+        time = self._stated_time(frame)
+        if time is None or (self._timeless and index in self._ends):
             time = self._ends.get(index, Fraction(0))
         frame.time_base = Fraction(1, frame.sample_rate)
         frame.pts = round(time * frame.sample_rate)
         self._ends[index] = time + Fraction(frame.samples, frame.sample_rate)
 
-    def _copy(self, packet: Packet) -> None:
-        """Store the packet as it is. Containers want times that rise, which some sources' do not."""
+    def _stated_time(self, frame: AudioFrame) -> Fraction | None:
+        """In seconds after the origin; None if the frame has no time, or one beyond the file's end."""
+        if frame.pts is None or frame.time_base is None:
+            return None
+        time = frame.pts * frame.time_base - self._origin
+        return None if self._length is not None and time > self._length else time
+
+    def _copy(self, packet: Packet[Stream]) -> None:
+        """Store the packet as it is. Containers want increasing times, which some sources do not have."""
         index = packet.stream.index
         following = self._last[index] + max(packet.duration or 0, 1) if index in self._last else 0
         stamp = packet.dts if packet.dts is not None else packet.pts
@@ -167,6 +173,8 @@ def _copy_chapters_and_tags(source: InputContainer, output: OutputContainer, ori
         return
     chapters = source.chapters()
     for chapter in chapters:
+        if chapter["time_base"] is None:
+            continue
         shift = round(origin / chapter["time_base"])
         chapter["start"], chapter["end"] = max(chapter["start"] - shift, 0), max(chapter["end"] - shift, 0)
     output.set_chapters(chapters)

@@ -1,18 +1,20 @@
 """FFmpeg's frames <-> RGB arrays: colour matrix, range, bit depth, rotation.
 
-swscale takes untagged YUV for BT.601 and rounds coarsely unless told otherwise, so every conversion here goes through
-a scale filter whose matrix, range and flags are spelled out.
+By default, swscale takes untagged YUV for BT.601 and rounds coarsely. So every conversion here goes through a scale
+filter with explicit matrix, range and flags.
 """
 
 from __future__ import annotations
 
 import itertools
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsBytes, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from av.filter import Graph
     from av.video.frame import VideoFrame
 
@@ -28,9 +30,9 @@ LIMITED_RANGE = 1
 
 
 def color_matrix(tag: int, width: int, height: int) -> str:
-    """The YUV matrix by which to decode: the tagged one, else BT.709 for HD and BT.601 for smaller pictures.
+    """The YUV matrix to decode with: the tagged one, else BT.709 for HD and BT.601 for smaller pictures.
 
-    HD is at least 1280 wide or more than 576 high: the rule of common players. tag is AVFrame.colorspace.
+    HD is at least 1280 wide or more than 576 high, as in common players. tag is AVFrame.colorspace.
     """
     untagged = "bt709" if width >= 1280 or height > 576 else "smpte170m"
     return _MATRICES.get(tag, untagged)
@@ -40,22 +42,21 @@ class RgbReader:
     """Turns the decoded frames of one stream into (H,W,3) uint8 RGB, reusing one filter graph."""
 
     def __init__(self) -> None:
-        self._key: tuple | None = None
+        self._key: tuple[int, int, str, str] | None = None
         self._graph: Graph | None = None
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
         """The upright frame as (H,W,3) uint8 RGB; alpha is dropped, more than 8 bits are reduced to 8.
 
-        The filter takes the range from the frame's tag; without one it means limited for YUV and full for grey and
-        the yuvj formats, as everywhere in FFmpeg.
+        The filter takes the range from the frame's tag. Without one it is limited for YUV, and full for grey and the
+        yuvj formats, as everywhere in FFmpeg.
         """
         matrix = color_matrix(int(frame.colorspace), frame.width, frame.height)
         key = (frame.width, frame.height, frame.format.name, matrix)
-        if key != self._key:
+        if self._graph is None or key != self._key:
             options = f"in_color_matrix={matrix}:out_range=pc:{_FLAGS}"
             self._graph, self._key = _scale_graph(*key[:3], options, "rgb24"), key
-        self._graph.push(frame)
-        return upright(self._graph.pull().to_ndarray(), display_matrix(frame))
+        return upright(_scaled(self._graph, frame).to_ndarray(), display_matrix(frame))
 
 
 class YuvWriter:
@@ -66,20 +67,25 @@ class YuvWriter:
         self._graph = _scale_graph(width, height, "rgb24", options, pix_fmt)
 
     def __call__(self, rgb: np.ndarray) -> VideoFrame:
-        """One frame for the encoder; its time is for the caller to set."""
+        """One frame for the encoder; the caller sets its time."""
         from av import VideoFrame
 
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        self._graph.push(frame)
-        return self._graph.pull()
+        return _scaled(self._graph, frame)
+
+
+def _scaled(graph: Graph, frame: VideoFrame) -> VideoFrame:
+    graph.push(frame)
+    return cast("VideoFrame", graph.pull())  # a graph of pictures gives no sound
 
 
 def _scale_graph(width: int, height: int, pix_fmt: str, options: str, out_fmt: str) -> Graph:
+    from av import VideoFormat
     from av.filter import Graph
 
     graph = Graph()
     nodes = [
-        graph.add_buffer(width=width, height=height, format=pix_fmt, time_base=Fraction(1, 1000)),
+        graph.add_buffer(width=width, height=height, format=VideoFormat(pix_fmt), time_base=Fraction(1, 1000)),
         graph.add("scale", options),
         graph.add("format", f"pix_fmts={out_fmt}"),
         graph.add("buffersink"),
@@ -93,9 +99,9 @@ def _scale_graph(width: int, height: int, pix_fmt: str, options: str, out_fmt: s
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
     """(a, b, c, d), each -1, 0 or 1: the stored pixel (x, y) is shown at (a x + c y, b x + d y) plus a shift.
 
-    A matrix that is no quarter turn or flip counts as upright, as in common players.
+    A matrix that is not made of quarter turns and flips counts as upright, as in common players.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data = cast("Mapping[str, SupportsBytes]", frame.side_data).get("DISPLAYMATRIX")
     if data is None:
         return (1, 0, 0, 1)
     values = np.frombuffer(bytes(data), dtype=np.int32)[[0, 1, 3, 4]] / 65536.0

@@ -1,7 +1,7 @@
 """Whether a video file was cut short: its container says how long each of its pieces is.
 
-FFmpeg takes the end of a file for the end of the clip and says nothing. Sources: RFC 8794, sections 4 to 6 (elements of
-Matroska and WebM), and ISO/IEC 14496-12, section 4.2 (boxes of MP4 and MOV).
+FFmpeg takes the end of a file for the end of the clip, without a warning. Sources: RFC 8794, sections 4 to 6 (elements
+of Matroska and WebM), and ISO/IEC 14496-12, section 4.2 (boxes of MP4 and MOV).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
-# Those that a Matroska file and its segment consist of, and those of MP4. What else follows the last of them was put
-# there by other programs.
+# What a Matroska file and its segment consist of, and what MP4 consists of. Anything else after the last of these was
+# put there by other programs.
 _ELEMENTS = {_EBML, _SEGMENT, b"\xec", b"\xbf"} | {
     bytes.fromhex(name)
     for name in ("114d9b74", "1549a966", "1654ae6b", "1f43b675", "1c53bb6b", "1043a770", "1941a469", "1254c367")
@@ -22,7 +22,7 @@ _LONGEST_NAME, _LONGEST_SIZE = 4, 8
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes a file lacks at its end, by the length of its last piece; 0 where it does not say.
+    """How many bytes a file lacks at its end, by the length of its last piece; 0 if it does not say.
 
     Knows Matroska, WebM, MP4 and MOV. Raises OSError for a file that cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Masks in: a picture, a video or a folder, of any size, one for the whole clip or one per frame."""
+"""Reading masks: a picture, a video or a folder, of any size, one for the whole clip or one per frame."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .reader import VideoClip, open_clip
 log = logging.getLogger(__name__)
 
 Reading: TypeAlias = Literal["colour", "opaque", "transparent"]
-"""Where a picture holds its drawing: white in its colours; in what is opaque; in what is transparent."""
+"""Where a mask is drawn: in white colour, in what is opaque, or in what is transparent."""
 
-_EXTREME = 24  # grey levels from black or white that still count as such
+_EXTREME = 24  # grey levels that still count as black or white
 _PLAIN = 0.98  # share of the opaque pixels from which a picture counts as black and white
 
 _SAID = {
-    "opaque": "%s: the mask is drawn in the alpha channel, white on nothing: what is opaque is taken as missing",
-    "transparent": "%s: the mask is drawn in the alpha channel: what is transparent is taken as missing",
+    "opaque": "%s: the mask is drawn in the alpha channel, white on nothing: what is opaque is masked",
+    "transparent": "%s: the mask is drawn in the alpha channel: what is transparent is masked",
 }
 
 
 class MaskClip:
-    """Binary masks of a clip, walked like its frames: (H,W) bool arrays, True where the picture is missing."""
+    """Binary masks of a clip, read like its frames: (H,W) bool arrays, True where the picture is missing."""
 
     def __init__(self, source: VideoClip | PictureClip, count: int, width: int, height: int) -> None:
         self._source = source
@@ -67,10 +67,10 @@ def luma(frame: np.ndarray) -> np.ndarray:
 def reading_of(frame: np.ndarray, alpha: np.ndarray | None) -> Reading:
     """Where a mask with an alpha channel holds its drawing. frame (h,w,3) uint8 RGB, alpha (h,w) uint8.
 
-    An alpha that is the same everywhere says nothing: the drawing is in the colours. Where alpha varies, what is
-    opaque decides. All white: white strokes on nothing, as a paint program saves them, and they are missing. One other
-    colour, or a picture: something was cut out of it, as ComfyUI's mask editor does, and what is transparent is
-    missing. Black and white: colours and alpha may both be the drawing, so ValueError is raised.
+    With the same alpha everywhere the drawing is in the colours. If alpha varies, the opaque part decides. If it is all
+    white, it consists of strokes on nothing, as a paint program saves them, and is the mask. If it has another colour,
+    or is a picture, something was cut out of it, as ComfyUI's mask editor does, and the transparent part is the mask.
+    If it is black and white, the mask may be in the colours or in alpha, and ValueError is raised.
     """
     if alpha is None or (alpha == alpha.flat[0]).all():
         return "colour"
@@ -94,7 +94,7 @@ def drawing(frame: np.ndarray, alpha: np.ndarray | None, reading: Reading) -> np
 
 
 def _reading_of_clip(source: PictureClip) -> Reading:
-    """The reading of the first picture whose alpha varies; it holds for all. Says it where it is not the usual one."""
+    """How to read the first picture whose alpha varies, and all others. Warns if it is not the usual way."""
     for frame, alpha in source.with_alpha():
         try:
             reading = reading_of(frame, alpha)
@@ -113,13 +113,13 @@ def read_mask(path: str | os.PathLike[str], count: int, width: int, height: int)
     """The mask of a clip of count frames of width x height pixels, as (height,width) bool masks, True = missing.
 
     path is a picture, a video or a folder of pictures with one frame (used for the whole clip) or exactly count
-    frames, of any size. White means missing. Colour is reduced to its luma (BT.601 weights); the grey picture is
+    frames, of any size. White is masked. Colour is reduced to its luma (BT.601 weights); the grey picture is
     resized to the frame (area average when shrinking, bilinear when growing) and only then thresholded, so that the
-    edge stays where it was: values of at least MASK_THRESHOLD (0.5) are missing. Pictures with transparency are read as
-    `reading_of` tells, with a warning that names the reading.
+    edge stays where it was: values of at least MASK_THRESHOLD (0.5) are masked. Pictures with transparency are read as
+    `reading_of` says, with a warning.
 
-    Raises InputError, naming both numbers, when the frame counts do not fit, for a drawing that can be read in two
-    ways, and as `open_clip` does.
+    Raises InputError if the frame counts do not match (it names both), for a drawing that can be read in two ways, and
+    as `open_clip` does.
     """
     source = open_clip(path)
     if len(source) not in (1, count):

@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FOLDER_FPS = Fraction(25)
-"""The rate given to pictures, which carry none."""
+"""Frames per second of pictures, which have no rate of their own."""
 
 _SIXTEEN_BIT_GREY = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 ALPHA_DROPPED = "%s: the alpha channel is dropped; the colours under it are used as they are"
 _ANIMATED = ("PNG", "WEBP", "TIFF")
-"""Formats whose further pictures are frames; those of a JPEG (MPO) are other views of the same."""
+"""Formats whose further pictures are frames; those of a JPEG (MPO) are other views of the same scene."""
 _NAMED_GAPS = 8
 _ALPHA_MODES = ("LA", "PA", "RGBA", "La", "RGBa")
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the name says that this is a still picture."""
+    """Whether this is a still picture, by its name."""
     return path.suffix.lower() in PICTURE_SUFFIXES
 
 
 def check_file(path: Path) -> None:
-    """Raise InputError unless path is a file with something in it."""
+    """Raise InputError unless path is a file that is not empty."""
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder. Check the path.")
     if not path.is_file():
-        raise InputError(f"{path}: not a file, but a folder or a device. Give the path of a file.")
+        raise InputError(f"{path}: this is not a file, but a folder or a device. Give the path of a file.")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes). Copy or export it again.")
 
@@ -66,7 +66,7 @@ def read_picture(path: str | Path) -> np.ndarray:
 
 
 def decoded(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """The first picture of a file, as in `read_picture`, and its alpha as (H,W) uint8, None where it has none."""
+    """The first picture of a file, as in `read_picture`, and its alpha as (H,W) uint8, or None if it has none."""
     check_file(path)
     with _opened(path) as image:
         return _to_rgb(path, image), _alpha(image)
@@ -82,11 +82,11 @@ def _refuse_several(path: Path) -> None:
     check_file(path)
     count = _pages(path)
     if count > 1:
-        raise InputError(f"{path}: holds {count} pictures where one is needed. Save the one that is meant as PNG.")
+        raise InputError(f"{path}: the file holds {count} pictures, but one is needed. Save the one you want as PNG.")
 
 
 def _alpha(image: Image.Image) -> np.ndarray | None:
-    """The alpha of an open picture, upright, (H,W) uint8; None where it has none."""
+    """The alpha of an open picture, upright, (H,W) uint8; None if it has none."""
     from PIL import ImageOps
 
     if not _has_alpha(image) or image.mode in _SIXTEEN_BIT_GREY:
@@ -110,13 +110,16 @@ def write_picture(path: Path, frame: np.ndarray) -> None:
     """Store one (H,W,3) uint8 RGB frame as PNG, or as JPEG at quality 95 without chroma subsampling."""
     from PIL import Image
 
-    options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg") else {}
-    Image.fromarray(np.ascontiguousarray(frame)).save(path, **options)
+    picture = Image.fromarray(np.ascontiguousarray(frame))
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        picture.save(path, quality=95, subsampling=0)
+    else:
+        picture.save(path)
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture with Pillow; whatever Pillow finds wrong, now or while decoding, becomes an InputError."""
+    """Open a picture with Pillow; its errors, now or while decoding, become an InputError."""
     from PIL import Image
 
     try:
@@ -147,11 +150,11 @@ def _to_rgb(path: Path, image: Image.Image) -> np.ndarray:
 class PictureClip:
     """Still pictures seen as a clip: one file, or the pictures of a folder in natural order (2 before 10).
 
-    Each walk reads the files again and holds one at a time. Frames are (H,W,3) uint8 RGB, see `read_picture`. An
-    animated WebP or PNG keeps the times of its frames; what carries no times, a TIFF of several pages too, has 25
-    frames a second.
+    Each iteration reads the files again and holds one at a time. Frames are (H,W,3) uint8 RGB, see `read_picture`. An
+    animated WebP or PNG keeps the times of its frames; pictures without times, such as the pages of a TIFF, have 25
+    frames per second.
 
-    Attributes: path (the picture or the folder), files (of each frame), animated (one file with
+    Attributes: path (the picture or the folder), files (one for each frame), animated (one file with
     several frames), fps, width, height, audio (False), timestamps (of each frame in seconds), time_base (their unit),
     sample_aspect_ratio (1).
     """
@@ -161,7 +164,7 @@ class PictureClip:
     time_base = Fraction(1, 1000)
 
     def __init__(self, path: Path) -> None:
-        """Raise InputError for a folder without pictures, or whose pictures differ in size or hold several each."""
+        """Raise InputError for a folder without pictures, and for pictures of several sizes or several frames."""
         self.path = path
         self.fps = FOLDER_FPS
         self._warned = False
@@ -183,7 +186,7 @@ class PictureClip:
         self.timestamps = tuple(number / self.fps for number in range(len(sizes)))
         if durations is not None:
             self.timestamps = tuple(itertools.accumulate(durations[:-1], initial=Fraction(0)))
-            self.fps = len(durations) / sum(durations)
+            self.fps = len(durations) / sum(durations, Fraction(0))
 
     def _check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
         first = self.files[0]
@@ -193,7 +196,7 @@ class PictureClip:
             if self.animated:
                 raise InputError(
                     f"{file}: picture {page + 1} of it has {size[0]}x{size[1]} pixels, the first one "
-                    f"{self.width}x{self.height}. Save the one that is meant as PNG, or all at one size into a folder."
+                    f"{self.width}x{self.height}. Save the one you want as PNG, or all at one size in a folder."
                 )
             raise InputError(
                 f"{file}: {size[0]}x{size[1]} pixels, but {first.name} in the same folder has "
@@ -211,7 +214,7 @@ class PictureClip:
             yield frame
 
     def with_alpha(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Each frame with its alpha, (H,W) uint8, or None where it has none."""
+        """Each frame with its alpha, (H,W) uint8, or None if it has none."""
         if not self.animated:
             yield from (decoded(file) for file in self.files)
             return
@@ -222,7 +225,7 @@ class PictureClip:
 
 
 def _frames_of(path: Path) -> tuple[list[tuple[int, int]], list[Fraction] | None]:
-    """The size of each picture in a file, and the seconds each is shown; None where the file does not say."""
+    """The size of each picture in a file, and how many seconds each is shown; None if the file does not say."""
     count = _pages(path)
     if count == 1:
         return [picture_size(path)], None
@@ -237,9 +240,9 @@ def _frames_of(path: Path) -> tuple[list[tuple[int, int]], list[Fraction] | None
 
 
 def _warn_about_gaps(folder: Path, files: Sequence[Path]) -> None:
-    """Name the numbers that are missing from a numbered sequence; one that counts in equal steps has no gaps."""
-    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", file.stem) for file in files]
-    if len(files) < 3 or not all(parts) or len({(part[1], part[3]) for part in parts}) > 1:
+    """Warn of numbers that are missing from a numbered sequence; one with equal steps has no gaps."""
+    parts = [part for file in files if (part := re.fullmatch(r"(.*?)(\d+)(\D*)", file.stem))]
+    if len(files) < 3 or len(parts) < len(files) or len({(part[1], part[3]) for part in parts}) > 1:
         return
     numbers = sorted(int(part[2]) for part in parts)
     steps = {after - before for before, after in itertools.pairwise(numbers)}
@@ -250,7 +253,7 @@ def _warn_about_gaps(folder: Path, files: Sequence[Path]) -> None:
     named = list(itertools.islice(missing, _NAMED_GAPS + 1))
     more = ", ..." if len(named) > _NAMED_GAPS else ""
     log.warning(
-        "%s: frames are missing from the sequence (%s%s); the others are read as if they followed each other",
+        "%s: frames are missing from the sequence (%s%s); the others are read as consecutive frames",
         folder,
         ", ".join(map(str, named[:_NAMED_GAPS])),
         more,
@@ -258,7 +261,7 @@ def _warn_about_gaps(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _pictures_in(folder: Path) -> list[Path]:
-    """The folder's pictures in natural order; hidden files and files that are no pictures are left out."""
+    """The folder's pictures in natural order, without hidden files."""
     files = [file for file in folder.iterdir() if is_picture(file) and not file.name.startswith(".")]
     if not files:
         raise InputError(f"{folder}: no picture in this folder. Put the frames there as {', '.join(PICTURE_SUFFIXES)}.")

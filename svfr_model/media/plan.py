@@ -1,7 +1,7 @@
-"""What becomes of a source's streams beside its picture: copied, encoded or left out, decided before any work.
+"""What happens to a source's streams besides its picture: they are copied, encoded or left out.
 
-What a container claims to hold is more than it accepts, and what it accepts is more than can be read from it again. So
-each stream is tried: its first packets are written into memory, the file is finished there, and read back.
+This is decided before any work. A container accepts less than it claims to, and not all that it accepts can be read
+from it again. So each stream is tried: its first packets are written to a file in memory, which is then read back.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..base.errors import InputError
 from .audio import AAC_RATES, can_encode
 from .carried import Carried, is_cover
 
 if TYPE_CHECKING:
+    from av.audio.codeccontext import AudioCodecContext
     from av.audio.frame import AudioFrame
     from av.audio.layout import AudioLayout
+    from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
     from av.stream import Stream
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TRIED = 8  # packets of each stream
-_LOOKED_THROUGH = 4000  # packets: what has not begun by then is taken for empty
-# What FFmpeg takes so many channels without names for.
+_LOOKED_THROUGH = 4000  # packets: a stream that has not begun by then counts as empty
+# The layout that FFmpeg assumes for so many channels without names.
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _LAYOUTS |= {16: "hexadecagonal", 24: "22.2"}
 _KINDS = {"audio": "sound", "video": "further picture", "subtitle": "subtitles", "attachment": "attached file"}
@@ -42,17 +44,17 @@ _KEPT_TAGS = ("language", "title", "filename", "mimetype")
 
 @dataclass
 class _Beginning:
-    """How a stream begins: its first packets, and the first frame of sound that could be decoded."""
+    """How a stream begins: its first packets, and its first frame of sound that can be decoded."""
 
-    packets: list[Packet] = field(default_factory=list)
+    packets: list[Packet[Stream]] = field(default_factory=list)
     frame: AudioFrame | None = None
 
 
 def plan_streams(source: VideoClip, container_format: str) -> tuple[Carried, ...]:
-    """Decide about every stream of the source but its picture, and say once what cannot be kept.
+    """Decide about every stream of the source but its picture, and warn once of what cannot be kept.
 
-    container_format: FFmpeg's name of the output's. Sound is copied where it can be, else encoded to AAC; the rest is
-    copied or left out. Raises InputError where the file cannot be read.
+    container_format: FFmpeg's name of the output's format. Sound is copied if possible, else encoded to AAC; other
+    streams are copied or left out. Raises InputError if the file cannot be read.
     """
     import av
 
@@ -70,7 +72,7 @@ def plan_streams(source: VideoClip, container_format: str) -> tuple[Carried, ...
 
 
 def add_copy(output: OutputContainer, stream: Stream, carried: Carried) -> Stream | None:
-    """Add a stream for packets that are not decoded; None for what is whole with the header (Matroska's covers)."""
+    """Add a stream for packets that are not decoded; None if the header holds all of it (covers in Matroska)."""
     if carried.cover is not None and output.format.name == "matroska":
         kind = stream.codec_context.name.replace("mjpeg", "jpeg")
         output.add_attachment(f"cover.{kind}", f"image/{kind}", carried.cover)
@@ -79,9 +81,9 @@ def add_copy(output: OutputContainer, stream: Stream, carried: Carried) -> Strea
     options = {} if stream.codec_context is None else {"opaque": True}
     copy = output.add_stream_from_template(stream, **options)
     if carried.layout is not None:
-        copy.codec_context.layout = carried.layout
+        cast("AudioStream", copy).codec_context.layout = carried.layout
     if carried.cover is not None:
-        copy.disposition = int(stream.disposition)
+        copy.disposition = int(stream.disposition)  # type: ignore[assignment]  # all versions of PyAV take an int
     copy_tags(stream, copy)
     return copy
 
@@ -96,18 +98,18 @@ def copy_tags(source: Stream, target: Stream) -> None:
 
 
 def _beside_the_picture(container: InputContainer) -> list[Stream]:
-    """All streams but the first video, and but what only serves the container itself."""
+    """All streams but the first video and those that only serve the container itself."""
     picture = next((stream for stream in container.streams.video if not is_cover(stream)), None)
     return [stream for stream in container.streams if stream is not picture and not _is_bookkeeping(stream)]
 
 
 def _is_bookkeeping(stream: Stream) -> bool:
-    """MP4's chapters and time code are tracks too; they are carried as chapters and tags."""
+    """Chapters and time code, which are tracks in MP4, too; they are carried as chapters and tags."""
     return stream.type == "data" and getattr(stream, "name", None) in (None, "bin_data")
 
 
 def _beginnings(container: InputContainer, streams: Sequence[Stream]) -> dict[int, _Beginning]:
-    """The beginning of each stream, by index; sound is waited for, what is sparse is not."""
+    """The beginning of each stream, by index. Sound is waited for; subtitles and the like are not."""
     found = {stream.index: _Beginning() for stream in streams}
     awaited = {stream.index for stream in streams if stream.type == "audio"}
     wanted = [stream for stream in streams if stream.type in ("audio", "video", "subtitle")]
@@ -124,8 +126,8 @@ def _beginnings(container: InputContainer, streams: Sequence[Stream]) -> dict[in
     return found
 
 
-def _readable(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet]:
-    """Packets with something in them, up to the end or to where the file is damaged."""
+def _readable(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet[Stream]]:
+    """Packets that are not empty, up to the end of the file or to where it is damaged."""
     import av
 
     with contextlib.suppress(av.error.FFmpegError):
@@ -134,20 +136,20 @@ def _readable(container: InputContainer, streams: Sequence[Stream]) -> Iterator[
                 yield packet
 
 
-def _first_frame(packet: Packet) -> AudioFrame | None:
-    """The first frame of sound in the packet, None where it cannot be decoded."""
+def _first_frame(packet: Packet[Stream]) -> AudioFrame | None:
+    """The first frame of sound in the packet; None if it cannot be decoded."""
     import av
 
     if packet.stream.codec_context is None:
         return None
     try:
-        return next(iter(packet.decode()), None)
+        return cast("AudioFrame | None", next(iter(packet.decode()), None))
     except av.error.FFmpegError:
         return None
 
 
 def _decided(container_format: str, stream: Stream, beginning: _Beginning) -> Carried | None:
-    """How this stream is carried; None where it cannot be."""
+    """How this stream is carried; None if it cannot be."""
     if stream.type == "audio":
         return _sound(container_format, stream, beginning)
     if stream.type not in ("video", "subtitle", "attachment"):
@@ -158,12 +160,12 @@ def _decided(container_format: str, stream: Stream, beginning: _Beginning) -> Ca
 
 
 def _sound(container_format: str, stream: Stream, beginning: _Beginning) -> Carried | None:
-    """Copied if possible, else encoded; None where neither is, or where there is nothing."""
+    """Copied if possible, else encoded; None if neither works or the stream is empty."""
     if not beginning.packets:
         return None
     copied = (carried for carried in _copies(stream) if _holds(container_format, stream, carried, beginning))
     encoded = _encodings(stream, beginning.frame)
-    # PCM in MP4 is in the standard, but hardly anything plays it.
+    # The standard allows PCM in MP4, but hardly any player supports it.
     little_known = container_format == "mp4" and stream.codec_context is not None and _is_pcm(stream)
     choices = (encoded, copied) if little_known else (copied, encoded)
     return next(itertools.chain(*choices), None)
@@ -174,9 +176,11 @@ def _is_pcm(stream: Stream) -> bool:
 
 
 def _copies(stream: Stream) -> Iterator[Carried]:
-    """The copy whose channels have names, where the source names none, and the copy as it is."""
-    if stream.codec_context is not None and not _is_named(stream.layout) and stream.layout.nb_channels in _LAYOUTS:
-        yield Carried(stream.index, _LAYOUTS[stream.layout.nb_channels])
+    """A copy with names for the channels if the source has none, and a plain copy."""
+    if stream.codec_context is not None:
+        layout = cast("AudioStream", stream).layout
+        if not _is_named(layout) and layout.nb_channels in _LAYOUTS:
+            yield Carried(stream.index, _LAYOUTS[layout.nb_channels])
     yield Carried(stream.index)
 
 
@@ -186,7 +190,7 @@ def _is_named(layout: AudioLayout) -> bool:
 
 
 def _encodings(stream: Stream, frame: AudioFrame | None) -> Iterator[Carried]:
-    """The AAC encoding of what is decoded, with its channels as they are or, if AAC has no such layout, as usual."""
+    """AAC with the channels as they are or, if AAC has no such layout, with the usual ones."""
     if frame is None:
         return
     rate = frame.sample_rate if frame.sample_rate in AAC_RATES else 48000
@@ -197,23 +201,28 @@ def _encodings(stream: Stream, frame: AudioFrame | None) -> Iterator[Carried]:
 
 
 def _holds(container_format: str, stream: Stream, carried: Carried, beginning: _Beginning) -> bool:
-    """Whether the container takes the beginning of the stream and gives back the same kind of stream."""
+    """Whether the container takes the beginning of the stream and the same kind of stream is read back."""
     import av
 
     file = io.BytesIO()
     try:
         with contextlib.closing(av.open(file, "w", format=container_format)) as trial:
             copy = add_copy(trial, stream, carried)
-            for packet in beginning.packets if copy is not None else ():
-                if packet.dts is None:
-                    packet.dts = packet.pts
-                packet.stream = copy
-                trial.mux(packet)
+            if copy is not None:
+                _mux(trial, beginning.packets, copy)
             trial.start_encoding()
             trial.close()
         return not beginning.packets or copy is None or _same_kind(file.getvalue(), stream)
     except (ValueError, av.error.FFmpegError):
         return False
+
+
+def _mux(output: OutputContainer, packets: Sequence[Packet[Stream]], stream: Stream) -> None:
+    for packet in packets:
+        if packet.dts is None:
+            packet.dts = packet.pts
+        packet.stream = stream
+        output.mux(packet)
 
 
 def _same_kind(file: bytes, stream: Stream) -> bool:
@@ -227,18 +236,19 @@ def _same_kind(file: bytes, stream: Stream) -> bool:
             return False
         if stream.type != "audio":
             return True
-        return (found.layout.nb_channels, found.sample_rate) == (before.layout.nb_channels, before.sample_rate)
+        one, other = cast("AudioCodecContext", found), cast("AudioCodecContext", before)
+        return (one.layout.nb_channels, one.sample_rate) == (other.layout.nb_channels, other.sample_rate)
 
 
 def _report(path: Path, container_format: str, found: Mapping[Stream, Carried | None]) -> None:
-    """Say once what is encoded and what is left out."""
+    """Warn once of what is encoded and what is left out."""
     name = _CONTAINERS[container_format]
     encoded = [stream for stream, carried in found.items() if carried is not None and carried.rate is not None]
     lost = [_described(stream) for stream, carried in found.items() if carried is None]
     if encoded:
         codecs = ", ".join(sorted({stream.codec_context.name for stream in encoded}))
         advice = "" if container_format == "matroska" else "; .mkv keeps most kinds of sound as they are"
-        log.warning("%s: its sound (%s) is encoded to AAC: %s is not made for it%s", path, codecs, name, advice)
+        log.warning("%s: its sound (%s) is encoded to AAC, because %s is not made for it%s", path, codecs, name, advice)
     if lost:
         advice = "" if container_format == "matroska" else "; .mkv holds more"
         log.warning("%s: left out, because %s cannot hold it: %s%s", path, name, ", ".join(lost), advice)

@@ -1,10 +1,10 @@
-"""Videos, pictures and folders of pictures as clips that can be walked more than once."""
+"""Videos, pictures and folders of pictures as clips that can be read more than once."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,20 +19,21 @@ from .pictures import FOLDER_FPS, PictureClip, check_file, is_picture
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 log = logging.getLogger(__name__)
 
 _HDR_TRANSFERS = (16, 18)  # PQ and HLG
-_JUMP = Fraction(1)  # seconds back from which times begin anew; less is disorder
+_JUMP = Fraction(1)  # seconds; times that jump back further start anew, smaller jumps are disorder
 
 
 def open_clip(path: str | os.PathLike[str]) -> VideoClip | PictureClip:
     """A video file, a single picture or a folder of pictures as a clip of (H,W,3) uint8 RGB frames.
 
-    Both kinds have fps, width, height, audio, timestamps and len(). Raises InputError, naming the file, the reason
-    and the next step, for whatever cannot be read.
+    Both kinds of clip have fps, width, height, audio, timestamps and len(). Raises InputError, naming the file, the
+    reason and what to do, for what cannot be read.
     """
     path = Path(path)
     if path.is_dir():
@@ -42,7 +43,7 @@ def open_clip(path: str | os.PathLike[str]) -> VideoClip | PictureClip:
 
 
 class VideoClip:
-    """A video file as a clip: each walk decodes it anew and holds one frame at a time.
+    """A video file as a clip: each iteration decodes it anew and holds one frame at a time.
 
     Frames are (H,W,3) uint8 RGB, upright (the display matrix is applied), in full range:
 
@@ -53,22 +54,21 @@ class VideoClip:
 
     Attributes: path; fps (the average rate); width, height (upright, in pixels); sample_aspect_ratio (pixel width
     over height, 1 if unknown); time_base (one tick of the stream in seconds); audio (whether the file has any);
-    stated_length (number of frames by the header, 0 if it does not say);
-    origin (seconds at which the earliest of the file's video and audio streams begins, as far as is known before
-    timestamps are); plans (container format ->
-    what becomes there of the streams beside the picture, once `plan_streams` has decided).
+    stated_length (number of frames according to the header, 0 if it does not say); origin (seconds at which the
+    earliest of the file's video and audio streams begins, as far as is known before the timestamps are); plans
+    (container format -> what happens to the other streams in it, once `plan_streams` has decided).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read the file's headers and decode its first frame. Raises InputError if that cannot be done."""
+        """Read the file's headers and decode its first frame. Raises InputError if this is not possible."""
         self.path = Path(path)
         self._timestamps: tuple[Fraction, ...] | None = None
         self.plans: dict[str, tuple[Carried, ...]] = {}
         with self._opened() as container:
             stream = self._video_stream(container)
             self.audio = len(container.streams.audio) > 0
-            self.time_base: Fraction = stream.time_base
             self.fps: Fraction = stream.average_rate or stream.guessed_rate or FOLDER_FPS
+            self.time_base: Fraction = stream.time_base or 1 / self.fps
             self.origin = _origin([stream, *container.streams.audio])
             self.stated_length = stream.frames
             ratio = stream.sample_aspect_ratio or Fraction(1)
@@ -78,7 +78,7 @@ class VideoClip:
         first = next(frames, None)
         frames.close()
         if first is None:
-            raise InputError(f"{self.path}: the video holds no frame that can be decoded. Export it again.")
+            raise InputError(f"{self.path}: no frame of the video can be decoded. Export it again.")
         self._stored_size = (first.width, first.height)
         turned = display_matrix(first)[0] == 0
         self.width, self.height = self._stored_size[::-1] if turned else self._stored_size
@@ -89,12 +89,12 @@ class VideoClip:
     def timestamps(self) -> tuple[Fraction, ...]:
         """Presentation time of every frame in seconds after the origin.
 
-        Learnt by the first complete walk; asked for earlier, the file is decoded once to learn them.
+        They are known after the first complete iteration; if needed earlier, the file is decoded once for them.
         """
         if self._timestamps is None:
             for _ in self._timed():
                 pass
-        return self._timestamps
+        return self._timestamps or ()
 
     def __len__(self) -> int:
         return len(self.timestamps)
@@ -110,22 +110,22 @@ class VideoClip:
             yield to_rgb(frame)
 
     def _timed(self) -> Iterator[VideoFrame]:
-        """All decoded frames; at the end of the walk their times are known."""
+        """All decoded frames; after the last one their times are known."""
         stamps: list[Fraction | None] = []
         damaged: list[int] = []
         for frame in self._decoded():
             if frame.is_corrupt:
                 damaged.append(len(stamps))
-            stamps.append(None if frame.pts is None else frame.pts * frame.time_base)
+            stamps.append(None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base)
             yield frame
         if self._timestamps is None:
             self._warn_about_losses(len(stamps), damaged)
             times = _filled(stamps, 1 / self.fps)
-            # What comes before the header's beginning, as in Matroska files cut without care, is a beginning too.
+            # Frames may lie before the beginning stated in the header, as in carelessly cut Matroska files.
             self.origin = min(self.origin, times[0])
             self._timestamps = tuple(time - self.origin for time in times)
 
-    def _decoded(self) -> Iterator[VideoFrame]:
+    def _decoded(self) -> Generator[VideoFrame, None, None]:
         import av
 
         number = 0
@@ -160,18 +160,18 @@ class VideoClip:
         for stream in container.streams.video:
             if not is_cover(stream):
                 if stream.codec_context is None:
-                    raise InputError(f"{self.path}: no decoder for its video. Convert it to H.264.")
+                    raise InputError(f"{self.path}: there is no decoder for its video. Convert it to H.264.")
                 return stream
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
         raise InputError(f"{self.path}: no video stream (streams found: {kinds}). Give a file with pictures in it.")
 
     def _warn_about_losses(self, count: int, damaged: list[int]) -> None:
-        """Say what the decoder lost without giving up."""
+        """Warn of what the decoder lost without failing."""
         read = f"{count} of {self.stated_length} frames" if count < self.stated_length else f"{count} frames"
         missing = missing_bytes(self.path)
         if missing:
             log.warning(
-                "%s: the file is cut short, at least %d bytes are missing at its end: %s could be read. Copy it again.",
+                "%s: the file is cut short: at least %d bytes are missing, and %s could be read. Copy it again.",
                 self.path,
                 missing,
                 read,
@@ -182,35 +182,40 @@ class VideoClip:
             log.warning("%s: damaged frames, patched by the decoder: %s", self.path, damaged)
 
     def _warn_about(self, frame: VideoFrame, tagged_alpha: bool) -> None:
-        """Say what of the source will not come through."""
+        """Warn of what will be lost of the source."""
         if tagged_alpha or any(component.is_alpha for component in frame.format.components):
             log.warning("%s: the alpha channel is dropped", self.path)
         if int(getattr(frame, "color_trc", 2)) in _HDR_TRANSFERS:
-            log.warning("%s: an HDR video; it is read without tone mapping and will look flat", self.path)
+            log.warning("%s: this HDR video is read without tone mapping and will look flat", self.path)
         if frame.interlaced_frame:
             log.warning("%s: interlaced frames are used as they are; deinterlace the video first", self.path)
 
 
-def _origin(streams: list) -> Fraction:
-    """Where the earliest of the streams begins, in seconds; 0 where none says."""
-    starts = [stream.start_time * stream.time_base for stream in streams if stream.start_time is not None]
+def _origin(streams: Sequence[Stream]) -> Fraction:
+    """When the earliest of the streams begins, in seconds; 0 if none says."""
+    starts = [
+        stream.start_time * stream.time_base
+        for stream in streams
+        if stream.start_time is not None and stream.time_base is not None
+    ]
     return min(starts, default=Fraction(0))
 
 
 def _filled(stamps: Sequence[Fraction | None], step: Fraction) -> list[Fraction]:
-    """A time for every frame, in seconds: what is not told is counted in steps from its neighbour that is.
+    """A time for every frame, in seconds: a frame without one follows the frame before it by a step.
 
-    Frames before the first that has a time count back from it; where none has one, they count from 0. Times that jump
-    back by more than a second, as where clips were joined, go on a step after the last; less is disorder, and stays.
+    Frames before the first with a time are counted back from it; if none has a time, they are counted from 0. Times
+    that jump back by more than a second, as where clips were joined, go on a step after the last; smaller jumps are
+    disorder, and stay.
     """
-    first = next((index for index, stamp in enumerate(stamps) if stamp is not None), None)
-    begin = Fraction(0) if first is None else stamps[first] - first * step
+    first, stated = next(((index, stamp) for index, stamp in enumerate(stamps) if stamp is not None), (0, Fraction(0)))
+    begin = stated - first * step
     times: list[Fraction] = []
     skipped = Fraction(0)
     for index, stamp in enumerate(stamps):
         following = times[-1] + step if times else begin
         time = following if stamp is None else stamp + skipped
-        if index > (first or 0) and time < times[-1] - _JUMP:
+        if index > first and time < times[-1] - _JUMP:
             skipped += following - time
             time = following
         times.append(time)

@@ -1,4 +1,4 @@
-"""A clip out: an H.264 video, a folder of PNGs or a single picture, complete or not there at all."""
+"""Writing a clip: an H.264 video, a folder of PNGs or a single picture, complete or not at all."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ PICTURE_OUT_SUFFIXES = (".png", ".jpg", ".jpeg")
 TimedClip: TypeAlias = VideoClip | PictureClip
 
 DEFAULT_CRF = 16
-"""Constant rate factor of x264: 0 is lossless, 51 worst. 16 is hard to tell from the frames themselves."""
-_THREADS = 4  # x264's bytes depend on the number of threads, so it must not follow the machine
+"""Constant rate factor of x264: 0 is lossless, 51 is worst. 16 is hard to tell from the original frames."""
+_THREADS = 4  # the output of x264 depends on the number of threads, so this must not depend on the machine
 _MIN_TICKS = 10000  # per second: fine enough to place a clip that starts late
 
 
 class ClipWriter:
-    """Writes frames to path; use as a context manager.
+    """Writes frames to path; use it in a `with` statement.
 
     The path decides the form: .mp4, .mov or .mkv is an H.264 video; an existing folder or a path without suffix
     becomes a folder of 000000.png, 000001.png, ...; .png or .jpg takes a single frame.
 
-    Videos are 4:2:0 where both sides are even, else 4:4:4 (which keeps the size exactly; not every player shows it),
-    limited-range BT.709 and tagged so. The same frames give the same bytes. With a source VideoClip, frame k is shown
-    when the source's frame k was, the pixels' aspect is kept, and the source's sound, subtitles, further streams,
-    chapters and tags are carried over: copied where the container holds them, sound else encoded to AAC. What is lost
-    is named in a warning before any work.
+    Videos are 4:2:0 if both sides are even, else 4:4:4 (which keeps the exact size, but not every player shows it), in
+    limited-range BT.709, and tagged as such. The same frames give the same bytes. With a source VideoClip, frame k is
+    shown at the time of the source's frame k, the pixels' aspect ratio is kept, and the source's sound, subtitles,
+    further streams, chapters and tags are carried over: copied if the container can hold them; sound is encoded to AAC
+    otherwise. A warning names what is lost, before any work.
 
-    Everything is staged (see `staging`) and put in place when the block ends well; if it ends by an exception nothing
-    is left.
+    Everything is staged (see `staging`) and put in place when the block ends. If it ends with an exception, nothing is
+    left behind.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class ClipWriter:
     ) -> None:
         """size is (width, height) in pixels. Nothing is created yet.
 
-        Raises InputError as `check_paths` does (an unknown suffix, a folder that is missing, not empty or closed, a
-        name that is too long, a path that is the source itself), and for a size that H.264 does not allow.
+        Raises InputError as `check_paths` does (for an unknown suffix, a folder that is missing, not empty or
+        protected, a name that is too long, or the path of the source itself), and for a size that H.264 does not allow.
         """
         self.path = Path(path)
         self.size = size
@@ -96,7 +96,7 @@ class ClipWriter:
     def write(self, frame: np.ndarray, timestamp: Fraction | None = None) -> None:
         """Add one (H,W,3) RGB frame: uint8, or float in [0,1] (clipped and rounded).
 
-        timestamp is its presentation time in seconds, by default the source's, else the frame number over fps.
+        timestamp is its presentation time in seconds, by default that of the source, else the frame number over fps.
         Raises InputError for another shape, for values that are not finite, and when writing fails.
         """
         if frame.shape != (self.size[1], self.size[0], 3):
@@ -123,7 +123,7 @@ class ClipWriter:
 
     @contextlib.contextmanager
     def _own_errors(self) -> Iterator[None]:
-        """What FFmpeg or the file system reports becomes an InputError that names the target."""
+        """Turn errors of FFmpeg and the file system into an InputError that names the target."""
         import av
 
         try:
@@ -140,7 +140,7 @@ def write_clip(path: str | os.PathLike[str], clip: Clip, *, source: Clip | None 
 
 
 def clip_output(path: Path, name: str = "output", *, numbered: str = "") -> Output:
-    """What a `ClipWriter` will write, for `check_paths`."""
+    """The output of a `ClipWriter`, for `check_paths`."""
     return Output(path, name, (*VIDEO_FORMATS, *PICTURE_OUT_SUFFIXES), "clip", numbered=numbered)
 
 
@@ -151,7 +151,8 @@ def _to_uint8(frame: np.ndarray, number: int) -> np.ndarray:
         raise InputError(f"frame {number} has values of type {frame.dtype}; uint8 or float in [0,1] is needed.")
     if not np.isfinite(frame).all():
         raise InputError(f"frame {number} holds values that are not finite, so it cannot be written.")
-    return np.rint(frame.clip(0, 1) * 255).astype(np.uint8)
+    levels: np.ndarray = np.rint(frame.clip(0, 1) * 255)
+    return levels.astype(np.uint8)
 
 
 class _Sink(Protocol):
@@ -167,17 +168,23 @@ class _Sink(Protocol):
 
 
 class _Staged:
-    """A sink's place until it is finished."""
+    """Where a sink writes until it is finished."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._staging: Staging | None = None
 
+    @property
+    def _place(self) -> Staging:
+        if self._staging is None:
+            raise InputError(f"{self._path}: the writer is not open. Use ClipWriter in a `with` statement.")
+        return self._staging
+
     def open(self) -> None:
         self._staging = Staging(self._path)
 
     def finish(self) -> None:
-        self._staging.commit()
+        self._place.commit()
 
     def discard(self) -> None:
         if self._staging is not None:
@@ -191,7 +198,7 @@ class _FolderSink(_Staged):
         self._staging = Staging(self._path, folder=True, inside=self._path.is_dir())
 
     def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None:  # noqa: ARG002
-        write_picture(self._staging.path / f"{number:06d}.png", frame)
+        write_picture(self._place.path / f"{number:06d}.png", frame)
 
 
 class _PictureSink(_Staged):
@@ -203,7 +210,7 @@ class _PictureSink(_Staged):
                 f"{self._path}: a picture holds one frame, but the clip has more. Use {', '.join(VIDEO_FORMATS)}, "
                 "or no suffix for a folder of PNGs."
             )
-        write_picture(self._staging.path, frame)
+        write_picture(self._place.path, frame)
 
 
 class _VideoSink(_Staged):
@@ -227,21 +234,21 @@ class _VideoSink(_Staged):
         super().open()
         self._times, self._time_base = _schedule(self._source, self._fps)
         self._last_pts = -1
-        self._output = av.open(
-            str(self._staging.path),
+        self._output = output = av.open(
+            str(self._place.path),
             "w",
             format=self._format,
             container_options={"fflags": "+bitexact", "movflags": "+faststart"},
         )
-        self._stream = self._output.add_stream("libx264", rate=self._fps)
+        self._stream = output.add_stream("libx264", rate=self._fps)
         self._set_up(self._stream.codec_context)
         self._stream.codec_context.time_base = self._time_base
-        self._to_yuv = YuvWriter(*self._size, self._stream.codec_context.pix_fmt)
+        self._to_yuv = YuvWriter(*self._size, self._pixel_format)
         if isinstance(self._source, VideoClip):
-            self._carrier = Carrier(self._source, self._output, self._plan)
+            self._carrier = Carrier(self._source, output, self._plan)
 
     def _check_encoder(self) -> None:
-        """Raise, before any work, where the encoder is not there or does not take the size."""
+        """Raise, before any work, if there is no encoder or it does not take the size."""
         import av
 
         try:
@@ -258,10 +265,15 @@ class _VideoSink(_Staged):
                 "PNGs as output, or resize the clip."
             ) from error
 
+    @property
+    def _pixel_format(self) -> str:
+        width, height = self._size
+        return "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
+
     def _set_up(self, context: VideoCodecContext) -> None:
         width, height = self._size
         context.width, context.height = width, height
-        context.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
+        context.pix_fmt = self._pixel_format
         context.thread_count = _THREADS
         context.options = {"crf": str(self._crf), "preset": "medium", "flags": "+bitexact", **_repeatable()}
         context.color_range = LIMITED_RANGE
@@ -273,7 +285,7 @@ class _VideoSink(_Staged):
         if timestamp is None:
             timestamp = self._time_of(number)
         picture = self._to_yuv(frame)
-        # Times that do not increase, as some broken sources have, would be refused by the container.
+        # The container would refuse times that do not increase, which some broken sources have.
         self._last_pts = max(round(timestamp / self._time_base), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, self._time_base
         self._mux(picture)
@@ -281,7 +293,7 @@ class _VideoSink(_Staged):
             self._carrier.advance(timestamp)
 
     def _time_of(self, number: int) -> Fraction:
-        if self._times is None:
+        if self._times is None or self._source is None:
             return number / self._fps
         if number >= len(self._times):
             raise InputError(
@@ -291,14 +303,16 @@ class _VideoSink(_Staged):
         return self._times[number]
 
     def _mux(self, picture: VideoFrame | None) -> None:
-        self._output.mux(self._stream.encode(picture))
+        if self._output is not None:
+            self._output.mux(self._stream.encode(picture))
 
     def finish(self) -> None:
         self._mux(None)
         if self._carrier is not None:
             self._carrier.finish()
             self._carrier.close()
-        self._output.close()
+        if self._output is not None:
+            self._output.close()
         super().finish()
 
     def discard(self) -> None:
@@ -314,16 +328,17 @@ class _VideoSink(_Staged):
 
 
 def _timed(source: Clip | None) -> TimedClip | None:
-    """The source, where its frames have times of their own."""
-    timed = isinstance(source, VideoClip) or (isinstance(source, PictureClip) and source.animated)
-    return source if timed else None
+    """The source, if its frames have times of their own."""
+    if isinstance(source, VideoClip) or (isinstance(source, PictureClip) and source.animated):
+        return source
+    return None
 
 
 def _repeatable() -> dict[str, str]:
-    """Options that keep x264 off its AVX-512 code, with which the same frames give one of several streams.
+    """Options that keep x264 from its AVX-512 code, which does not always give the same stream for the same frames.
 
-    Seen with PyAV 18.1 on noisy frames: 4 different results in 40 runs with one thread, 1 with AVX2 and below. Naming
-    an instruction set that the processor lacks would crash, so it is named only where a better one is there.
+    Seen with PyAV 18.1 on noisy frames: 4 different results in 40 runs with one thread, and 1 with AVX2 and below.
+    Naming an instruction set that the processor lacks would crash, so it is only named if there is a better one.
     """
     import torch
 
@@ -335,8 +350,8 @@ def _repeatable() -> dict[str, str]:
 def _schedule(source: TimedClip | None, fps: Fraction) -> tuple[tuple[Fraction, ...] | None, Fraction]:
     """Presentation times of the frames (None: frame number over fps) and the tick to write them in, in seconds.
 
-    A source whose times are a constant rate within one of its ticks (and a quarter of a frame) is put back on the
-    exact grid: Matroska, for one, rounds to milliseconds.
+    A source whose times follow a constant rate within one of its ticks (and a quarter of a frame) is put back on the
+    exact grid: Matroska, for example, rounds to milliseconds.
     """
     tick = Fraction(1, fps.numerator * math.ceil(_MIN_TICKS / fps.numerator))
     if source is None:

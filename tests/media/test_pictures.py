@@ -218,9 +218,9 @@ class TestAnimated:
     @pytest.mark.parametrize("name", ["a.webp", "a.png", "a.tif"])
     def test_where_one_picture_is_needed(self, tmp_path, name):
         path = animate(tmp_path / name)
-        with pytest.raises(InputError, match=rf"{name}: holds 4 pictures where one is needed"):
+        with pytest.raises(InputError, match=rf"{name}: the file holds 4 pictures, but one is needed"):
             read_picture(path)
-        with pytest.raises(InputError, match=rf"{name}: holds 4 pictures where one is needed"):
+        with pytest.raises(InputError, match=rf"{name}: the file holds 4 pictures, but one is needed"):
             open_clip(tmp_path)
 
     def test_further_views_in_a_jpeg_are_no_frames(self, tmp_path):
@@ -285,7 +285,7 @@ class TestMasksWithAlpha:
         with caplog.at_level(logging.WARNING):
             (mask,) = read_mask(self.stored(tmp_path / "m.png", colours, alpha), 1, 12, 8)
         assert (mask == HOLE).all()
-        assert (f"what is {reading} is taken as missing" in caplog.text) == (reading != "colour")
+        assert (f"what is {reading} is masked" in caplog.text) == (reading != "colour")
         assert len(caplog.records) == (reading != "colour")
 
     def test_black_and_white_under_a_varying_alpha_is_refused(self, tmp_path):

@@ -166,8 +166,8 @@ class TestOldFootage:
         for name in ("out.mp4", "debug.mp4"):
             ClipWriter(tmp_path / name, source.fps, (32, 32), source=source)
         assert [record.message for record in caplog.records if "AAC" in record.message] == [
-            f"{path}: its sound (pcm_s16le) is encoded to AAC: MP4 is not made for it; .mkv keeps most kinds of sound "
-            "as they are"
+            f"{path}: its sound (pcm_s16le) is encoded to AAC, because MP4 is not made for it; .mkv keeps most kinds "
+            "of sound as they are"
         ]
 
     def test_more_channels_than_aac_takes_stay_as_they_are(self, tmp_path):

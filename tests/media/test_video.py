@@ -331,7 +331,7 @@ class TestErrors:
         assert "patched by the decoder: [5]" in caplog.text
 
     @pytest.mark.parametrize(
-        ("suffix", "muxing", "promised"),
+        ("suffix", "muxing", "stated"),
         [
             (".mp4", {"movflags": "faststart"}, " of 40"),
             (".mp4", {"movflags": "frag_keyframe+empty_moov"}, ""),
@@ -339,7 +339,7 @@ class TestErrors:
             (".mkv", {"live": "1"}, ""),
         ],
     )
-    def test_a_clip_cut_short_is_said(self, tmp_path, caplog, suffix, muxing, promised):
+    def test_a_clip_cut_short_is_said(self, tmp_path, caplog, suffix, muxing, stated):
         path = tmp_path / f"a{suffix}"
         encode(path, noise_frames(40), options={"g": "1", "bf": "0"}, container_options=muxing)
         data = path.read_bytes()
@@ -349,7 +349,7 @@ class TestErrors:
             assert caplog.text == ""
             path.write_bytes(data[: data.index(packets(path, "video")[30][1])])
             assert len(open_clip(path)) == 30
-        assert re.search(rf"cut short, at least \d+ bytes are missing at its end: 30{promised} frames", caplog.text)
+        assert re.search(rf"cut short: at least \d+ bytes are missing, and 30{stated} frames", caplog.text)
         assert missing_bytes(path) > 0
 
     def test_how_much_is_missing(self, tmp_path):

@@ -147,7 +147,7 @@ def _renamed(weights, old, new):
         (lambda w: {k: v for k, v in w.items() if k != "conv_in.bias"}, "1 entry is missing: input_blocks.0.0.bias"),
         (lambda w: {**w, "conv_in.bias": torch.zeros(31)}, r"is \(31,\) and should be \(32,\)"),
         (lambda w: {**w, "ip_adapter.weight": torch.zeros(1)}, "ip_adapter.weight is not a key of a diffusers UNet"),
-        (lambda w: _renamed(w, "conv_in", "stem"), r"stem\.\w+ is no key"),
+        (lambda w: _renamed(w, "conv_in", "stem"), r"stem\.\w+ is not a key"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_is_refused_by_name(change, message, tmp_path):
@@ -285,8 +285,8 @@ def test_ksampler_equals_our_sampler(patcher):
     backend = ComfyBackend(patcher)
     with backend.load(count, 4, 6):
         networks = Networks(backend, type("VAE", (), {"factor": 8, "scaling_factor": 0.18215})())
-        conditioning = Conditioning(latents, (1, 0, 0), reference, tokens)
-        ours = sample_pass(networks, latents, conditioning, options, sampling=Sampling(noise=noise))
+        given = Conditioning(latents, (1, 0, 0), reference, tokens)
+        ours = sample_pass(networks, latents, given, options, sampling=Sampling(noise=noise))
     theirs = comfy.sample.sample_custom(
         patcher,
         noise,
