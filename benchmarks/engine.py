@@ -29,7 +29,8 @@ import numpy as np
 import torch
 
 from svfr_model.engine.conditioning import Conditioning, EncodedClip
-from svfr_model.engine.restore import Networks, RestoreOptions, Sampling, sample_pass
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.engine.restore import Networks, Sampling, sample_pass
 from svfr_model.engine.solvers import karras_sigmas
 from svfr_model.networks.unet import PUBLISHED_CONFIG, DiffusersBackend, build_unet
 
@@ -194,8 +195,8 @@ def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     from support.random_networks import write_random_weights
 
     from svfr_model.base.tasks import Task
-    from svfr_model.faces.crop import CropOptions, plan_crop
-    from svfr_model.faces.paste import PasteOptions
+    from svfr_model.faces.crop import plan_crop
+    from svfr_model.faces.options import CropOptions, PasteOptions
     from svfr_model.faces.paste_clip import paste_clip
     from svfr_model.faces.track import FaceTrack
     from svfr_model.runs.loader import Loader
@@ -204,7 +205,7 @@ def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     if kind == "tiny":
         with tempfile.TemporaryDirectory() as folder:
             write_random_weights(folder)
-            networks = Loader([folder], device="cpu").networks(self_referred=False)
+            networks = Loader(folders=[folder], device="cpu").networks(self_referred=False)
     else:
         networks = Networks(NoUNet(), NoVAE())
     quarter = size / 4

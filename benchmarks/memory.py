@@ -26,8 +26,8 @@ import numpy as np
 import torch
 
 from svfr_model.media import ClipWriter
-from svfr_model.stc import build_network
 from svfr_model.stc.load import ROLES
+from svfr_model.stc.network import build_network
 from svfr_model.weights import save, weight_file
 
 COUNTS = (200, 2000)

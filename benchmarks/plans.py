@@ -27,12 +27,14 @@ import torch
 
 from svfr_model.base.pixels import from_network_range
 from svfr_model.base.tasks import Task
-from svfr_model.engine.restore import Networks, RestoreOptions, restore
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.engine.restore import Networks, restore
 from svfr_model.engine.windows import WindowPlan
 from svfr_model.metrics.pixels import psnr
 from svfr_model.runs.loader import Loader
 from svfr_model.synthesis.clips import SyntheticClip, make_clip
-from svfr_model.synthesis.degrade import degrade_clip, options_for
+from svfr_model.synthesis.degrade import degrade_clip
+from svfr_model.synthesis.options import options_for
 from svfr_model.tiny.evaluate import HELD_OUT, measure, paired_bootstrap
 from svfr_model.tiny.model import MODEL_FOLDER
 
@@ -50,7 +52,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="of the plans' runs")
     parser.add_argument("--json")
     given = parser.parse_args()
-    loader = Loader([given.weights], device="cpu")
+    loader = Loader(folders=[given.weights], device="cpu")
     networks, encoder = loader.networks(self_referred=False), loader.encoder
     plans = compare_plans(networks, encoder, given.clips, given.frames, given.steps)
     solvers = compare_solvers(networks, given.clips)
@@ -63,7 +65,7 @@ def compare_plans(networks: Networks, encoder, clips: int, frames: int, steps: i
     for seed in range(FIRST, FIRST + clips):
         clip, spoiled = degraded(seed, frames)
         for name, found in rows.items():
-            options = RestoreOptions(steps=steps, passes=1, plan=WindowPlan(name))
+            options = RestoreOptions(steps=steps, passes=1, plan=WindowPlan(name=name))
             made, _ = sample(networks, spoiled, options)
             quality = measure(made, clip, np.zeros(made.shape[:3], np.uint8), encoder)
             change = np.diff(made.astype(float), axis=0) - np.diff(clip.frames.astype(float), axis=0)
@@ -95,7 +97,7 @@ def compare_solvers(networks: Networks, clips: int) -> dict:
     rows: dict[str, list[dict[str, float]]] = {f"{name} {steps}": [] for name, steps in SOLVERS}
     for seed in range(FIRST, FIRST + clips):
         clip, spoiled = degraded(seed, 16)
-        plan = WindowPlan("linear")
+        plan = WindowPlan(name="linear")
         base = RestoreOptions(passes=1, plan=plan)
         truth, exact = sample(networks, spoiled, replace(base, solver=EXACT[0], steps=EXACT[1]))
         reference = np.mean([psnr(a, b) for a, b in zip(truth, clip.frames, strict=True)])

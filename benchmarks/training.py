@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from svfr_model.base.tasks import Task
-from svfr_model.engine.restore import RestoreOptions
+from svfr_model.engine.options import RestoreOptions
 from svfr_model.tiny.evaluate import HELD_OUT, evaluate_model, summary, write_samples
 from svfr_model.tiny.model import TinyPlan, load_latents, save_unet
 from svfr_model.tiny.unet import train_unet

@@ -37,8 +37,8 @@ class Conditioning(io.ComfyNode):
             display_name="SVFR Conditioning",
             category="SVFR/sampling",
             **aliases("SVD conditioning, KSampler video, image to video conditioning"),
-            description="Conditioning for KSampler or SamplerCustomAdvanced. They see the whole clip as one window: "
-            "for about 16 frames. Longer clips belong to SVFR Sampler.",
+            description="Prepares conditioning for KSampler or SamplerCustomAdvanced. These treat the whole clip as "
+            "one window, so use it for about 16 frames; use SVFR Sampler for longer clips.",
             inputs=[*clip_inputs(), mask_input(), *reference_inputs(), identity_input()],
             outputs=[
                 io.Conditioning.Output("positive", tooltip="With reference and identity."),

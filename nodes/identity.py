@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.engine.self_reference import Alignment
+from ..svfr_model.engine.options import Alignment, ReferrerOptions
 from ..svfr_model.runs.portrait import identity_of
 from .images import to_pictures
 from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder
+from .widgets import inputs_of
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
-
-ALIGNMENTS = list(get_args(Alignment))
-ALIGNMENT_TIP = (
-    'How the face is cut out for the recognition network. "arcface" (default) places eyes, nose and mouth where that '
-    'network was trained to see them; "reference" repeats the published code, which at 512 pixels cuts out a piece of '
-    "the upper left: only to compare with it."
-)
 
 
 class IdEmbedding(io.ComfyNode):
@@ -35,8 +29,8 @@ class IdEmbedding(io.ComfyNode):
             display_name="SVFR ID Embedding",
             category="SVFR/identity",
             **aliases("face ID, IP-Adapter FaceID, face embedding, reference face, ReActor, roop, InstantID"),
-            description="Who the person is, from one or more good pictures of them. All pictures of a batch or list "
-            "are averaged. Steers the restoration towards that face.",
+            description="Reads a person's identity from one or more good pictures of them, and steers the restoration "
+            "towards that face. All pictures in a batch or list are averaged.",
             is_input_list=True,
             inputs=[
                 io.Image.Input(
@@ -47,7 +41,7 @@ class IdEmbedding(io.ComfyNode):
                 ),
                 EncoderType.Input("encoder", tooltip="From Load SVFR Identity Encoder."),
                 DetectorType.Input("detector", tooltip="From Load Face Detector; finds the face in each picture."),
-                io.Combo.Input("alignment", options=ALIGNMENTS, default="arcface", tooltip=ALIGNMENT_TIP),
+                *inputs_of(ReferrerOptions, without=["reference_frame"]),
             ],
             outputs=[IdentityType.Output("identity", tooltip="Identity for SVFR Sampler, Restore or Conditioning.")],
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..svfr_model.base.errors import InputError, WeightsError
-from ..svfr_model.faces.detectors.load import DETECTOR_KINDS, DETECTOR_ROLES, DetectorKind, load_detector
+from ..svfr_model.faces.detectors.load import DETECTOR_ROLES, load_detector
+from ..svfr_model.faces.options import DetectorOptions
 from ..svfr_model.networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, load_identity_encoder
 from . import model, vae
 from .bundled import TINY, TINY_NOTICE, YUNET
@@ -13,6 +16,7 @@ from .files import FOLDER, STATE_DICTS, check, file_input, missing, resolve
 from .notice import notice
 from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder
+from .widgets import inputs_of, made
 
 MODEL_FOLDERS = (FOLDER, "diffusion_models")
 VAE_FOLDERS = (FOLDER, "vae", "checkpoints")
@@ -60,7 +64,7 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name: str) -> bool | str:
-        """A missing file is told before anything runs."""
+        """A missing file is reported before the graph runs."""
         return check(model_name, [model.ROLE], MODEL_FOLDERS)
 
     @classmethod
@@ -81,8 +85,8 @@ class LoadVAE(io.ComfyNode):
             display_name="Load SVFR VAE",
             category="SVFR/loaders",
             **aliases("SVD VAE, video VAE, temporal VAE"),
-            description="Loads Stable Video Diffusion's VAE with its temporal decoder. ComfyUI's own Load VAE takes "
-            "the diffusers file for another VAE, and colours come out wrong.",
+            description="Loads Stable Video Diffusion's VAE with its temporal decoder. ComfyUI's own Load VAE "
+            "mistakes the diffusers file for another VAE, and colours come out wrong.",
             inputs=[
                 file_input(
                     "vae_name",
@@ -105,7 +109,7 @@ class LoadVAE(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, vae_name: str) -> bool | str:
-        """A missing file is told before anything runs."""
+        """A missing file is reported before the graph runs."""
         return check(vae_name, [vae.ROLE], VAE_FOLDERS)
 
     @classmethod
@@ -135,50 +139,26 @@ class LoadFaceDetector(io.ComfyNode):
                     f"The detector's file. {YUNET} comes with the pack (default); another, such as "
                     "face_detection_yunet_2023mar.onnx, belongs into models/svfr.",
                 ),
-                io.Combo.Input(
-                    "kind",
-                    options=list(DETECTOR_KINDS),
-                    default="yunet",
-                    tooltip="What the file is. yunet (default): small, quick, free licence. yoloface: the reference's, "
-                    "slower. scrfd: insightface's, through onnxruntime.",
-                ),
-                io.Float.Input(
-                    "threshold",
-                    default=0.0,
-                    min=0.0,
-                    max=0.99,
-                    step=0.05,
-                    tooltip="How sure the detector must be. 0 (default) is its own: 0.6 for yunet, 0.5 for the others. "
-                    "Lower finds more blurred or turned faces, and more that are none.",
-                ),
-                io.Boolean.Input(
-                    "trust_torchscript",
-                    default=False,
-                    optional=True,
-                    tooltip="Run a detector of the kind yoloface that is TorchScript (.pt). Default off. Such a file "
-                    "is a program: it can do to this machine whatever you can. Switch it on only for a file whose "
-                    "source you trust; a converted .onnx needs no trust.",
-                ),
+                *inputs_of(DetectorOptions),
             ],
             outputs=[DetectorType.Output("detector", tooltip="The detector, for Face Crop, ID Embedding and others.")],
         )
 
     @classmethod
     def validate_inputs(cls, detector_name: str) -> bool | str:
-        """A missing file is told before anything runs."""
+        """A missing file is reported before the graph runs."""
         return check(detector_name, DETECTORS, SMALL_FOLDERS)
 
     @classmethod
-    def execute(
-        cls, detector_name: str, kind: DetectorKind, threshold: float, trust_torchscript: bool = False
-    ) -> io.NodeOutput:
+    def execute(cls, detector_name: str, **widgets: Any) -> io.NodeOutput:
         """Load it."""
+        options = made(DetectorOptions, widgets)
+        kind, trusted = options.detector, options.trust_torchscript
         if detector_name == YUNET and kind != "yunet":
             raise InputError(f'{YUNET} is no {kind} detector: choose the kind "yunet", or a file of the kind "{kind}".')
         path = resolve(detector_name, DETECTOR_ROLES[kind], SMALL_FOLDERS)
-        detector = load_detector(kind, path, threshold or None, trust_torchscript=trust_torchscript)
-        runs_code = trust_torchscript and path.suffix == ".pt"
-        return io.NodeOutput(detector, ui=notice(*[f"{path.name} {RUNS_CODE}"] * runs_code))
+        detector = load_detector(kind, path, options.threshold, trust_torchscript=trusted)
+        return io.NodeOutput(detector, ui=notice(*[f"{path.name} {RUNS_CODE}"] * (trusted and path.suffix == ".pt")))
 
 
 class LoadIdentityEncoder(io.ComfyNode):
@@ -192,8 +172,8 @@ class LoadIdentityEncoder(io.ComfyNode):
             display_name="Load SVFR Identity Encoder",
             category="SVFR/loaders",
             **aliases("insightface, ArcFace, face recognition, face embedding"),
-            description="Loads the two networks that turn a face into SVFR's identity tokens. They are on the GPU "
-            "only while they are used.",
+            description="Loads the two networks that turn a face into SVFR's identity tokens. They occupy the GPU "
+            "only while they run.",
             inputs=[
                 file_input(
                     "recognizer_name",
@@ -215,7 +195,7 @@ class LoadIdentityEncoder(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, recognizer_name: str, projection_name: str) -> bool | str:
-        """Missing files are told before anything runs.
+        """Missing files are reported before the graph runs.
 
         By a WeightsError, which ComfyUI shows once for the node: a message returned would be shown for both arguments,
         whichever file is missing.

@@ -10,8 +10,9 @@ import comfy.sd
 from torch import Tensor
 
 from ..svfr_model.base.errors import WeightsError
+from ..svfr_model.engine.options import ReferrerOptions
 from ..svfr_model.engine.restore import Networks
-from ..svfr_model.engine.self_reference import Alignment, SelfReference, SelfReferrer
+from ..svfr_model.engine.self_reference import SelfReference, SelfReferrer
 from ..svfr_model.faces.face import FaceDetector
 from ..svfr_model.networks.identity import Identity
 from .images import from_network, to_network
@@ -46,12 +47,10 @@ class Referrer:
     So a run of two passes in one node is the same as two samplers with Self-Reference between them.
     """
 
-    def __init__(
-        self, detector: FaceDetector, encoder: ResidentEncoder, choice: str | int, alignment: Alignment
-    ) -> None:
-        """choice: "best", "last" or a frame number."""
+    def __init__(self, detector: FaceDetector, encoder: ResidentEncoder, options: ReferrerOptions) -> None:
+        """See SelfReferrer."""
         self.encoder = encoder
-        self._detector, self._choice, self._alignment = detector, choice, alignment
+        self._detector, self._options = detector, options
 
     def __call__(self, frames: Tensor, landmarks: Tensor | None = None) -> SelfReference:
         """Choose from frames (n,3,H,W) in [-1,1], see SelfReferrer."""
@@ -59,8 +58,9 @@ class Referrer:
 
     def choose(self, image: Tensor, landmarks: Tensor | None = None) -> SelfReference:
         """Choose from frames that came as IMAGE."""
+        chosen, alignment = self._options.reference_frame, self._options.alignment
         with self.encoder.loaded() as networks:
-            return SelfReferrer(self._detector, networks, self._choice, self._alignment)(to_network(image), landmarks)
+            return SelfReferrer(self._detector, networks, chosen, alignment)(to_network(image), landmarks)
 
 
 def check_width(identity: Identity | None, networks: Networks) -> None:

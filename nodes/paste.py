@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from comfy_api.latest import io
@@ -9,16 +11,14 @@ from torch import Tensor
 
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.base.tasks import Task, Tasks
-from ..svfr_model.faces.color import COLOR_MODES
-from ..svfr_model.faces.paste import PasteOptions
+from ..svfr_model.faces.options import PasteOptions
 from ..svfr_model.faces.paste_clip import RestoredTrack, paste_clip
 from ..svfr_model.faces.track import PlannedCrop
 from .images import from_pictures, to_clip, to_mask, to_planar
 from .progress import Progress
 from .search import aliases
 from .types import TaskType, TrackType
-
-PASTE = PasteOptions()
+from .widgets import inputs_of, made
 
 
 class PasteBack(io.ComfyNode):
@@ -32,7 +32,7 @@ class PasteBack(io.ComfyNode):
             display_name="SVFR Paste Back",
             category="SVFR/face",
             **aliases("paste face, uncrop, stitch face, face composite, FaceDetailer, ReActor, roop, inpaint stitch"),
-            description="Puts restored crops of all tracks back into the frames. Frames without a face keep their "
+            description="Puts the restored crops of all tracks back into the frames. Frames without a face keep their "
             "exact values.",
             is_input_list=True,
             inputs=[
@@ -71,18 +71,15 @@ class PasteBack(io.ComfyNode):
         frames: list[Tensor],
         restored: list[Tensor],
         tracks: list[PlannedCrop],
-        region: list[str],
-        feather: list[float],
-        color_match: list[str],
         blend: list[float],
-        occlusion_safe: list[bool],
         task: list[Tasks] | None = None,
         masks: list[Tensor] | None = None,
         allowed: list[Tensor] | None = None,
+        **widgets: list[Any],
     ) -> io.NodeOutput:
         """Fit the colours, then paste frame by frame."""
         image, tasks = frames[0], task[0] if task else None
-        options = PasteOptions(region[0], feather[0], color_match[0], occlusion_safe[0])
+        options = made(PasteOptions, {name: values[0] for name, values in widgets.items()})
         crops = [_crops_of(plan, crop) for plan, crop in _paired(tracks, restored)]
         entries = [RestoredTrack(*entry) for entry in zip(tracks, crops, _masks(masks, tracks, tasks), strict=True)]
         progress = Progress({"paste": len(image)})
@@ -93,45 +90,17 @@ class PasteBack(io.ComfyNode):
 
 
 def _paste_inputs() -> list[io.Input]:
-    return [
-        io.Combo.Input(
-            "region",
-            options=["face", "crop"],
-            default=PASTE.region,
-            tooltip='"face" (default) changes the oval of the face only; "crop" the whole crop with a soft edge: also '
-            "hair and background, whose joins show more.",
-        ),
-        io.Float.Input(
-            "feather",
-            default=PASTE.feather,
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            tooltip="Width of the soft edge, in sides of the face. Default 0.12. More hides joins and keeps less of "
-            "the restoration.",
-        ),
-        io.Combo.Input(
-            "color_match",
-            options=["auto", *COLOR_MODES],
-            default=PASTE.color_match,
-            tooltip='Colours brought back to the original\'s, by one correction per track: "lab" mean and spread, '
-            '"wavelet" low frequencies place by place. "auto" (default) is lab, and none for colorization.',
-        ),
-        io.Float.Input(
-            "blend",
-            default=1.0,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            tooltip="How much of the restoration is taken. Default 1, all; less keeps some of the original.",
-        ),
-        io.Boolean.Input(
-            "occlusion_safe",
-            default=PASTE.occlusion_safe,
-            tooltip="Keep the original where it and the restoration disagree strongly, such as a hand before the "
-            "face. Default off: it also keeps heavy damage. Never for colorization.",
-        ),
-    ]
+    """The options of the library, and among them one of this node, where saved workflows have it."""
+    inputs = inputs_of(PasteOptions)
+    blend = io.Float.Input(
+        "blend",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        tooltip="How much of the restoration is taken; less keeps some of the original. Default: 1, all.",
+    )
+    return [*inputs[:3], blend, *inputs[3:]]
 
 
 def _paired(plans: list[PlannedCrop], images: list[Tensor]) -> list[tuple[PlannedCrop, Tensor]]:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.metrics import Instruments, evaluate, temporal_profile
-from ..svfr_model.synthesis.degrade import DegradeOptions, degrade_clip, options_for
+from ..svfr_model.synthesis.degrade import degrade_clip
+from ..svfr_model.synthesis.options import DegradeOptions, DrawOptions, options_for
 from .images import from_masks, from_pictures, to_clip, to_frames, to_holes
 from .progress import Progress
 from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder, TaskType
+from .widgets import inputs_of, made
 
 if TYPE_CHECKING:
     from ..svfr_model.base.tasks import Tasks
     from ..svfr_model.faces.face import FaceDetector
 
 CATEGORY = "SVFR/quality"
-OPTIONS = DegradeOptions()
 COMMAND_LINE = "no node loads its network; `python -m svfr_model evaluate` does"
 
 
@@ -37,37 +37,11 @@ class Degrade(io.ComfyNode):
             display_name="SVFR Degrade",
             category=CATEGORY,
             **aliases("degradation, blur, noise, compression, add flicker, synthetic damage, old film look"),
-            description="Damages a good clip as the papers do, to test a restoration against the truth: low quality, "
-            "no colours, missing parts, flicker. The same seed gives the same damage.",
+            description="Damages a good clip the way the papers do, so that you can test a restoration against the "
+            "original: low quality, no colours, missing parts, flicker. The same seed gives the same damage.",
             inputs=[
                 io.Image.Input("frames", tooltip="The good frames; what SVFR Metrics calls the truth."),
-                io.Float.Input(
-                    "brightness_flicker",
-                    default=OPTIONS.brightness_flicker,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Chance of each frame to be made darker or brighter, by a factor of 0.5 to 1.5. Default 0, "
-                    "none; BFVR-STC takes 0.3. More is more restless.",
-                ),
-                io.Float.Input(
-                    "pixel_flicker",
-                    default=OPTIONS.pixel_flicker,
-                    min=0.0,
-                    max=255.0,
-                    step=1.0,
-                    tooltip="Strength, in grey levels of 255, of a fine texture that differs from frame to frame, as "
-                    "of diffusion upscalers. Default 0, none; 12 is plain to see.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**63 - 1,
-                    control_after_generate=False,
-                    tooltip="Which damage is drawn; stays as it is from run to run, so that results compare. Default "
-                    "0. Leaving one kind of damage out does not change another.",
-                ),
+                *inputs_of(DegradeOptions, DrawOptions),
                 TaskType.Input(
                     "task",
                     optional=True,
@@ -85,18 +59,15 @@ class Degrade(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, frames: Tensor, brightness_flicker: float, pixel_flicker: float, seed: int, task: Tasks | None = None
-    ) -> io.NodeOutput:
+    def execute(cls, frames: Tensor, task: Tasks | None = None, **widgets: Any) -> io.NodeOutput:
         """Damage the clip."""
-        if not (task or brightness_flicker or pixel_flicker):
+        flicker, seed = made(DegradeOptions, widgets), made(DrawOptions, widgets).seed
+        if not (task or flicker.brightness_flicker or flicker.pixel_flicker):
             raise InputError(
                 "Nothing was chosen to damage: wire SVFR Task Vector to task, or raise brightness_flicker or "
                 "pixel_flicker."
             )
-        options = replace(
-            options_for(task or frozenset()), brightness_flicker=brightness_flicker, pixel_flicker=pixel_flicker
-        )
+        options = options_for(task or frozenset(), flicker=flicker)
         degraded, masks = degrade_clip(to_frames(frames), options, seed, Progress({"degrade": len(frames)}))
         return io.NodeOutput(from_pictures(degraded), from_masks(masks))
 
@@ -112,8 +83,8 @@ class Metrics(io.ComfyNode):
             display_name="SVFR Metrics",
             category=CATEGORY,
             **aliases("PSNR, SSIM, LPIPS, benchmark, compare video, quality"),
-            description="Measures a restored clip by the papers' metrics, against the true one where there is one, "
-            "and shows the table. What cannot be measured is listed with the reason. Nothing is saved.",
+            description="Measures a restored clip with the papers' metrics, against the original if there is one, and "
+            "shows the table. What cannot be measured is listed with the reason. Nothing is saved.",
             is_output_node=True,
             inputs=[
                 io.Image.Input("restored", tooltip="The clip to measure."),
@@ -185,7 +156,7 @@ class TemporalProfile(io.ComfyNode):
             category=CATEGORY,
             **aliases("flicker, flicker view, temporal slice, slit scan, steadiness"),
             description="Shows flicker in one picture: one column of pixels, frame after frame from left to right. "
-            "Smooth streaks are steady video, ragged ones flicker.",
+            "Steady video gives smooth streaks, flicker gives ragged ones.",
             inputs=[
                 io.Image.Input("frames", tooltip="The clip to look at."),
                 io.Float.Input(

@@ -10,9 +10,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svfr_model.base.tasks import Tasks
+from ..svfr_model.engine.options import ReferrerOptions, RestoreOptions
 from ..svfr_model.engine.restore import Known, restore
 from .images import from_network
-from .networks import check_width, running
+from .networks import Referrer, check_width, running
 from .notice import notice
 from .progress import Progress
 from .sampling import (
@@ -20,16 +21,14 @@ from .sampling import (
     identity_input,
     make_ready,
     mask_input,
-    sampling_inputs,
-    sampling_options,
     to_latent,
 )
 from .search import aliases
-from .self_reference import landmarks_of, make_referrer, reference_outputs, referrer_inputs, track_input
+from .self_reference import landmarks_of, reference_outputs, referrer_inputs, track_input
 from .types import ResidentEncoder
+from .widgets import inputs_of, made
 
 if TYPE_CHECKING:
-    from ..svfr_model.engine.self_reference import Alignment
     from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.faces.track import PlannedCrop
     from ..svfr_model.networks.identity import Identity
@@ -51,20 +50,13 @@ class Restore(io.ComfyNode):
                 "black and white, inpaint video, subtitle removal, deblur, denoise video, GFPGAN, CodeFormer, "
                 "RestoreFormer, GPEN, SeedVR2, KEEP, DiffBIR, ReActor, FaceDetailer, roop, FaceFusion"
             ),
-            description="Restores a clip of faces in two passes: the first window is restored, its best frame chosen "
-            "as the reference, and the whole clip restored with it. The same as SVFR Sampler on the first frames, "
-            "SVFR Self-Reference and SVFR Sampler with the next seed.",
+            description="Restores a clip of faces in two passes: it restores the first window, picks its best frame "
+            "as the reference, then restores the whole clip with it. The result is the same as SVFR Sampler on the "
+            "first frames, SVFR Self-Reference, and SVFR Sampler with the next seed.",
             inputs=[
                 *clip_inputs(),
                 *referrer_inputs(),
-                *sampling_inputs(),
-                io.Int.Input(
-                    "first_steps",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    tooltip="Steps of the first pass. Default 0, as many as of the second; the reference takes 50.",
-                ),
+                *inputs_of(RestoreOptions),
                 mask_input(),
                 identity_input(),
                 track_input(),
@@ -89,17 +81,14 @@ class Restore(io.ComfyNode):
         task: Tasks,
         detector: FaceDetector,
         encoder: ResidentEncoder,
-        choice: str,
-        index: int,
-        alignment: Alignment,
         mask: Tensor | None = None,
         identity: Identity | None = None,
         track: PlannedCrop | None = None,
         **widgets: Any,
     ) -> io.NodeOutput:
         """Two passes."""
-        options = sampling_options({**widgets, "first_steps": widgets["first_steps"] or None})
-        referrer = make_referrer(detector, encoder, choice, index, alignment)
+        options = made(RestoreOptions, widgets)
+        referrer = Referrer(detector, encoder, made(ReferrerOptions, widgets))
         with running(model, vae, referrer) as networks:
             check_width(identity, networks)
             given = make_ready(networks, crops, task, mask, None, None)

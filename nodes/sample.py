@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import comfy.model_patcher
@@ -12,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svfr_model.base.tasks import Tasks
+from ..svfr_model.engine.options import RestoreOptions
 from ..svfr_model.engine.restore import Known, Sampling, restore
 from .networks import check_width, running
 from .notice import notice
@@ -22,12 +22,11 @@ from .sampling import (
     make_ready,
     mask_input,
     reference_inputs,
-    sampling_inputs,
-    sampling_options,
     to_latent,
 )
 from .search import aliases
 from .solver import native_solver
+from .widgets import inputs_of, made
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
@@ -51,7 +50,7 @@ class Sampler(io.ComfyNode):
             description="Restores a clip of faces of any length in one pass, window by window.",
             inputs=[
                 *clip_inputs(),
-                *sampling_inputs(),
+                *inputs_of(RestoreOptions, without=["first_steps"]),
                 mask_input(),
                 *reference_inputs(),
                 identity_input(),
@@ -92,7 +91,7 @@ class Sampler(io.ComfyNode):
         **widgets: Any,
     ) -> io.NodeOutput:
         """Encode, sample, decode."""
-        options = sampling_options(widgets)
+        options = made(RestoreOptions, widgets, passes=1)
         with running(model, vae) as networks:
             check_width(identity, networks)
             given = make_ready(networks, crops, task, mask, reference, detector)
@@ -101,7 +100,7 @@ class Sampler(io.ComfyNode):
                 networks,
                 given.pixels,
                 task,
-                replace(options, passes=1),
+                options,
                 known=Known(given.mask, given.reference, identity),
                 sampling=Sampling(
                     solver=None if sampler is None else native_solver(sampler, model, options.seed),

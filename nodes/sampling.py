@@ -1,9 +1,9 @@
-"""What the sampling nodes share: their options, how a clip is made ready for the networks, and what comes out."""
+"""What the sampling nodes share: how a clip is made ready for the networks, and what comes out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING
 
 import comfy.model_management
 import torch
@@ -13,9 +13,9 @@ from torch import Tensor
 from ..svfr_model.base.pixels import degrade_for_tasks, pad_to_multiple
 from ..svfr_model.base.progress import Callback
 from ..svfr_model.base.tasks import Tasks
-from ..svfr_model.engine.restore import Networks, RestoreOptions, SampledClip
-from ..svfr_model.engine.windows import PlanName, WindowPlan
-from ..svfr_model.faces.crop import CropOptions
+from ..svfr_model.engine.options import RestoreOptions
+from ..svfr_model.engine.restore import Networks, SampledClip
+from ..svfr_model.faces.options import CropOptions
 from ..svfr_model.runs.portrait import cover, crop_portrait
 from .images import from_network, from_pixels, to_mask, to_network, to_pictures, to_pixels
 from .masks import as_mask, mask_or_picture, sampler_faults
@@ -23,8 +23,6 @@ from .types import DetectorType, IdentityType, TaskType
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
-
-DEFAULTS = RestoreOptions()
 
 
 @dataclass(frozen=True)
@@ -90,14 +88,6 @@ def to_latent(restored: SampledClip, networks: Networks) -> dict[str, Tensor]:
     return {"samples": latents.to(comfy.model_management.intermediate_device())}
 
 
-def sampling_options(widgets: dict[str, Any]) -> RestoreOptions:
-    """The widgets' values; others than those of `sampling_inputs` go by their own names."""
-    values = dict(widgets)
-    guidance = values.pop("guidance_from"), values.pop("guidance_to")
-    plan = WindowPlan(values.pop("plan"), values.pop("window"), values.pop("overlap"))
-    return RestoreOptions(guidance=guidance, plan=plan, **values)
-
-
 def clip_inputs() -> list[io.Input]:
     """The networks and what they work on."""
     return [
@@ -125,7 +115,7 @@ def identity_input() -> io.Input:
     return IdentityType.Input(
         "identity",
         optional=True,
-        tooltip="Whose face it is, from SVFR ID Embedding or SVFR Self-Reference. Default: not told.",
+        tooltip="Whose face it is, from SVFR ID Embedding or SVFR Self-Reference. Default: none.",
     )
 
 
@@ -135,125 +125,13 @@ def reference_inputs() -> list[io.Input]:
         io.Image.Input(
             "reference",
             optional=True,
-            tooltip="A good picture of the same face, from SVFR Self-Reference or from outside; its look and colours "
-            "are carried over. Default: none.",
+            tooltip="A good picture of the same face, from SVFR Self-Reference or elsewhere; its look and colours are "
+            "carried over. Default: none.",
         ),
         DetectorType.Input(
             "detector",
             optional=True,
             tooltip="Wire it where the reference comes from outside: its face is then cut out like the clip's. Without "
             "it the middle of the picture is taken as it is, right for SVFR Self-Reference.",
-        ),
-    ]
-
-
-def sampling_inputs() -> list[io.Input]:
-    """The options of a pass."""
-    return [
-        io.Int.Input(
-            "seed",
-            default=DEFAULTS.seed,
-            min=0,
-            max=2**63 - 1,
-            control_after_generate=True,
-            tooltip="The noise to start from; the same on every machine. Default 77, the reference's.",
-        ),
-        io.Int.Input(
-            "steps",
-            default=DEFAULTS.steps,
-            min=1,
-            max=1000,
-            tooltip="Denoising steps. Default 30, the reference's. More takes longer and follows the noise schedule "
-            "more finely.",
-        ),
-        *_guidance_inputs(),
-        *_window_inputs(),
-        io.Float.Input(
-            "strength",
-            default=DEFAULTS.strength,
-            min=0.01,
-            max=1.0,
-            step=0.01,
-            tooltip="Part of the schedule that is run. Default 1. Less stays nearer to the degraded clip and is "
-            "quicker.",
-        ),
-        *_decode_inputs(),
-        io.Int.Input(
-            "batch",
-            default=DEFAULTS.batch,
-            min=1,
-            max=64,
-            tooltip="Windows per network call, the guided and the unguided half of a window counting as two. Default "
-            "2. More may be faster and takes more memory; 1 takes the least. Halved by itself when memory runs "
-            "out.",
-        ),
-    ]
-
-
-def _guidance_inputs() -> list[io.Input]:
-    limits = {"min": 0.0, "max": 20.0, "step": 0.1}
-    return [
-        io.Float.Input(
-            "guidance_from",
-            default=DEFAULTS.guidance[0],
-            **limits,
-            tooltip="How strongly reference and identity are followed at the first step. Default 2. More follows "
-            "them closer and can look harsh; 1 halves the work. Without both it has no effect.",
-        ),
-        io.Float.Input(
-            "guidance_to",
-            default=DEFAULTS.guidance[1],
-            **limits,
-            tooltip="The same at the last step; it rises or falls evenly in between. Default 2.",
-        ),
-    ]
-
-
-def _window_inputs() -> list[io.Input]:
-    return [
-        io.Int.Input(
-            "window",
-            default=DEFAULTS.plan.length,
-            min=1,
-            max=256,
-            tooltip="Frames the network sees together. Default 16, what it was trained on. Less takes less memory, "
-            "and the network sees less of the motion.",
-        ),
-        io.Int.Input(
-            "overlap",
-            default=DEFAULTS.plan.overlap,
-            min=0,
-            max=255,
-            tooltip="Frames neighbouring windows share; less than the window. Default 3. More joins them better and "
-            "takes longer.",
-        ),
-        io.Combo.Input(
-            "plan",
-            options=list(get_args(PlanName)),
-            default=DEFAULTS.plan.name,
-            tooltip='How windows are laid. "reference" (default) joins the clip\'s end to its start and overlaps in '
-            'the first three steps only; "linear" never wraps around and always overlaps: slower, and for clips whose '
-            "end is unlike their beginning.",
-        ),
-    ]
-
-
-def _decode_inputs() -> list[io.Input]:
-    return [
-        io.Int.Input(
-            "decode_chunk",
-            default=DEFAULTS.decode_chunk,
-            min=1,
-            max=256,
-            tooltip="Frames decoded together. Default 16. It changes the result, because the decoder smooths over the "
-            "frames it sees; less takes less memory.",
-        ),
-        io.Int.Input(
-            "decode_overlap",
-            default=DEFAULTS.decode_overlap,
-            min=0,
-            max=255,
-            tooltip="Frames over which one chunk is faded into the next, so that joins do not show; less than the "
-            "chunk. Default 4; 0 is the reference's way.",
         ),
     ]

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..svfr_model.engine.options import ReferrerOptions
 from ..svfr_model.faces.color import color_shift
-from .identity import ALIGNMENT_TIP, ALIGNMENTS
 from .images import from_network, to_planar
 from .networks import Referrer
 from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder, TrackType
+from .widgets import inputs_of, made
 
 if TYPE_CHECKING:
-    from ..svfr_model.engine.self_reference import Alignment
     from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.faces.track import PlannedCrop
 
-BY_NUMBER = "number"
 NOT_MEASURED = -1.0
 """Colour shift where there is nothing to compare with."""
 
@@ -36,8 +35,8 @@ class SelfReference(io.ComfyNode):
             display_name="SVFR Self-Reference",
             category="SVFR/sampling",
             **aliases("best frame, sharpest frame, reference frame, two passes"),
-            description="Chooses a frame of a first pass and reads the identity from it; wired to a second SVFR "
-            "Sampler, the clip refines itself. Restore the first 16 frames for it: more is not needed.",
+            description="Picks a frame of a first pass as the reference and reads the identity from it. Wired to a "
+            "second SVFR Sampler, the clip refines itself. Restoring the first 16 frames for it is enough.",
             inputs=[
                 io.Image.Input("frames", tooltip="The restored frames of the first pass."),
                 *referrer_inputs(),
@@ -65,26 +64,17 @@ class SelfReference(io.ComfyNode):
         frames: Tensor,
         detector: FaceDetector,
         encoder: ResidentEncoder,
-        choice: str,
-        index: int,
-        alignment: Alignment,
         crops: Tensor | None = None,
         track: PlannedCrop | None = None,
+        **widgets: Any,
     ) -> io.NodeOutput:
         """Choose, and measure."""
-        referrer = make_referrer(detector, encoder, choice, index, alignment)
+        referrer = Referrer(detector, encoder, made(ReferrerOptions, widgets))
         chosen = referrer.choose(frames, landmarks_of(track, len(frames)))
         shift = NOT_MEASURED
         if crops is not None:
             shift = color_shift(to_planar(crops[: len(frames)]), to_planar(frames))
         return io.NodeOutput(from_network(chosen.picture[None]), chosen.identity, chosen.score, chosen.index, shift)
-
-
-def make_referrer(
-    detector: FaceDetector, encoder: ResidentEncoder, choice: str, index: int, alignment: Alignment
-) -> Referrer:
-    """From the widgets' values."""
-    return Referrer(detector, encoder, index if choice == BY_NUMBER else choice, alignment)
 
 
 def landmarks_of(track: PlannedCrop | None, count: int) -> Tensor | None:
@@ -97,17 +87,7 @@ def referrer_inputs() -> list[io.Input]:
     return [
         DetectorType.Input("detector", tooltip="From Load Face Detector; finds the face in the first pass."),
         EncoderType.Input("encoder", tooltip="From Load SVFR Identity Encoder; reads the identity from it."),
-        io.Combo.Input(
-            "choice",
-            options=["best", "last", BY_NUMBER],
-            default="best",
-            tooltip='Which frame of the first pass to refer to: "best" (default) is sharp, seen from the front and '
-            'surely a face; "last" is the reference\'s rule; "number" takes the one below.',
-        ),
-        io.Int.Input(
-            "index", default=0, min=0, max=9999, tooltip='The frame to take where the choice is "number". Default 0.'
-        ),
-        io.Combo.Input("alignment", options=ALIGNMENTS, default="arcface", tooltip=ALIGNMENT_TIP),
+        *inputs_of(ReferrerOptions),
     ]
 
 

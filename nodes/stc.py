@@ -10,32 +10,26 @@ from torch import Tensor
 from ..svfr_model.base.clip import ArrayClip
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.faces.find import find_tracks
-from ..svfr_model.faces.paste import PasteOptions
+from ..svfr_model.faces.options import ChoiceOptions, PasteOptions
 from ..svfr_model.faces.select import select_tracks
 from ..svfr_model.runs.restore_clip import find_shots
 from ..svfr_model.runs.stc_clip import cut_faces, paste_faces
-from ..svfr_model.stc import (
-    ROLES,
-    TASKS,
-    EnhanceOptions,
-    TaskName,
-    enhance_crops,
-    enhance_whole,
-    load_stc,
-    motion_meter,
-)
+from ..svfr_model.stc.enhance import enhance_crops, enhance_whole, motion_meter
+from ..svfr_model.stc.load import ROLES, load_stc
+from ..svfr_model.stc.network import TASKS, TaskName
+from ..svfr_model.stc.options import EnhanceOptions
 from .files import FOLDER, STATE_DICTS, check, file_input, resolve
 from .images import from_pictures, to_clip, to_pictures
 from .progress import Progress
 from .search import aliases
 from .types import DetectorType, ResidentSTC, STCType
+from .widgets import inputs_of, made
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
 
 FOLDERS = (FOLDER,)
 CATEGORY = "SVFR/STC"
-OPTIONS = EnhanceOptions()
 CROPS, WHOLE = "face crops", "whole frame"
 
 
@@ -50,7 +44,7 @@ class LoadSTCModel(io.ComfyNode):
             display_name="Load STC Model",
             category=CATEGORY,
             **aliases("deflicker model, BFVR, CodeFormer video, face restore model"),
-            description="Loads one of BFVR-STC's three networks. It is on the GPU only while it is used.",
+            description="Loads one of BFVR-STC's three networks. It occupies the GPU only while it runs.",
             inputs=[
                 file_input(
                     "stc_name",
@@ -74,7 +68,7 @@ class LoadSTCModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, stc_name: str) -> bool | str:
-        """A missing file is told before anything runs."""
+        """A missing file is reported before the graph runs."""
         return check(stc_name, list(ROLES.values()), FOLDERS)
 
     @classmethod
@@ -97,8 +91,8 @@ class EnhanceSTC(io.ComfyNode):
                 "deflicker, flicker, de-flicker, flicker removal, brightness flicker, face restore, face enhance, "
                 "video face, old film, temporal consistency, BFVR, CodeFormer, KEEP, GFPGAN"
             ),
-            description="Restores or de-flickers a clip of any length with BFVR-STC, in one pass. Two in a row chain "
-            "two tasks: de-flicker first, then restore.",
+            description="Restores or de-flickers a clip of any length with BFVR-STC, in one pass. Chain two of these "
+            "nodes to do two tasks: de-flicker first, then restore.",
             inputs=[
                 STCType.Input("stc_model", tooltip="From Load STC Model."),
                 io.Image.Input("frames", tooltip="The clip's frames, whole, of at least 64 pixels on a side."),
@@ -111,27 +105,7 @@ class EnhanceSTC(io.ComfyNode):
                     "already) sends each frame through the network's 512 pixels: finer detail of larger frames is "
                     "lost, unless low_frequency keeps it.",
                 ),
-                *_window_inputs(),
-                io.Boolean.Input(
-                    "low_frequency",
-                    default=OPTIONS.low_frequency,
-                    tooltip="When whole frames are de-flickered, add only the smooth part of the change to the "
-                    "original frame, which keeps its detail. Default on. Fine pixel flicker is removed only with it "
-                    "off; then the loss through 512 pixels is taken.",
-                ),
-                io.Boolean.Input(
-                    "stretch",
-                    default=OPTIONS.stretch,
-                    tooltip="Bring the whole clip's darkest and brightest value to black and white, as the reference "
-                    "does for viewing. Default off: it shifts brightness and contrast, and takes twice the time.",
-                ),
-                io.Combo.Input(
-                    "choice",
-                    options=["largest", "all", "left", "right"],
-                    default="largest",
-                    tooltip=f'Whose face under "{CROPS}": at every moment the largest (default) or outermost one, or '
-                    "everyone's.",
-                ),
+                *inputs_of(EnhanceOptions, ChoiceOptions, without=["number"]),
                 DetectorType.Input(
                     "detector", optional=True, tooltip=f'From Load Face Detector; needed for "{CROPS}" only.'
                 ),
@@ -153,40 +127,16 @@ class EnhanceSTC(io.ComfyNode):
         stc_model: ResidentSTC,
         frames: Tensor,
         mode: str,
-        choice: str,
         detector: FaceDetector | None = None,
         **widgets: Any,
     ) -> io.NodeOutput:
         """Enhance faces or frames."""
-        options = EnhanceOptions(**widgets)
+        options, choice = made(EnhanceOptions, widgets), made(ChoiceOptions, widgets).choice
         if mode == WHOLE:
             return io.NodeOutput(*_whole(stc_model, frames, options))
         if detector is None:
             raise InputError(f'"{CROPS}" needs a detector: wire Load Face Detector, or choose "{WHOLE}".')
         return io.NodeOutput(*_faces(stc_model, frames, options, detector, choice))
-
-
-def _window_inputs() -> list[io.Input]:
-    return [
-        io.Int.Input(
-            "window",
-            default=OPTIONS.window,
-            min=2,
-            max=240,
-            step=2,
-            tooltip="Frames the network sees together, an even number. Default 24, what it was trained on: another "
-            "number changes the result. Less takes less memory, about 2.6 GiB for 24.",
-        ),
-        io.Int.Input(
-            "overlap",
-            default=OPTIONS.overlap,
-            min=0,
-            max=238,
-            step=2,
-            tooltip="Frames neighbouring windows share and are faded over, an even number below the window. Default "
-            "8. More joins them better and takes longer.",
-        ),
-    ]
 
 
 def _whole(stc: ResidentSTC, frames: Tensor, options: EnhanceOptions) -> tuple[Tensor, list[float]]:

@@ -37,10 +37,10 @@ def pyproject_dependencies(root):
 
 
 def test_requirements_are_the_design_cards_packages_and_pyav(root):
-    """And what else is imported: Pillow for pictures, tqdm for the bar, and scipy, which ComfyUI itself requires, to
-    solve the banded equations of `faces.smooth`.
+    """And what else is imported: Pillow for pictures, tqdm for the bar, and two that ComfyUI itself requires: scipy to
+    solve the banded equations of `faces.smooth`, pydantic to check options.
     """
-    assert {name_of(line) for line in requirement_lines(root)} == CARD | {"av", "pillow", "tqdm", "scipy"}
+    assert {name_of(line) for line in requirement_lines(root)} == CARD | {"av", "pillow", "tqdm", "scipy", "pydantic"}
 
 
 def test_requirements_and_pyproject_agree(root):

@@ -13,11 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from svfr_model.base.tasks import Task
-from svfr_model.engine.restore import Known, Networks, RestoreOptions, restore
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.engine.restore import Known, Networks, restore
 from svfr_model.networks.identity import load_identity_encoder
 from svfr_model.networks.unet import load_unet
 from svfr_model.networks.vae import load_vae
-from svfr_model.stc import load_stc
+from svfr_model.stc.load import load_stc
 from svfr_model.weights import find
 
 POSIX_MODULES = {"fcntl", "grp", "posix", "pwd", "resource", "termios"}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
-from dataclasses import replace
 
 from ..base.errors import InputError
+from ..synthesis.options import DegradeOptions, DrawOptions, options_for
 from .bar import progress
-from .options import add_clips, add_seed, number, path
+from .derive import add_options, made
+from .options import add_clips, path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -16,11 +17,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("degrade", help="make a degraded clip for tests, as the papers do")
     add_clips(command)
     command.add_argument("--tasks", default="bfr", help="any of bfr,colorization,inpainting: what is to be undone")
-    chance, levels = number(0, 1), number(0, 255)
-    command.add_argument("--brightness-flicker", type=chance, default=0.0, help="chance of each frame; BFVR-STC: 0.3")
-    command.add_argument("--pixel-flicker", type=levels, default=0.0, help="strength in grey levels")
+    add_options(command, DegradeOptions, DrawOptions)
     command.add_argument("--mask-out", metavar="FILE", type=path, help="also write the mask of what was painted white")
-    add_seed(command, 0)
     command.add_argument("--quiet", action="store_true")
     command.set_defaults(run=_degrade)
 
@@ -32,10 +30,11 @@ def _degrade(options: argparse.Namespace) -> int:
     from ..files.paths import check_frames, check_paths
     from ..media import ClipWriter, open_clip
     from ..media.writer import clip_output
-    from ..synthesis.degrade import DegradeOptions, degraded_frames, options_for
+    from ..synthesis.degrade import degraded_frames
 
-    flickers = options.brightness_flicker or options.pixel_flicker
-    chosen = options_for(parse_tasks(options.tasks)) if options.tasks or not flickers else DegradeOptions()
+    flicker, seed = made(DegradeOptions, options), made(DrawOptions, options).seed
+    flickers = flicker.brightness_flicker or flicker.pixel_flicker
+    chosen = options_for(parse_tasks(options.tasks), flicker=flicker) if options.tasks or not flickers else flicker
     if options.mask_out and chosen.mask is None:
         raise InputError("--mask-out needs inpainting among the tasks: nothing else paints a mask.")
     outputs = [clip_output(options.output)] + ([clip_output(options.mask_out, "mask")] if options.mask_out else [])
@@ -46,12 +45,11 @@ def _degrade(options: argparse.Namespace) -> int:
     writers = [ClipWriter(options.output, clip.fps, size, source=clip)]
     if options.mask_out:
         writers.append(ClipWriter(options.mask_out, clip.fps, size))
-    chosen = replace(chosen, brightness_flicker=options.brightness_flicker, pixel_flicker=options.pixel_flicker)
-    made = degraded_frames(clip, len(clip), size[::-1], chosen, options.seed, progress(options.quiet))
+    damaged = degraded_frames(clip, len(clip), size[::-1], chosen, seed, progress(options.quiet))
     with ExitStack() as targets:
         for writer in writers:
             targets.enter_context(writer)
-        for frame, mask in made:
+        for frame, mask in damaged:
             for writer, shown in zip(writers, (frame, np.repeat(mask[..., None] * 255, 3, axis=2)), strict=False):
                 writer.write(shown)
     if not options.quiet:

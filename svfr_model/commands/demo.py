@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from ..engine.options import RestoreOptions
 from .bar import progress
-from .options import add_seed, path
+from .derive import add_options, made
+from .options import path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -13,7 +15,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("demo", help="make a degraded clip and run everything on it, without any download")
     command.add_argument("--out", metavar="DIR", type=path, default="demo_output", help="folder for the videos")
     command.add_argument("--detector-weights", metavar="FILE", type=path, help="another YuNet than the one that ships")
-    add_seed(command, 77)
+    add_options(command, RestoreOptions, only=["seed"])
     command.add_argument("--quiet", action="store_true")
     command.set_defaults(run=_demo)
 
@@ -24,7 +26,7 @@ def _demo(options: argparse.Namespace) -> int:
     report = run_demo(
         options.out,
         detector_weights=options.detector_weights,
-        seed=options.seed,
+        seed=made(RestoreOptions, options).seed,
         callback=progress(options.quiet),
     )
     print(report)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 
 from ..base.errors import InputError
+from ..faces.options import DetectorOptions
 from .bar import progress
-from .options import add_detector, add_machine, path
+from .derive import add_options, made
+from .options import add_machine, path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -21,7 +23,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--profile", metavar="FILE", type=path, help="also write the temporal profile of the middle column here, .png"
     )
-    add_detector(command)
+    add_options(command, DetectorOptions)
     add_machine(command)
 
 
@@ -30,17 +32,18 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     if options.mask is not None and options.truth is None:
         raise InputError("--mask says where to compare with the truth: give TRUTH too, or leave the mask out.")
+    detecting = made(DetectorOptions, options)
     report = run_evaluate(
         options.restored,
         options.truth,
         mask=options.mask,
         instruments=InstrumentChoice(
             folders=options.weights,
-            detector=options.detector,
-            threshold=options.threshold,
+            detector=detecting.detector,
+            threshold=detecting.threshold,
             i3d=options.i3d,
             device=options.device,
-            trust_torchscript=options.trust_torchscript,
+            trust_torchscript=detecting.trust_torchscript,
         ),
         json_path=options.json,
         profile=options.profile,

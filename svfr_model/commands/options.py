@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..base.errors import InputError
-
-MOST_SEED = 2**63 - 1
+from ..runs.options import DeviceOptions
+from .derive import add_options
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,54 +55,12 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-def number(least: float, most: float) -> Callable[[str], float]:
-    """The kind of numbers within bounds; nan is in none."""
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text[:40]} is no number between {least:g} and {most:g}")
-        return value
-
-    return parse
-
-
 def add_clips(command: argparse.ArgumentParser) -> None:
     """A clip in and a clip out."""
     command.add_argument("input", metavar="IN", type=path, help="video, picture or folder of pictures")
     command.add_argument(
         "output", metavar="OUT", type=path, help="video (.mp4, .mov, .mkv), picture, or folder of PNGs"
     )
-
-
-def add_seed(command: argparse._ActionsContainer, default: int) -> None:
-    """The seed of everything random."""
-    what = "same seed, input and number of threads, same output"
-    command.add_argument("--seed", type=whole(0, MOST_SEED), default=default, help=what)
-
-
-def add_detector(group: argparse._ActionsContainer) -> None:
-    """How faces are looked for."""
-    group.add_argument("--detector", choices=("yunet", "yoloface", "scrfd"), default="yunet")
-    group.add_argument("--threshold", type=float, help="detection threshold in (0,1); the detector's own if not given")
-    add_trust(group)
-
-
-def add_trust(group: argparse._ActionsContainer) -> None:
-    """Whether files that are programs may run."""
-    group.add_argument(
-        "--trust-torchscript",
-        action="store_true",
-        help="run the program in a TorchScript file (yoloface, I3D): only for files whose origin you trust",
-    )
-
-
-def add_detect_size(group: argparse._ActionsContainer) -> None:
-    """The size at which faces are looked for."""
-    group.add_argument("--detect-size", type=int, default=640, help="longer side at which faces are looked for")
 
 
 def add_folders(group: argparse._ActionsContainer) -> None:
@@ -114,6 +72,6 @@ def add_folders(group: argparse._ActionsContainer) -> None:
 
 def add_machine(group: argparse._ActionsContainer) -> None:
     """Where the networks run, where their weights lie, and how much is said."""
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_options(group, DeviceOptions)
     add_folders(group)
     group.add_argument("--quiet", action="store_true", help="no progress, errors only")

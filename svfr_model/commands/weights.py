@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from ..faces.options import TrustOptions
 from .bar import progress
-from .options import add_folders, add_trust, path
+from .derive import add_options
+from .options import add_folders, path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -26,7 +28,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     convert.add_argument("source", metavar="IN", type=path)
     convert.add_argument("target", metavar="OUT", type=path, help=".safetensors, or .onnx for yoloface_v5m")
     convert.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), help="cast the numbers; kept if not given")
-    add_trust(convert)
+    add_options(convert, TrustOptions)
     convert.set_defaults(run=_convert_weights, quiet=False)
 
 

@@ -6,7 +6,7 @@ Everything here works on crops; finding faces and pasting them back is the busin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +17,7 @@ from ..base.progress import Callback, report
 from ..base.tasks import Tasks, task_vector
 from .conditioning import VAE, Conditioning, EncodedClip, FrameSource, decode_clip, encode_clip
 from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
+from .options import RestoreOptions, steps_left
 from .solvers import SCHEDULES, SOLVERS, Solver
 from .windows import Padding, WindowPlan, pad_shots, shots
 
@@ -24,68 +25,8 @@ if TYPE_CHECKING:
     from ..networks.identity import Identity
     from .self_reference import SelfReference, SelfReferrer
 
-MOST_STEPS, MOST_FRAMES, MOST_GUIDANCE, MOST_NOISE = 1000, 256, 100.0, 10.0
-"""Beyond these no use is known, and a slip of the keyboard would end in want of memory after minutes."""
 AUGMENTATION_SEED = 1 << 20
 """Added to the seed for the augmentation noise, so that it is not the noise of a pass."""
-
-
-@dataclass(frozen=True)
-class RestoreOptions:
-    """How a clip is restored. The defaults are the reference's, apart from the steps of the first pass (50 there).
-
-    steps: of the main pass. first_steps: of the first pass, None for the same. passes: 1, or 2 for the self-referred
-    run. guidance: scale at the first and the last step. strength: part of the schedule that is run, in (0,1]; below 1
-    the result stays nearer to the degraded clip. seed: of the CPU generator; the second pass uses seed + 1. plan: the
-    temporal windows. solver, schedule: names in SOLVERS and SCHEDULES. augmentation: noise added to what the network
-    is told, in units of the [-1,1] range. batch: rows per network call, see ClipDenoiser. decode_chunk,
-    decode_overlap: frames decoded together and faded between chunks; overlap 0 is the reference's way.
-    """
-
-    steps: int = 30
-    first_steps: int | None = None
-    passes: int = 2
-    guidance: tuple[float, float] = (2.0, 2.0)
-    strength: float = 1.0
-    seed: int = 77
-    plan: WindowPlan = field(default_factory=WindowPlan)
-    solver: str = "euler"
-    schedule: str = "karras"
-    augmentation: float = 0.0
-    batch: int = 2
-    decode_chunk: int = 16
-    decode_overlap: int = 4
-
-    def __post_init__(self) -> None:
-        if self.solver not in SOLVERS or self.schedule not in SCHEDULES:
-            raise InputError(
-                f"Unknown solver {self.solver!r} or schedule {self.schedule!r}. "
-                f"Solvers: {', '.join(SOLVERS)}. Schedules: {', '.join(SCHEDULES)}."
-            )
-        for steps in (self.steps, self.steps if self.first_steps is None else self.first_steps):
-            if not 1 <= steps <= MOST_STEPS:
-                raise InputError(f"The steps of a pass must lie between 1 and {MOST_STEPS}, not at {steps}.")
-        if not 1 <= self.batch <= MOST_FRAMES:
-            raise InputError(f"The batch must lie between 1 and {MOST_FRAMES}, not at {self.batch}.")
-        if self.passes not in (1, 2):
-            raise InputError(f"A run has 1 or 2 passes, not {self.passes}.")
-        if not 0 < self.strength <= 1:
-            raise InputError(f"The strength must lie above 0 and not above 1, not at {self.strength}.")
-        for steps in (self.steps, self.first_steps or self.steps):
-            _steps_left(steps, self.strength)
-        if not 0 <= self.augmentation <= MOST_NOISE:
-            raise InputError(f"The noise augmentation must lie between 0 and {MOST_NOISE:g}, not {self.augmentation}.")
-        if not all(0 <= scale <= MOST_GUIDANCE for scale in self.guidance):
-            raise InputError(f"The guidance scales must lie between 0 and {MOST_GUIDANCE:g}, not {self.guidance}.")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"The seed must lie between 0 and 2^63 - 1, not at {self.seed}.")
-        if not 0 <= self.decode_overlap < self.decode_chunk <= MOST_FRAMES:
-            raise InputError(
-                f"A decode chunk of {self.decode_chunk} frames cannot overlap by {self.decode_overlap}: "
-                f"the overlap must be 0 or more and smaller than the chunk, and that at most {MOST_FRAMES}."
-            )
-        if self.plan.length > MOST_FRAMES:
-            raise InputError(f"A window must have at most {MOST_FRAMES} frames, not {self.plan.length}.")
 
 
 @dataclass(frozen=True)
@@ -240,16 +181,8 @@ def _start(latents: Tensor, noise: Tensor | None, sigma: float, scale: float, se
 
 def noise_levels(options: RestoreOptions) -> list[float]:
     """The part of the options' schedule that their strength leaves, with the final 0."""
-    steps = _steps_left(options.steps, options.strength)
+    steps = steps_left(options.steps, options.strength)
     return SCHEDULES[options.schedule](options.steps)[options.steps - steps :]
-
-
-def _steps_left(steps: int, strength: float) -> int:
-    """How many of the steps a strength runs; InputError where it is none."""
-    left = min(int(steps * strength), steps)
-    if left < 1:
-        raise InputError(f"A strength of {strength} leaves none of {steps} steps: raise one of them.")
-    return left
 
 
 @torch.inference_mode()

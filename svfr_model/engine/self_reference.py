@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from einops import rearrange
@@ -18,15 +18,13 @@ from torch import Tensor
 from ..base.errors import FaceNotFoundError, InputError
 from ..base.pixels import from_network_range
 from ..faces.geometry import align_face, largest_box
+from .options import Alignment
 
 if TYPE_CHECKING:
     from ..faces.face import Face, FaceDetector
     from ..networks.identity import Identity, IdentityEncoder
 
 log = logging.getLogger(__name__)
-
-Alignment: TypeAlias = Literal["arcface", "reference"]
-
 
 @dataclass(frozen=True)
 class SelfReference:

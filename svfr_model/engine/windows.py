@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from ..base.errors import InputError
+from ..base.options import Flag, Range, Widget, option, options
 
 PlanName: TypeAlias = Literal["reference", "linear"]
+
+MOST_FRAMES = 256
+"""In a window or a decode chunk; more would end in want of memory."""
 
 MIN_FRAMES = 4
 """Shots of fewer frames are padded by repeating their last one: windows need more than the published overlap of 3."""
@@ -91,22 +95,38 @@ def shots(count: int, cuts: Sequence[int] = ()) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-@dataclass(frozen=True)
+@options
 class WindowPlan:
-    """How a clip is cut into windows at every step.
+    """How a clip is cut into windows at every step."""
 
-    name: "reference" (the published plan, default) or "linear". length: frames in a window. overlap: frames that
-    neighbours share. cuts: first frames of later shots; the reference plan is circular and knows no cuts.
-    """
-
-    name: PlanName = "reference"
-    length: int = 16
-    overlap: int = 3
-    cuts: tuple[int, ...] = field(default=())
+    length: int = option(
+        default=16,
+        within=Range(1, MOST_FRAMES),
+        unit="frames",
+        help="Frames the network sees together; it was trained on 16. Fewer take less memory, but show it less of the "
+        "motion.",
+        flag=Flag("window"),
+        widget=Widget("window"),
+    )
+    overlap: int = option(
+        default=3,
+        within=Range(0, MOST_FRAMES - 1),
+        unit="frames",
+        help="Frames that neighbouring windows share; fewer than the window. More join the windows better and take "
+        "longer.",
+    )
+    name: PlanName = option(
+        default="reference",
+        help="How windows are laid. reference joins the clip's end to its start and overlaps in the first three steps "
+        "only; linear never wraps around and always overlaps: slower, and for clips whose end is unlike their start.",
+        flag=Flag("windows"),
+        widget=Widget("plan"),
+    )
+    cuts: tuple[int, ...] = ()
+    """First frames of later shots; the reference plan is circular and knows no cuts."""
 
     def __post_init__(self) -> None:
-        if self.name not in get_args(PlanName):
-            raise InputError(f"Unknown window plan {self.name!r}. Choose one of {get_args(PlanName)}.")
+        """Refuse combinations without a meaning."""
         if self.cuts and self.name == "reference":
             raise InputError(
                 "The reference window plan joins the clip's end to its start and cannot respect scene cuts: "

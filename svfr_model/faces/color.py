@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -16,10 +16,10 @@ import torch
 
 from ..base.errors import InputError
 from .crop import rescaled
+from .options import ColorMode
 from .region import canonical_to_crop, face_region
 
-ColorMode: TypeAlias = Literal["none", "lab", "wavelet"]
-COLOR_MODES: tuple[ColorMode, ...] = ("none", "lab", "wavelet")
+COLOR_MODES: tuple[ColorMode, ...] = get_args(ColorMode)
 REDUCED = 64
 """Length of the shorter side of the reduced crops."""
 FIELD_BLUR = 4.0

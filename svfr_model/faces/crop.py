@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -14,17 +12,12 @@ from ..base.clip import Clip
 from ..base.errors import InputError
 from ..base.pixels import as_uint8
 from ..base.progress import Callback, report
-from .geometry import MARGIN, apply, similarity, square_crop, union_box
+from .geometry import apply, similarity, square_crop, union_box
+from .options import CropOptions
 from .smooth import smooth
 from .track import FaceTrack, PlannedCrop
 from .warp import Border, shrinkage, warp
 
-CropMode: TypeAlias = Literal["tracked", "static"]
-LEAST_SIDE, MOST_SIDE = 8, 2048
-MOST_MARGIN = 5.0
-MOST_SMOOTHING = 300.0
-"""Frames; the smoother's equations lose their digits from about 1,000 on."""
-MOST_REDUCTION = 16.0
 LEAST_SCALE, MOST_SCALE = 1 / 16, 16.0
 """Least and most pixels of a tracked crop per pixel of the frame."""
 BORDER: Border = "reflect"
@@ -36,42 +29,6 @@ LANDMARK_PERIOD = 5.0
 CONTAIN_ROUNDS = 8
 SLACK = 1.02
 """The face box stays this much inside the crop, so that rounding cannot cut it."""
-
-
-@dataclass(frozen=True)
-class CropOptions:
-    """How faces are cut out."""
-
-    mode: CropMode = "tracked"
-    """"tracked" follows the face; "static" is the reference's one square for all frames of a track."""
-    size: tuple[int, int] = (512, 512)
-    """Width and height of the crop; the network's size multiple is the caller's business."""
-    margin: float = MARGIN
-    """What is added to the face box on each side, in parts of its shorter side."""
-    smoothing: float = 15.0
-    """Motions of the crop quicker than this many frames are removed (half gain at this period); 0 follows exactly."""
-    roll: bool = False
-    """Turn the crop with the head."""
-    pre_downscale: float = 1.0
-    """Make the crop this many times smaller first and enlarge it again: large soft faces then look to the network more
-    like what it was trained on."""
-
-    def __post_init__(self) -> None:
-        """Refuse values without a meaning."""
-        if self.mode not in ("tracked", "static"):
-            raise InputError(f'Unknown crop mode "{self.mode}": use "tracked" or "static".')
-        if not LEAST_SIDE <= min(self.size) <= max(self.size) <= MOST_SIDE:
-            raise InputError(
-                f"The sides of a crop must lie between {LEAST_SIDE} and {MOST_SIDE} pixels, got "
-                f"{self.size[0]}x{self.size[1]}."
-            )
-        if not 0 <= self.margin <= MOST_MARGIN or not 0 <= self.smoothing <= MOST_SMOOTHING:
-            raise InputError(
-                f"margin must lie between 0 and {MOST_MARGIN:g} and smoothing between 0 and {MOST_SMOOTHING:g} frames, "
-                f"got {self.margin} and {self.smoothing}."
-            )
-        if not 1 <= self.pre_downscale <= MOST_REDUCTION:
-            raise InputError(f"pre_downscale must lie between 1 and {MOST_REDUCTION:g}, got {self.pre_downscale}.")
 
 
 def plan_crop(track: FaceTrack, options: CropOptions | None = None) -> PlannedCrop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from ..base.progress import Callback, report
 from .face import Face, FaceDetector
 from .follow import Encoder, Followed, Follower, FollowOptions
 from .geometry import apply, box_area, invert, similarity
-from .reduce import SEARCH_SIZE, Reduction
+from .options import TrackOptions
+from .reduce import Reduction
 from .refine import CANONICAL
-from .shots import CutDetector, ShotOptions
+from .shots import CutDetector
 from .smooth import smooth
 from .track import FaceTrack, FoundFaces
 
@@ -26,44 +27,6 @@ UNSURE = 0.02
 """Weight of a frame in which the face was not seen, or not whole."""
 WHOLE = 0.99
 """Part of a face and its surroundings that must be inside the frame for its box to be trusted."""
-
-
-@dataclass(frozen=True)
-class TrackOptions:
-    """How faces are searched and followed."""
-
-    detect_size: int = SEARCH_SIZE
-    """Frames are reduced to this length of their longer side before faces are looked for; smaller ones stay."""
-    stride: int = 5
-    """The whole frame is searched every so many frames; in between, known faces are looked at where they should be."""
-    refine: int = 3
-    """Most looks at each face in each frame (see `refine`); 0 leaves the frames between searches to interpolation."""
-    batch: int = 16
-    """Reduced frames held, and given to the detector, at a time."""
-    max_gap: int = 15
-    """Frames a face may be out of sight and still be filled in by interpolation."""
-    min_length: int = 5
-    """Frames in which a face must be seen, or half of its shot where the shot is shorter than twice that."""
-    min_score: float = 0.5
-    """Mean detector score of the frames in which it was seen."""
-    same_person: float = 0.4
-    """Cosine of two identity embeddings from which two tracks are one person."""
-    same_look: float = 0.8
-    """Likeness of two appearances within one shot from which two tracks are one person, where no encoder is given."""
-    shots: ShotOptions = field(default_factory=ShotOptions)
-    """How cuts are found."""
-
-    def __post_init__(self) -> None:
-        """Refuse values without a meaning."""
-        bounds = {"detect_size": (32, 8192), "stride": (1, 1000), "refine": (0, 100), "batch": (1, 1000)}
-        for name, (least, most) in {**bounds, "max_gap": (0, 100_000)}.items():
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} must lie between {least} and {most}, got {getattr(self, name)}.")
-        if self.refine == 0 and self.stride - 1 > self.max_gap:
-            raise InputError(
-                f"Without refinement, frames between searches are interpolated: a stride of {self.stride} needs "
-                f"max_gap {self.stride - 1} or more, got {self.max_gap}."
-            )
 
 
 def find_tracks(

@@ -14,10 +14,8 @@ import torch
 
 from ..base.errors import InputError
 from ..base.pixels import to_network_range
+from .options import MARGIN
 from .warp import warp
-
-MARGIN = 0.4
-"""How far a crop reaches beyond the face box, per side, in parts of the box's width and height."""
 
 TEMPLATE_256 = np.array(
     [

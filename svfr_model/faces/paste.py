@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,16 +14,16 @@ import torch
 from ..base.errors import InputError
 from ..base.pixels import as_uint8
 from ..base.tasks import Task, Tasks
-from .color import COLOR_MODES, ColorMatch, as_picture
+from .color import ColorMatch, as_picture
 from .crop import BORDER, rescaled
 from .geometry import invert
+from .options import PasteOptions, Region
 from .region import bounds, paste_region, soft_step, to_frame
 from .track import FaceTrack, PlannedCrop
 from .warp import warp
 
 log = logging.getLogger(__name__)
 
-Region: TypeAlias = Literal["face", "crop"]
 OCCLUSION_SIZE = 96
 """Shorter side at which restored and original crops are compared."""
 OCCLUSION_BLUR = 2.0
@@ -31,39 +31,6 @@ OCCLUSION_LIMITS = (12.0, 24.0)
 """LAB distances of the low frequencies below which the crop is kept, and above which the original is."""
 GREY_SPREAD = 4.0
 """Mean difference of a pixel's channels, of 255, below which a frame is grey."""
-
-
-@dataclass(frozen=True)
-class PasteOptions:
-    """How restored crops are put back."""
-
-    region: Region = "face"
-    """"face" changes the face's oval only (its hull where 68 landmarks are known); "crop" the whole crop."""
-    feather: float = 0.12
-    """Width of the soft edge, in sides of the face."""
-    color_match: Literal["auto", "none", "lab", "wavelet"] = "auto"
-    """Colours brought back to the original's: "lab" mean and spread, "wavelet" low frequencies, place by place; "auto"
-    is lab, and none for colorization."""
-    occlusion_safe: bool = False
-    """Keep the original where it and the restored crop disagree strongly in their low frequencies, such as a hand
-    before the face. Never for colorization, nor where something was missing."""
-
-    def __post_init__(self) -> None:
-        """Refuse values without a meaning."""
-        if self.region not in ("face", "crop"):
-            raise InputError(f'Unknown paste region "{self.region}": use "face" or "crop".')
-        if self.color_match not in ("auto", *COLOR_MODES):
-            raise InputError(f'Unknown colour matching "{self.color_match}": use auto, {", ".join(COLOR_MODES)}.')
-        if not 0 <= self.feather <= 1:
-            raise InputError(f"feather must lie between 0 and 1 side of the face, got {self.feather}.")
-
-    def for_tasks(self, tasks: Tasks | None) -> PasteOptions:
-        """The options with "auto" decided and what does not suit the tasks switched off."""
-        colorizing = tasks is not None and Task.COLORIZATION in tasks
-        color = self.color_match
-        if color == "auto":
-            color = "none" if colorizing else "lab"
-        return replace(self, color_match=color, occlusion_safe=self.occlusion_safe and not colorizing)
 
 
 @dataclass(frozen=True, eq=False)

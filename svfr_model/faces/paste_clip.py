@@ -12,9 +12,10 @@ import torch
 from ..base.clip import Clip, expected_length
 from ..base.progress import Callback, report
 from ..base.tasks import Tasks
-from .color import ColorMatch, ColorMode, ColorStatistics
+from .color import ColorMatch, ColorStatistics
 from .crop import crop_frame
-from .paste import Pasted, PasteOptions, Patch, paste_frame, warn_if_grey
+from .options import ColorMode, PasteOptions
+from .paste import Pasted, Patch, paste_frame, warn_if_grey
 from .track import PlannedCrop
 
 

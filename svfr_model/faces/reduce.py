@@ -8,9 +8,7 @@ import cv2
 import numpy as np
 
 from .face import Face
-
-SEARCH_SIZE = 640
-"""Length of a frame's longer side at which faces are searched; smaller frames stay as they are."""
+from .options import SEARCH_SIZE
 
 
 @dataclass(frozen=True)

@@ -43,16 +43,11 @@ def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, 
         return [min(tracks, key=lambda track: float(np.hypot(*(track.centers[0] - place))))]
     if isinstance(choice, int) or is_number(choice):
         return [_by_number(tracks, int(choice))]
-    check_choice(choice)
-    return tracks if choice == "all" else _one_at_a_time(tracks, _ORDERS[choice])
-
-
-def check_choice(choice: str) -> None:
-    """Raise InputError for a choice in words that `select_tracks` does not know."""
-    if choice not in ("all", *_ORDERS) and not is_number(choice):
+    if choice not in ("all", *_ORDERS):
         raise InputError(
             f'Unknown choice of faces "{choice[:40]}": use all, largest, left, right, a number or a picture.'
         )
+    return tracks if choice == "all" else _one_at_a_time(tracks, _ORDERS[choice])
 
 
 def is_number(choice: str) -> bool:

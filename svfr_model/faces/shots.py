@@ -13,23 +13,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from .options import ShotOptions
+
 BINS = 8
 HISTOGRAM_SIZE = (64, 36)
 LAYOUT_SIZE = (32, 18)
 REACH = 3
 """Frames on either side of a cut that must all differ from those on the other."""
-
-
-@dataclass(frozen=True)
-class ShotOptions:
-    """How different frames must be for a cut; distances lie in [0,1]."""
-
-    minimum: float = 0.3
-    """Distance every cut must reach."""
-    ratio: float = 2.5
-    """How many times the distance must exceed the mean distance of neighbouring frames (adaptive threshold)."""
-    neighbours: int = 6
-    """Frames on either side from which that mean is taken."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from .fvd import I3d, load_i3d
 from .perceptual import PerceptualDistance, load_lpips
 
 if TYPE_CHECKING:
-    from ..faces.detectors.load import DetectorKind
+    from ..faces.options import DetectorKind
 
 Instrument: TypeAlias = Literal["detector", "encoder", "lpips", "i3d"]
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..base.devices import choose_device, choose_dtype
 from ..base.errors import InputError, WeightsError
+from ..base.options import options
+from ..engine.options import ReferrerOptions
 from ..engine.restore import Networks
-from ..engine.self_reference import Alignment, SelfReferrer
+from ..engine.self_reference import SelfReferrer
 from ..faces.detectors.load import DETECTOR_ROLES
-from ..faces.face import checked_threshold
+from ..faces.options import DetectorOptions
 from ..networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
 from ..networks.unet import PUBLISHED_CONFIG as UNET_CONFIG
 from ..networks.unet import load_unet
 from ..networks.vae import PUBLISHED_CONFIG as VAE_CONFIG
 from ..networks.vae import load_vae
 from ..weights import find, stored_config
+from .options import DeviceOptions, PrecisionOptions
 
 if TYPE_CHECKING:
-    from ..faces.detectors.load import DetectorKind
     from ..faces.face import FaceDetector
     from ..faces.landmarks import LandmarkModel
 
@@ -31,33 +32,19 @@ LANDMARK_ROLE = "landmarks_68"
 Folders: TypeAlias = "Sequence[Path | str] | None"
 
 
-@dataclass(frozen=True)
-class Loader:
-    """Finds and loads what a run needs, each network once, when it is first asked for.
-
-    folders: of weights, None for the default. device, dtype: see choose_device and choose_dtype. compile: torch.compile
-    the UNet. detector, threshold: which face detector and how sure it must be, None for its own. reference_frame,
-    alignment: see SelfReferrer. trust_torchscript: see load_detector.
-    """
+@options
+class Loader(ReferrerOptions, DetectorOptions, PrecisionOptions, DeviceOptions):
+    """Finds and loads what a run needs, each network once, when it is first asked for."""
 
     folders: Folders = None
-    device: str = "auto"
-    dtype: str = "auto"
-    compile: bool = False
-    detector: DetectorKind = "yunet"
-    threshold: float | None = None
-    reference_frame: Literal["best", "last"] | int = "best"
-    alignment: Alignment = "arcface"
-    trust_torchscript: bool = False
+    """Of weights, in the order in which they are searched; None for the default."""
 
     def require(self, *, detector: bool, encoder: bool, landmarks: bool = False) -> None:
         """Find every file that a run needs, so that a missing one is known before any work.
 
-        Raises WeightsError, and InputError for a device, precision or threshold that cannot be used.
+        Raises WeightsError, and InputError for a device or precision that cannot be used.
         """
         choose_dtype(self.dtype, choose_device(self.device))
-        if self.threshold is not None:
-            checked_threshold(self.threshold)
         roles = ["unet", "vae"]
         roles += [DETECTOR_ROLES[self.detector]] if detector else []
         roles += [RECOGNIZER_ROLE, PROJECTION_ROLE] if encoder else []

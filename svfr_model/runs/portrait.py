@@ -13,9 +13,9 @@ from ..base.errors import InputError
 from ..base.pixels import to_network_range
 
 if TYPE_CHECKING:
-    from ..engine.self_reference import Alignment
-    from ..faces.crop import CropOptions
+    from ..engine.options import Alignment
     from ..faces.face import FaceDetector
+    from ..faces.options import CropOptions
     from ..networks.identity import Identity, IdentityEncoder
 
 

@@ -20,7 +20,8 @@ from ..base.errors import FaceNotFoundError, InputError
 from ..base.pixels import MASK_THRESHOLD, from_network_range, pad_to_multiple
 from ..base.progress import Callback, report
 from ..base.tasks import Tasks
-from ..engine.restore import Known, Networks, RestoreOptions, SampledClip, restore
+from ..engine.options import RestoreOptions
+from ..engine.restore import Known, Networks, SampledClip, restore
 from ..engine.windows import MIN_FRAMES, shots
 from ..faces.crop import crop_frame, crop_mask
 from ..faces.paste_clip import RestoredTrack

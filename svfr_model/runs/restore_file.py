@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,11 @@ from ..base.errors import InputError
 from ..base.pixels import to_network_range
 from ..base.progress import Callback
 from ..base.tasks import Task, Tasks
-from ..engine.restore import RestoreOptions
-from ..faces.crop import CropOptions, plan_crop
+from ..engine.options import RestoreOptions
+from ..faces.crop import plan_crop
 from ..faces.debug import draw
-from ..faces.find import TrackOptions, find_tracks
+from ..faces.find import find_tracks
 from ..faces.landmarks import add_outlines
-from ..faces.paste import PasteOptions
 from ..faces.paste_clip import RestoredTrack, paste_clip
 from ..faces.select import reference_embedding, select_similar, select_tracks
 from ..faces.track import FaceTrack, FoundFaces, PlannedCrop
@@ -30,6 +29,7 @@ from ..files.paths import Output, check_frames, check_paths
 from ..media import ClipWriter, MaskClip, open_clip, read_mask
 from ..media.pictures import read_picture
 from ..media.writer import clip_output
+from .options import FaceOptions
 from .portrait import cover, crop_portrait, identity_of
 from .restore_clip import Request, find_shots, restore_tracks, restore_whole
 
@@ -38,21 +38,6 @@ if TYPE_CHECKING:
     from .loader import Loader
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FaceOptions:
-    """Which faces are restored, how they are found and cut out, and how they go back.
-
-    choice: see select_tracks, or the path of a picture of the person. outline: find 68 landmarks, so that paste-back
-    follows the real outline of the face and not an oval.
-    """
-
-    choice: str | Path = "largest"
-    track: TrackOptions = field(default_factory=TrackOptions)
-    crop: CropOptions = field(default_factory=CropOptions)
-    paste: PasteOptions = field(default_factory=PasteOptions)
-    outline: bool = False
 
 
 @dataclass(frozen=True)

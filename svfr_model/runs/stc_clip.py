@@ -11,8 +11,8 @@ from torch import Tensor
 from ..base.clip import Clip
 from ..base.progress import Callback
 from ..base.tasks import Task
-from ..faces.crop import CropOptions, crop_clip, plan_crop
-from ..faces.paste import PasteOptions
+from ..faces.crop import crop_clip, plan_crop
+from ..faces.options import CropOptions, PasteOptions
 from ..faces.paste_clip import RestoredTrack, paste_clip
 from ..faces.track import FaceTrack, PlannedCrop
 from ..stc.enhance import FACE_MARGIN

@@ -12,15 +12,16 @@ from ..base.clip import Clip
 from ..base.devices import choose_device
 from ..base.errors import InputError
 from ..base.progress import Callback
-from ..faces.find import TrackOptions, find_tracks
-from ..faces.paste import PasteOptions
-from ..faces.select import check_choice, select_tracks
+from ..faces.find import find_tracks
+from ..faces.options import FaceChoice, PasteOptions, TrackOptions
+from ..faces.select import select_tracks
 from ..files.paths import check_frames, check_paths
 from ..media import ClipWriter, open_clip
 from ..media.writer import clip_output
-from ..stc.enhance import EnhanceOptions, enhance_crops, enhance_whole
+from ..stc.enhance import enhance_crops, enhance_whole
 from ..stc.load import ROLES, load_stc
 from ..stc.network import TASKS, CodeFormer3D, TaskName
+from ..stc.options import EnhanceOptions
 from ..weights import find
 from .loader import Loader
 from .restore_clip import find_shots
@@ -39,7 +40,7 @@ class EnhanceJob:
     target: Path
     tasks: tuple[TaskName, ...] = ("bfr",)
     whole: bool | None = None
-    faces: str = "largest"
+    faces: FaceChoice | int = "largest"
     track: TrackOptions = field(default_factory=TrackOptions)
     options: EnhanceOptions = field(default_factory=EnhanceOptions)
     paste: PasteOptions = field(default_factory=PasteOptions)
@@ -48,7 +49,6 @@ class EnhanceJob:
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or not self.tasks:
             raise InputError(f"Unknown BFVR-STC task {', '.join(unknown) or '(none)'}: use {', '.join(TASKS)}.")
-        check_choice(self.faces)
 
 
 def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = None) -> Path:

@@ -23,9 +23,10 @@ from torch import Tensor
 from ..base.errors import InputError
 from ..base.progress import Callback, report
 from ..engine.windows import triangle_weights
-from .frames import Framing, FramingMode, low_frequency_change, stretch, to_network, to_pixels
+from .frames import Framing, low_frequency_change, stretch, to_network, to_pixels
 from .motion import MotionMeter
 from .network import TaskName
+from .options import EnhanceOptions
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,6 @@ FACE_MARGIN = 0.15
 
 For training, the union of a clip's boxes was cut out, without roll; the boxes came from another detector than ours.
 """
-
-MOST_FRAMES = 256
-WINDOW = 24
-"""Frames the published networks were trained on."""
 
 Spans = Sequence[tuple[int, int]]
 """(first, last + 1) of every shot, in order and without gaps; the first starts at frame 0."""
@@ -69,34 +66,6 @@ class Network(Protocol):
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         """(1,3,T,S,S) in 0..1 to a tuple whose first member is the result, of the same shape."""
         ...
-
-
-@dataclass(frozen=True)
-class EnhanceOptions:
-    """How a clip is enhanced.
-
-    window: frames the network sees together; another number than the 24 of its training changes the result. overlap:
-    frames that neighbouring windows share and that are faded between. Both are multiples of the network's temporal
-    stride, 2. stretch: bring the whole clip's smallest and largest value to black and white, as the reference does for
-    viewing; it shifts brightness and contrast, and runs the network twice, once for the two values, so that no float
-    frames are kept. framing: of whole frames, see `Framing`; "squash" is the reference's. low_frequency: when
-    de-flickering whole frames, add only the smooth part of the change to the original frame, which keeps its detail;
-    off, the network's own picture is enlarged to the frame's size. Fine flicker is removed only with it off.
-    """
-
-    window: int = WINDOW
-    overlap: int = 8
-    stretch: bool = False
-    framing: FramingMode = "letterbox"
-    low_frequency: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse windows that no network takes; what its own stride asks for, `plan_windows` checks."""
-        if not 0 <= self.overlap < self.window <= MOST_FRAMES:
-            raise InputError(
-                f"A window of {self.window} frames cannot overlap by {self.overlap}: the overlap must be 0 or more and "
-                f"smaller than the window, and that at most {MOST_FRAMES}."
-            )
 
 
 @dataclass(frozen=True)
@@ -307,7 +276,7 @@ def _walk(
         framing = None
         for index, frame in enumerate(frames):
             height, width = frame.shape[:2]
-            framing = framing or Framing(height, width, network.img_size, options.framing)
+            framing = framing or Framing(height, width, network.img_size)
             fitted = framing.fit(frame)
             if meter is not None:
                 if index in starts:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -23,8 +22,9 @@ from einops import rearrange
 from ..base.errors import InputError
 from ..base.pixels import degrade_for_tasks
 from ..base.progress import Callback, report
-from ..base.tasks import Task, Tasks
-from .masks import MaskKind, mask_frames, paint_white
+from ..base.tasks import Task
+from .masks import mask_frames, paint_white
+from .options import Codec, DegradeOptions, LowQuality
 
 if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
@@ -33,71 +33,7 @@ if TYPE_CHECKING:
 DESIGN_SIZE = 512
 """The picture size that the papers' ranges are for. At other sizes blur, a length, is scaled; r and delta are not."""
 
-Codec: TypeAlias = Literal["h264", "mpeg4", "none"]
-Order: TypeAlias = Literal["paper", "code"]
-
 _KERNEL_REACH = 3.0
-
-
-@dataclass(frozen=True)
-class LowQuality:
-    """Ranges of the blind-restoration degradation, each drawn uniformly. The defaults are BFVR-STC's.
-
-    sigma: of the Gaussian blur, in pixels of a 512 px picture. shrink: r, how many times smaller. noise: delta,
-    standard deviation in grey levels of 255. crf: quality of the codec, integers; for mpeg4 it is turned into the
-    quantiser that H.264's 51 levels correspond to on its 31. order: compress the small picture (the paper), or the
-    one that is enlarged again (its code). per_frame: a new draw for every frame, which the paper found worse; the
-    codec keeps one crf, since it sees the clip as a whole.
-    """
-
-    sigma: tuple[float, float] = (2.0, 5.0)
-    shrink: tuple[float, float] = (2.0, 4.0)
-    noise: tuple[float, float] = (0.0, 5.0)
-    crf: tuple[int, int] = (18, 25)
-    codec: Codec = "h264"
-    order: Order = "paper"
-    per_frame: bool = False
-
-    def __post_init__(self) -> None:
-        if self.codec not in get_args(Codec) or self.order not in get_args(Order):
-            raise InputError(
-                f"Unknown codec {self.codec!r} or order {self.order!r}. "
-                f"Codecs: {', '.join(get_args(Codec))}. Orders: {', '.join(get_args(Order))}."
-            )
-        for name, least in (("sigma", 0), ("shrink", 1), ("noise", 0), ("crf", 0)):
-            low, high = getattr(self, name)
-            if not least <= low <= high:
-                raise InputError(f"{name} is the range {low}..{high}; it must ascend and start at {least} or above.")
-        if self.crf[1] > 51:
-            raise InputError(f"crf goes up to 51, not {self.crf[1]}.")
-
-
-@dataclass(frozen=True)
-class DegradeOptions:
-    """Which degradations a clip gets, applied in this order.
-
-    low_quality: blur, shrinking, noise and compression, or None. pixel_flicker: strength of a texture change that
-    differs from frame to frame, in grey levels; ours, in place of the paper's re-rendering by a diffusion upscaler.
-    brightness_flicker: chance of each frame to go through a random gain (BFVR-STC: 0.3). gain: its range. grey: no
-    color. mask: white brush strokes or boxes, or None. moving: whether they move; None for either.
-    """
-
-    low_quality: LowQuality | None = None
-    pixel_flicker: float = 0.0
-    brightness_flicker: float = 0.0
-    gain: tuple[float, float] = (0.5, 1.5)
-    grey: bool = False
-    mask: MaskKind | None = None
-    moving: bool | None = None
-
-
-def options_for(tasks: Tasks, low_quality: LowQuality | None = None) -> DegradeOptions:
-    """The degradation that each task undoes: low quality for bfr, grey for colorization, masks for inpainting."""
-    return DegradeOptions(
-        low_quality=(low_quality or LowQuality()) if Task.BFR in tasks else None,
-        grey=Task.COLORIZATION in tasks,
-        mask="any" if Task.INPAINTING in tasks else None,
-    )
 
 
 def degrade_clip(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import cv2
 import numpy as np
 
 from ..base.errors import InputError
-
-MaskKind: TypeAlias = Literal["brush", "box", "any"]
+from .options import MaskKind
 
 
 def random_mask(

@@ -17,11 +17,11 @@ from ..base.progress import Callback
 from ..base.tasks import Task
 from ..engine.restore import Networks
 from ..engine.self_reference import SelfReferrer
-from ..faces.crop import CropOptions, plan_crop
+from ..faces.crop import plan_crop
 from ..faces.detectors.yunet import YuNetDetector
 from ..faces.find import find_tracks
 from ..faces.geometry import apply
-from ..faces.paste import PasteOptions
+from ..faces.options import CropOptions, PasteOptions
 from ..faces.paste_clip import paste_clip
 from ..faces.track import FaceTrack, PlannedCrop
 from ..files.paths import Output, check_paths
@@ -32,8 +32,9 @@ from ..metrics.report import METRICS, Report
 from ..runs.loader import Loader
 from ..runs.restore_clip import CropStream, Request, restore_tracks
 from ..synthesis.clips import SyntheticClip, make_clip
-from ..synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
+from ..synthesis.degrade import degrade_clip
 from ..synthesis.masks import paint_white, random_mask
+from ..synthesis.options import DegradeOptions, LowQuality
 from ..weights import find
 from .evaluate import HELD_OUT
 from .model import EVALUATION, bundled
@@ -83,7 +84,7 @@ def run_demo(
     clip = ArrayClip(scene.degraded)
     detector = YuNetDetector(detector_weights or find("yunet"))
     plan = plan_crop(find_tracks(clip, detector).require()[0], CropOptions(size=(CROP, CROP)))
-    loader = Loader([str(bundled())], device="cpu")
+    loader = Loader(folders=[str(bundled())], device="cpu")
     plain = loader.networks(self_referred=False)
     networks = Networks(plain.backend, plain.vae, SelfReferrer(detector, loader.encoder))
     request = Request(TASKS, options)

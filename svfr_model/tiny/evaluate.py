@@ -20,7 +20,8 @@ from ..base.errors import InputError
 from ..base.pixels import from_network_range
 from ..base.progress import Callback, report
 from ..base.tasks import Task, Tasks
-from ..engine.restore import Known, Networks, RestoreOptions, restore
+from ..engine.options import RestoreOptions
+from ..engine.restore import Known, Networks, restore
 from ..engine.self_reference import SelfReferrer
 from ..faces.face import Face
 from ..faces.geometry import align_face
@@ -29,7 +30,8 @@ from ..metrics.faces import difference
 from ..metrics.pixels import chroma_error, psnr, ssim
 from ..runs.loader import Loader
 from ..synthesis.clips import SyntheticClip, make_clip
-from ..synthesis.degrade import LowQuality, degrade_clip, options_for
+from ..synthesis.degrade import degrade_clip
+from ..synthesis.options import LowQuality, options_for
 
 if TYPE_CHECKING:
     from ..networks.identity import IdentityEncoder
@@ -167,7 +169,7 @@ def evaluate_model(
     """Every clip in every task. weights: a folder with all four networks. Raises WeightsError and InputError."""
     if clips < 1:
         raise InputError(f"At least one clip is needed, not {clips}.")
-    loader = Loader([str(weights)], device="cpu")
+    loader = Loader(folders=[str(weights)], device="cpu")
     networks, encoder = loader.networks(self_referred=False), loader.encoder
     samples = []
     jobs = [(seed, chosen) for seed in range(first, first + clips) for chosen in tasks]

@@ -18,7 +18,7 @@ from torch import nn
 
 from ..base.errors import InputError
 from ..base.progress import Callback, report
-from ..engine.restore import RestoreOptions
+from ..engine.options import RestoreOptions
 from ..files.staging import staged
 from ..networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_recognizer
 from ..networks.unet import ROLE as UNET_ROLE

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import DependencyError, InputError
-from ..synthesis.degrade import LowQuality
+from ..synthesis.options import LowQuality
 from .footage import FootageOptions
 from .loop import LoopOptions
 from .losses import WEIGHT_PRIOR, WEIGHT_ULR

@@ -20,10 +20,11 @@ import numpy as np
 from ..base.clip import Clip
 from ..base.errors import DependencyError, FaceNotFoundError, InputError
 from ..base.progress import Callback, report
-from ..faces.crop import CropOptions, crop_clip, plan_crop
+from ..faces.crop import crop_clip, plan_crop
 from ..faces.face import FaceDetector
 from ..faces.find import find_tracks
 from ..faces.landmarks import LandmarkModel, add_outlines
+from ..faces.options import CropOptions
 from ..faces.track import FaceTrack
 from ..files.staging import staged
 from ..media import open_clip

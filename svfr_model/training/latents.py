@@ -17,7 +17,8 @@ from ..base.pixels import to_network_range
 from ..base.progress import Callback, report
 from ..base.tasks import Task, Tasks, task_vector
 from ..files.staging import staged
-from ..synthesis.degrade import LowQuality, degrade_clip, options_for
+from ..synthesis.degrade import degrade_clip
+from ..synthesis.options import LowQuality, options_for
 from .losses import draw_sigmas
 
 if TYPE_CHECKING:

@@ -37,7 +37,8 @@ from ..networks.identity import (
 from ..networks.unet import PUBLISHED_CONFIG, ROLE, build_unet
 from ..networks.vae import DiffusersVAE, load_vae
 from ..synthesis.clips import make_clip
-from ..synthesis.degrade import degrade_clip, options_for
+from ..synthesis.degrade import degrade_clip
+from ..synthesis.options import options_for
 from ..weights import find, load_network, save, weight_file
 from ..weights.checkpoint import model_config, read_state_dict
 from .config import TrainConfig, dump_config, load_config

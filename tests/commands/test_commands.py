@@ -16,12 +16,11 @@ from support.random_networks import write_random_weights
 from support.video import encode
 
 from svfr_model.commands import main
-from svfr_model.engine.restore import RestoreOptions
-from svfr_model.faces.crop import CropOptions
-from svfr_model.faces.paste import PasteOptions
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.faces.options import CropOptions, PasteOptions
 from svfr_model.faces.track import FaceTrack
 from svfr_model.media import open_clip
-from svfr_model.runs.restore_file import FaceOptions
+from svfr_model.runs.options import FaceOptions
 
 FAST = ("--steps", "2", "--size", "64", "--device", "cpu", "--quiet")
 
@@ -194,7 +193,7 @@ def test_faces_are_chosen_by_number_or_picture_and_drawn(face_weights, tmp_path,
         (("--reference-frame", "16"), 2, "at most 16 frames"),
         (("--debug-video", "OUT"), 2, "the same file"),
         (("--debug-video", "no/such/folder/d.mp4"), 2, "no/such/folder"),
-        (("--smooth", "1000"), 2, "smoothing between 0 and 300"),
+        (("--smooth", "1000"), 2, "--smooth must be a number between 0 and 300 frames, not 1000.0"),
         (("--margin", "nan"), 2, "margin"),
     ],
 )
@@ -226,7 +225,7 @@ def test_every_face_option_reaches_what_it_is_for(face_weights, tmp_path, monkey
     pasting = "--color-match wavelet --region crop --feather 0.3 --occlusion-safe"
     assert restore("in.mp4", tmp_path / "out.mp4", face_weights, *options.split(), *pasting.split()) == 130
     faces = seen["faces"]
-    assert faces.choice == "3"
+    assert faces.choice == 3
     assert faces.track.detect_size == 320
     assert faces.crop == CropOptions("static", (96, 96), 0.2, 7.0, True, pre_downscale=2.0)
     assert faces.paste == PasteOptions("crop", 0.3, "wavelet", True)

@@ -18,7 +18,7 @@ def build(backend, count=20, *, guidance=2.0, steps=4, reference=True, batch=2, 
         reference=torch.randn(4, 4, 4) if reference else None,
         tokens=torch.randn(5, 6) if reference else None,
     )
-    plan = plan or WindowPlan("reference", 8, 3)
+    plan = plan or WindowPlan(8, 3, "reference")
     return ClipDenoiser(backend, conditioning, plan, [guidance] * steps, karras_sigmas(steps), batch)
 
 
@@ -26,7 +26,7 @@ def build(backend, count=20, *, guidance=2.0, steps=4, reference=True, batch=2, 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 20])
 def test_an_identity_network_gives_the_clip_back(name, count):
     backend = StubBackend(lambda x, *_: x)
-    denoiser = build(backend, count, plan=WindowPlan(name, 8, 3))
+    denoiser = build(backend, count, plan=WindowPlan(8, 3, name))
     x = torch.randn(count, 4, 4, 4)
     for sigma in denoiser.sigmas[:-1]:
         assert torch.allclose(denoiser(x, sigma), x, atol=1e-5)
@@ -99,7 +99,7 @@ def test_the_batch_changes_no_number(batch):
 def test_windows_of_other_lengths_are_not_batched_together():
     """Shots of 4, 4, 8 and 8 frames: one window each, and a call takes windows of one length."""
     backend = StubBackend(lambda x, *_: x + 1)
-    plan = WindowPlan("linear", 8, 3, cuts=(4, 8, 16))
+    plan = WindowPlan(8, 3, "linear", cuts=(4, 8, 16))
     denoiser = build(backend, 24, plan=plan, reference=False, batch=3)
     x = torch.randn(24, 4, 4, 4)
     assert torch.allclose(denoiser(x, 700.0), x + 1)
@@ -112,7 +112,7 @@ def test_frames_repeated_in_a_window_count_with_all_their_weights():
     def by_position(x, *_):
         return torch.arange(4.0).view(1, 4, 1, 1, 1).expand_as(x)
 
-    denoiser = build(StubBackend(by_position), 3, plan=WindowPlan("reference", 4, 0), reference=False)
+    denoiser = build(StubBackend(by_position), 3, plan=WindowPlan(4, 0, "reference"), reference=False)
     frames = denoiser(torch.zeros(3, 4, 4, 4), 700.0)[:, 0, 0, 0]
     assert frames.tolist() == pytest.approx([(1 * 0 + 1 * 3) / 2, 1, 2])
 

@@ -12,15 +12,8 @@ from svfr_model.base.errors import InputError, NotFiniteError
 from svfr_model.base.pixels import from_network_range, to_network_range
 from svfr_model.base.tasks import Task
 from svfr_model.engine.conditioning import Conditioning, decode_clip, encode_clip
-from svfr_model.engine.restore import (
-    Known,
-    Networks,
-    RestoreOptions,
-    Sampling,
-    noise_frames,
-    restore,
-    sample_pass,
-)
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.engine.restore import Known, Networks, Sampling, noise_frames, restore, sample_pass
 from svfr_model.engine.self_reference import SelfReference
 from svfr_model.engine.solvers import karras_sigmas
 from svfr_model.engine.windows import WindowPlan
@@ -59,7 +52,7 @@ def frames_of(restored, networks, options):
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 15, 16, 17, 40])
 @pytest.mark.parametrize("plan", ["reference", "linear"])
 def test_a_network_that_keeps_the_clip_gives_it_back(count, plan):
-    networks, options = networks_of(), RestoreOptions(steps=3, passes=1, plan=WindowPlan(plan))
+    networks, options = networks_of(), RestoreOptions(steps=3, passes=1, plan=WindowPlan(name=plan))
     pixels = clip(count)
     restored = restore(networks, pixels, BFR, options)
     assert torch.equal(from_network_range(frames_of(restored, networks, options)), pixels)
@@ -67,7 +60,7 @@ def test_a_network_that_keeps_the_clip_gives_it_back(count, plan):
 
 def test_cuts_are_respected_by_windows_padding_and_decoding():
     networks = networks_of()
-    options = RestoreOptions(steps=3, passes=1, plan=WindowPlan("linear", 8, 3, cuts=(2, 12)))
+    options = RestoreOptions(steps=3, passes=1, plan=WindowPlan(8, 3, "linear", cuts=(2, 12)))
     pixels = clip(30)
     sizes = []
     decode = networks.vae.decode
@@ -84,7 +77,7 @@ def test_cuts_are_respected_by_windows_padding_and_decoding():
 @pytest.mark.parametrize("count", [4, 9])
 def test_a_clip_shorter_than_a_window_is_one_window_of_its_own_length(count):
     networks = networks_of(referrer=StubReferrer())
-    restore(networks, clip(count), BFR, RestoreOptions(steps=2, plan=WindowPlan("reference", 16, 3)))
+    restore(networks, clip(count), BFR, RestoreOptions(steps=2, plan=WindowPlan(16, 3, "reference")))
     assert {call[0].shape[1] for call in networks.backend.calls} == {count}
 
 

@@ -66,11 +66,11 @@ def test_reference_windows_overlap_in_the_first_three_steps_only():
 
 def test_plan_refuses_what_it_cannot_do():
     with pytest.raises(InputError, match="cannot overlap"):
-        WindowPlan("linear", 4, 4).at_step(10, 0)
+        WindowPlan(4, 4, "linear").at_step(10, 0)
     with pytest.raises(InputError, match="linear"):
-        WindowPlan("reference", cuts=(3,))
-    with pytest.raises(InputError, match="Unknown window plan"):
-        WindowPlan("circular")
+        WindowPlan(name="reference", cuts=(3,))
+    with pytest.raises(InputError, match="name must be reference or linear, not 'circular'"):
+        WindowPlan(name="circular")
     with pytest.raises(InputError, match="no frames"):
         reference_windows(0, 16, 3, 0)
 

@@ -12,7 +12,8 @@ from support.tracks import make_track
 
 from svfr_model.base.errors import InputError
 from svfr_model.faces.color import ColorMatch, ColorStatistics, as_picture, color_shift
-from svfr_model.faces.crop import CropOptions, crop_frame, plan_crop
+from svfr_model.faces.crop import crop_frame, plan_crop
+from svfr_model.faces.options import CropOptions
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 from support.tracks import make_track
 
-from svfr_model.faces.crop import CropOptions, plan_crop
+from svfr_model.faces.crop import plan_crop
 from svfr_model.faces.debug import COLORS, RED, draw
+from svfr_model.faces.options import CropOptions
 
 FRAME = np.full((360, 640, 3), 90, np.uint8)
 

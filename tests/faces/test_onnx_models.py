@@ -13,10 +13,11 @@ from support.tracks import TEMPLATE, make_track
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError, WeightsError
-from svfr_model.faces.crop import CropOptions, plan_crop
+from svfr_model.faces.crop import plan_crop
 from svfr_model.faces.detectors.load import load_detector
 from svfr_model.faces.detectors.scrfd import ScrfdDetector, decode, letterbox
 from svfr_model.faces.landmarks import LandmarkModel, add_outlines
+from svfr_model.faces.options import CropOptions
 from svfr_model.weights.onnx import open_session
 
 SIZE = 640

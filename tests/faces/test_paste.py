@@ -17,8 +17,9 @@ from support.tracks import TEMPLATE, make_track
 from svfr_model.base.errors import InputError
 from svfr_model.base.tasks import parse_tasks
 from svfr_model.faces import geometry
-from svfr_model.faces.crop import CropOptions, crop_frame, plan_crop
-from svfr_model.faces.paste import PasteOptions, Patch, paste_frame, warn_if_grey
+from svfr_model.faces.crop import crop_frame, plan_crop
+from svfr_model.faces.options import CropOptions, PasteOptions
+from svfr_model.faces.paste import Patch, paste_frame, warn_if_grey
 
 FACE = (224.0, 120.0)
 

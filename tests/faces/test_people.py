@@ -10,8 +10,9 @@ from support.tracks import TEMPLATE
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.face import Face
-from svfr_model.faces.find import TrackOptions, find_tracks
+from svfr_model.faces.find import find_tracks
 from svfr_model.faces.follow import Followed, Follower, FollowOptions
+from svfr_model.faces.options import TrackOptions
 from svfr_model.faces.refine import appearance
 
 SIDE = 60.0

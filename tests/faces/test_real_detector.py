@@ -11,11 +11,12 @@ from support import face_metrics as metrics
 from support.pasting import paste
 
 from svfr_model.base.clip import ArrayClip
-from svfr_model.faces.crop import CropOptions, crop_clip, plan_crop
+from svfr_model.faces.crop import crop_clip, plan_crop
 from svfr_model.faces.debug import draw
 from svfr_model.faces.detectors.yunet import YuNetDetector
-from svfr_model.faces.find import TrackOptions, find_tracks
-from svfr_model.faces.paste import PasteOptions, Patch
+from svfr_model.faces.find import find_tracks
+from svfr_model.faces.options import CropOptions, PasteOptions, TrackOptions
+from svfr_model.faces.paste import Patch
 
 LENGTH = 40
 

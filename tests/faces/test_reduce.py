@@ -7,7 +7,8 @@ import pytest
 
 from svfr_model.base.clip import ArrayClip
 from svfr_model.faces.face import Face
-from svfr_model.faces.find import TrackOptions, find_tracks
+from svfr_model.faces.find import find_tracks
+from svfr_model.faces.options import TrackOptions
 from svfr_model.faces.reduce import Reduction
 from svfr_model.faces.select import largest_face
 from svfr_model.metrics.faces import Watcher

@@ -8,7 +8,8 @@ import pytest
 from skimage.data import astronaut, chelsea, coffee
 from support import clips
 
-from svfr_model.faces.shots import CutDetector, ShotOptions
+from svfr_model.faces.options import ShotOptions
+from svfr_model.faces.shots import CutDetector
 
 
 def cuts_of(frames, options=None):

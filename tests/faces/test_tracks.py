@@ -12,8 +12,9 @@ from support import clips, dots
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.faces.face import Face
-from svfr_model.faces.find import TrackOptions, find_tracks
+from svfr_model.faces.find import find_tracks
 from svfr_model.faces.follow import Follower, FollowOptions
+from svfr_model.faces.options import TrackOptions
 
 SIZE = {"width": 320, "height": 180, "noise": 0.0}
 

@@ -76,8 +76,8 @@ SAMPLING = [
     number("--reference-frame", "", "reference-frame"),
     number("--reference-frame", "²", "reference-frame"),
     number("--alignment", "crooked", "--alignment"),
-    number("--decode-chunk", "0", "decode chunk"),
-    number("--decode-chunk", "-1", "decode chunk"),
+    number("--decode-chunk", "0", "--decode-chunk"),
+    number("--decode-chunk", "-1", "--decode-chunk"),
     number("--decode-overlap", "16", "overlap"),
     number("--decode-overlap", "-1", "overlap"),
 ]
@@ -126,11 +126,11 @@ MACHINE = [
 ]
 
 FACES = [
-    *(face_number("--size", value, "crop") for value in ("0", "-64", "7")),
+    *(face_number("--size", value, "--size") for value in ("0", "-64", "7")),
     *(face_number("--size", value, "--size") for value in ("nan", "")),
     face_number("--size", "65", "65", "multiple"),
     face_number("--size", "100000", "100000"),
-    face_number("--size", HUGE, "sides of a crop"),
+    face_number("--size", HUGE, "--size", "between 8 and 2048 pixels"),
     face_number("--faces", "7", "no face number 7", code=4),
     face_number("--faces", "-1", "--faces", "-1"),
     face_number("--faces", "1.5", "--faces"),
@@ -146,10 +146,10 @@ FACES = [
     face_number("--faces", "absent.png", "absent.png", "no such file"),
     face_number("--faces", "in.mp4", "in.mp4"),
     face_number("--crop", "round", "--crop"),
-    *(face_number("--smooth", value, "smoothing") for value in ("-1", "nan", "inf", "1e400", "1000")),
+    *(face_number("--smooth", value, "--smooth") for value in ("-1", "nan", "inf", "1e400", "1000")),
     *(face_number("--margin", value, "margin") for value in ("-0.1", "nan", "inf", "1e9")),
     *(face_number("--feather", value, "feather") for value in ("-0.1", "nan", "1.1")),
-    *(face_number("--pre-downscale", value, "pre_downscale") for value in ("0", "0.5", "nan", "inf", "1e9")),
+    *(face_number("--pre-downscale", value, "--pre-downscale") for value in ("0", "0.5", "nan", "inf", "1e9")),
     *(face_number("--threshold", value, "threshold") for value in ("0", "1", "-1", "nan", "2", "1e400")),
     *(face_number("--detect-size", value, "detect") for value in ("0", "-1", "", "1.5")),
     face_number("--detect-size", HUGE, "detect"),

@@ -34,6 +34,11 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("first + k / steps *", "first + (k + 1) / steps *"),
         ("any(a <= b for", "any(a < b for"),
     ],
+    ("svfr_model/base/options.py", "tests/base/test_options.py"): [
+        ("if isinstance(value, bool):", "if isinstance(value, str):"),
+        ("tuple[tuple(_limited(member, about)", "tuple[tuple(_limited(member, None)"),
+        ("strict=True", "strict=False"),
+    ],
     ("svfr_model/engine/windows.py", "tests/engine/test_windows.py"): [
         ("if step < OVERLAPPED_STEPS", "if step <= OVERLAPPED_STEPS"),
         ("shift = (step * overlap)", "shift = ((step + 1) * overlap)"),
@@ -162,17 +167,19 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("restored.latents[list(restored.kept)] / networks", "restored.latents[list(restored.kept)] * networks"),
         ("mask = mask[: len(crops)]", "mask = mask[-len(crops) :]"),
         ("[..., : self.size[0], : self.size[1]]", "[..., -self.size[0] :, -self.size[1] :]"),
-        ('values.pop("guidance_from"), values.pop("guidance_to")', '1.0, values.pop("guidance_to")'),
     ],
     ("nodes/self_reference.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
-        ("index if choice == BY_NUMBER else", "0 if choice == BY_NUMBER else"),
         ("track.landmarks[:count]", "track.track.landmarks[:count]"),
         ("to_planar(crops[: len(frames)]), to_planar(frames)", "to_planar(frames), to_planar(frames)"),
     ],
     ("nodes/conditioning.py", INSIDE + "test_nodes.py"): [
         ("_conditioning(torch.zeros_like(tokens), clip", "_conditioning(tokens, clip"),
     ],
-    ("nodes/restore.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [('widgets["first_steps"] or None', "None")],
+    ("nodes/widgets.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
+        ("return tuple(values)", "return (1.0, values[1])"),
+        ("return values[1] if values[0] == BY_NUMBER", "return 0 if values[0] == BY_NUMBER"),
+        ("values[0] == unset else", "values[0] != unset else"),
+    ],
     ("nodes/solver.py", INSIDE + "test_nodes.py"): [("noise, nothing = x / levels[0]", "noise, nothing = x")],
     ("nodes/identity.py", INSIDE + "test_nodes.py"): [("in to_pictures(batch)]", "in to_pictures(batch)[:1]]")],
     ("nodes/images.py", INSIDE + "test_nodes.py"): [("return to_planar(image) * 2 - 1", "return to_planar(image)")],

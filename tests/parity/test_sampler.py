@@ -16,7 +16,8 @@ from svfr_model.base.pixels import from_network_range
 from svfr_model.base.tasks import Task, tasks_from_vector
 from svfr_model.engine.conditioning import Conditioning, decode_clip, encode_clip
 from svfr_model.engine.denoiser import guidance_schedule
-from svfr_model.engine.restore import Networks, RestoreOptions, Sampling, encode_reference, restore, sample_pass
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.engine.restore import Networks, Sampling, encode_reference, restore, sample_pass
 from svfr_model.engine.solvers import SOLVERS, euler, karras_sigmas
 from svfr_model.engine.windows import WindowPlan, reference_window_starts
 from svfr_model.networks.unet import DiffusersBackend, build_unet
@@ -70,7 +71,7 @@ def options_of(case: dict) -> RestoreOptions:
         steps=call.get("steps", 4),
         guidance=(call["gmin"], call["gmax"]) if guided else (1.0, 1.0),
         strength=call.get("i2i", 1.0),
-        plan=WindowPlan("reference", call["fpb"], call.get("overlap", 3)),
+        plan=WindowPlan(call["fpb"], call.get("overlap", 3), "reference"),
         augmentation=call.get("aug", 0.0),
         decode_chunk=call.get("chunk", 16),
         decode_overlap=0,

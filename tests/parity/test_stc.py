@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 from support.near import assert_near
 
-from svfr_model.stc import build_network, build_stage1
 from svfr_model.stc.frames import Framing, stretch, to_network, to_pixels
+from svfr_model.stc.network import build_network, build_stage1
 
 OWN = Path(__file__).parents[1] / "golden" / "stc"
 FULL = Path(os.environ["SVFR_GOLDEN_DIR"]).parent / "stc" if os.environ.get("SVFR_GOLDEN_DIR") else None

@@ -8,9 +8,11 @@ from support.stubs import StubBackend, StubVAE
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.base.tasks import Task
-from svfr_model.engine.restore import Networks, RestoreOptions
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.engine.restore import Networks
 from svfr_model.engine.self_reference import SelfReference
-from svfr_model.faces.crop import CropOptions, crop_clip, plan_crop
+from svfr_model.faces.crop import crop_clip, plan_crop
+from svfr_model.faces.options import CropOptions
 from svfr_model.faces.track import FaceTrack
 from svfr_model.networks.identity import Identity
 from svfr_model.runs.restore_clip import CropStream, Request, restore_whole

@@ -11,13 +11,14 @@ from support.files import frames_of, write
 from support.stubs import StubBackend, StubVAE
 
 from svfr_model.base.tasks import Task
-from svfr_model.engine.restore import Networks, RestoreOptions
-from svfr_model.faces.crop import CropOptions
-from svfr_model.faces.paste import PasteOptions
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.engine.restore import Networks
+from svfr_model.faces.options import CropOptions, PasteOptions
 from svfr_model.media.pictures import write_picture
 from svfr_model.networks.identity import Identity
+from svfr_model.runs.options import FaceOptions
 from svfr_model.runs.portrait import cover, crop_portrait, identity_of
-from svfr_model.runs.restore_file import FaceOptions, Job, run
+from svfr_model.runs.restore_file import Job, run
 
 SIZE = (64, 64)
 TWO_PASSES = RestoreOptions(steps=2, passes=2)

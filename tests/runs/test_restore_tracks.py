@@ -19,11 +19,12 @@ from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import FaceNotFoundError
 from svfr_model.base.pixels import from_network_range, to_network_range
 from svfr_model.base.tasks import Task
-from svfr_model.engine.restore import Networks, RestoreOptions
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.engine.restore import Networks
 from svfr_model.engine.self_reference import SelfReference
 from svfr_model.faces import paste
-from svfr_model.faces.crop import CropOptions, crop_clip, crop_mask, plan_crop
-from svfr_model.faces.paste import PasteOptions
+from svfr_model.faces.crop import crop_clip, crop_mask, plan_crop
+from svfr_model.faces.options import CropOptions, PasteOptions
 from svfr_model.faces.paste_clip import fit_colors, paste_clip
 from svfr_model.faces.track import FaceTrack
 from svfr_model.networks.identity import Identity

@@ -9,8 +9,8 @@ import torch
 
 from svfr_model.commands import main
 from svfr_model.media import ClipWriter, open_clip
-from svfr_model.stc import TASKS, build_network
 from svfr_model.stc.load import ROLES
+from svfr_model.stc.network import TASKS, build_network
 from svfr_model.weights import save, weight_file
 
 REDUCED = {

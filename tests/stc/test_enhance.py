@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from svfr_model.base.errors import InputError
-from svfr_model.stc import EnhanceOptions, MotionMeter, build_network, enhance_crops, enhance_whole
-from svfr_model.stc.enhance import plan_windows, run_windows
+from svfr_model.stc.enhance import enhance_crops, enhance_whole, plan_windows, run_windows
 from svfr_model.stc.frames import Framing, low_frequency_change
+from svfr_model.stc.motion import MotionMeter
+from svfr_model.stc.network import build_network
+from svfr_model.stc.options import EnhanceOptions
 
 SIDE = 8
 """Crops have any side that the network has; whole frames have at least 64 pixels a side."""
@@ -88,9 +90,17 @@ def test_windows_the_network_cannot_take(window, overlap):
         enhance_crops(Stub(), numbered(30), options)
 
 
-@pytest.mark.parametrize(("window", "overlap"), [(24, 24), (24, -2), (0, 0), (258, 8)])
-def test_windows_that_no_network_takes(window, overlap):
-    with pytest.raises(InputError, match=f"A window of {window} frames cannot overlap by {overlap}"):
+@pytest.mark.parametrize(
+    ("window", "overlap", "message"),
+    [
+        (24, 24, "A window of 24 frames cannot overlap by 24"),
+        (24, -2, "overlap must be a whole number between 0 and 255 frames, not -2"),
+        (0, 0, "window must be a whole number between 1 and 256 frames, not 0"),
+        (258, 8, "window must be a whole number between 1 and 256 frames, not 258"),
+    ],
+)
+def test_windows_that_no_network_takes(window, overlap, message):
+    with pytest.raises(InputError, match=message):
         EnhanceOptions(window=window, overlap=overlap)
 
 
@@ -241,20 +251,33 @@ def test_progress_counts_windows_and_an_exception_cancels():
 # whole frames
 
 
-@pytest.mark.parametrize("mode", ["letterbox", "squash"])
-@pytest.mark.parametrize("size", [(90, 160), (160, 90), (64, 64), (128, 128), (65, 301), (64, 64 * 40)])
-def test_an_identity_gives_whole_frames_back(size, mode):
+SIZES = [(90, 160), (160, 90), (64, 64), (128, 128), (65, 301), (64, 64 * 40)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_an_identity_gives_whole_frames_back(size):
     frame = picture(*size)
     network = Stub(img_size=128)
-    found = list(enhance_whole([frame] * 3, network, [(0, 3)], EnhanceOptions(framing=mode)))
+    found = list(enhance_whole([frame] * 3, network, [(0, 3)]))
     assert len(found) == 3
     for result in found:
         assert result.shape == frame.shape
         assert result.dtype == np.uint8
-    if max(size) <= 128 or mode == "squash":
+    if max(size) <= 128:
         assert np.abs(found[0].astype(int) - frame).mean() < 6
     if size == (128, 128):
         assert np.array_equal(found[0], frame)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_references_framing_gives_a_frame_back(size):
+    frame, framing = picture(*size), Framing(*size, 128, "squash")
+    fitted = framing.fit(frame)
+    assert np.array_equal(framing.cut(framing.pad(fitted)), fitted)
+    assert fitted.shape == (128, 128, 3)
+    found = framing.unfit(fitted.astype(np.float32))
+    assert found.shape == frame.shape
+    assert np.abs(found - frame).mean() < 6
 
 
 def test_the_letterbox_keeps_the_aspect_and_is_cut_off_again():
@@ -342,7 +365,7 @@ def test_clips_it_cannot_take(frames, spans, said):
 
 def test_unknown_framing_is_refused():
     with pytest.raises(InputError, match="letterbox"):
-        list(enhance_whole([picture(64, 64)], Stub(), [(0, 1)], EnhanceOptions(framing="crop")))
+        Framing(64, 64, 64, "crop")
 
 
 # motion

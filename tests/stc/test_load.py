@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from svfr_model.base.errors import InputError, WeightsError
-from svfr_model.stc import ROLES, TASKS, build_network, build_stage1, load_stc
+from svfr_model.stc.load import ROLES, load_stc
+from svfr_model.stc.network import TASKS, build_network, build_stage1
 from svfr_model.weights import REGISTRY, convert, save
 
 REDUCED = {

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from svfr_model.base.errors import InputError
-from svfr_model.stc import blocks, build_network, build_stage1
+from svfr_model.stc import blocks
 from svfr_model.stc.blocks import (
     Conv,
     DownSpaceTime,
@@ -20,6 +20,7 @@ from svfr_model.stc.blocks import (
     convolve,
     group_norm,
 )
+from svfr_model.stc.network import build_network, build_stage1
 
 REDUCED = {"img_size": 64, "ch_mult": [1, 1, 1, 2], "emb_dim": 32, "codebook_size": 32, "connect_list": ["512"]}
 

@@ -14,7 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from svfr_model.stc import ROLES, build_network
+from svfr_model.stc.load import ROLES
+from svfr_model.stc.network import build_network
 from svfr_model.weights import CONFIG_KEY, save, weight_file
 
 from .random_networks import RANDOM_STC, write_random_weights

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from svfr_model.networks import identity, unet, vae
-from svfr_model.stc import ROLES, build_network
+from svfr_model.stc.load import ROLES
+from svfr_model.stc.network import build_network
 from svfr_model.weights import save, weight_file
 
 RANDOM_UNET: dict[str, Any] = {

@@ -10,18 +10,9 @@ from svfr_model.base.errors import InputError
 from svfr_model.base.tasks import Task, parse_tasks
 from svfr_model.metrics.pixels import psnr
 from svfr_model.synthesis.clips import make_clip
-from svfr_model.synthesis.degrade import (
-    DegradeOptions,
-    LowQuality,
-    add_noise,
-    blur,
-    degrade_clip,
-    mpeg4_quantiser,
-    options_for,
-    recode,
-    to_grey,
-)
+from svfr_model.synthesis.degrade import add_noise, blur, degrade_clip, mpeg4_quantiser, recode, to_grey
 from svfr_model.synthesis.masks import paint_white, random_mask
+from svfr_model.synthesis.options import DegradeOptions, LowQuality, options_for
 
 
 @pytest.fixture(scope="module")

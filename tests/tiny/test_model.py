@@ -44,7 +44,7 @@ def test_every_stage_in_two_processes_that_train_one_model(root, tmp_path):
     assert ran.returncode == 0, ran.stderr[-3000:]
     for stage in ("vae", "decoder", "identity", "unet"):  # two trainings apart would each write every step
         assert [row["step"] for row in read_losses(work / stage)] == [0, 1]
-    loader = Loader([str(target)], device="cpu")
+    loader = Loader(folders=[str(target)], device="cpu")
     assert loader.networks(self_referred=False).backend.token_width == loader.encoder.token_width
 
 

@@ -15,7 +15,7 @@ CLIPS = 3
 
 @pytest.fixture(scope="module")
 def loader():
-    return Loader([str(MODEL_FOLDER)], device="cpu")
+    return Loader(folders=[str(MODEL_FOLDER)], device="cpu")
 
 
 def restored(loader, tasks, two_passes=False):

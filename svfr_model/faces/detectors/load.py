@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, get_args
 
 from ...base.errors import InputError
 from ..face import checked_threshold
+from ..options import DetectorKind
 
 if TYPE_CHECKING:
     from ..face import FaceDetector
 
-DetectorKind: TypeAlias = Literal["yunet", "yoloface", "scrfd"]
-DETECTOR_KINDS: tuple[DetectorKind, ...] = ("yunet", "yoloface", "scrfd")
+DETECTOR_KINDS: tuple[DetectorKind, ...] = get_args(DetectorKind)
 DETECTOR_ROLES: dict[DetectorKind, str] = {"yunet": "yunet", "yoloface": "yoloface_v5m", "scrfd": "scrfd"}
 """The role of each detector's weight file."""
 

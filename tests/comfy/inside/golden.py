@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from svfr_pack.nodes.model import ComfyBackend
 from svfr_pack.svfr_model.engine.conditioning import Conditioning
-from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, Sampling, sample_pass
+from svfr_pack.svfr_model.engine.options import RestoreOptions
+from svfr_pack.svfr_model.engine.restore import Networks, Sampling, sample_pass
 from svfr_pack.svfr_model.engine.windows import WindowPlan
 
 OWN = Path(__file__).resolve().parents[2] / "golden" / "svfr"
@@ -63,7 +64,7 @@ def final_latents(patcher, folder: Path, case: dict) -> tuple[torch.Tensor, torc
         steps=call.get("steps", 4),
         guidance=(call["gmin"], call["gmax"]) if guided else (1.0, 1.0),
         strength=call.get("i2i", 1.0),
-        plan=WindowPlan("reference", call["fpb"], call.get("overlap", 3)),
+        plan=WindowPlan(call["fpb"], call.get("overlap", 3), "reference"),
     )
     latents = golden["image_latents"].float()
     backend = ComfyBackend(patcher)

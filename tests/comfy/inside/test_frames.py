@@ -19,7 +19,8 @@ from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.engine.solvers import karras_sigmas
 from svfr_pack.svfr_model.faces.crop import crop_mask
 from svfr_pack.svfr_model.faces.geometry import align_face
-from svfr_pack.svfr_model.faces.paste import PasteOptions, Patch, paste_frame
+from svfr_pack.svfr_model.faces.options import PasteOptions
+from svfr_pack.svfr_model.faces.paste import Patch, paste_frame
 from svfr_pack.svfr_model.networks.identity import load_identity_encoder
 from test_nodes import BFR, WHOLE, FixedFaces, call, clip, pasting
 

@@ -24,7 +24,8 @@ from svfr_pack.nodes import model as native
 from svfr_pack.nodes.model import TASK_KEY, ComfyBackend, load_model
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
 from svfr_pack.svfr_model.engine.conditioning import Conditioning
-from svfr_pack.svfr_model.engine.restore import Networks, RestoreOptions, Sampling, sample_pass
+from svfr_pack.svfr_model.engine.options import RestoreOptions
+from svfr_pack.svfr_model.engine.restore import Networks, Sampling, sample_pass
 from svfr_pack.svfr_model.engine.solvers import karras_sigmas
 from svfr_pack.svfr_model.engine.windows import WindowPlan
 from svfr_pack.svfr_model.networks.comfy_keys import convert_unet
@@ -281,7 +282,7 @@ def test_ksampler_equals_our_sampler(patcher):
     count, steps, scale = 6, 5, 2.0
     latents, reference = torch.randn(count, 4, 4, 6), torch.randn(4, 4, 6)
     tokens, noise = torch.randn(49, 32), torch.randn(count, 4, 4, 6)
-    options = RestoreOptions(steps=steps, guidance=(scale, scale), plan=WindowPlan("linear", count))
+    options = RestoreOptions(steps=steps, guidance=(scale, scale), plan=WindowPlan(count, name="linear"))
     backend = ComfyBackend(patcher)
     with backend.load(count, 4, 6):
         networks = Networks(backend, type("VAE", (), {"factor": 8, "scaling_factor": 0.18215})())

@@ -19,7 +19,8 @@ from svfr_pack.svfr_model.base.errors import InputError
 from svfr_pack.svfr_model.base.tasks import Task
 from svfr_pack.svfr_model.metrics import METRICS, Instruments, evaluate
 from svfr_pack.svfr_model.networks.identity import IdentityEncoder, build_projection, build_recognizer
-from svfr_pack.svfr_model.synthesis.degrade import DegradeOptions, degrade_clip, options_for
+from svfr_pack.svfr_model.synthesis.degrade import degrade_clip
+from svfr_pack.svfr_model.synthesis.options import DegradeOptions, options_for
 from test_nodes import WHOLE, call, clip
 
 

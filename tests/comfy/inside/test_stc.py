@@ -15,7 +15,9 @@ from svfr_pack.nodes.images import to_pictures
 from svfr_pack.nodes.stc import CROPS, WHOLE, EnhanceSTC, LoadSTCModel
 from svfr_pack.nodes.types import ResidentSTC
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
-from svfr_pack.svfr_model.stc import ROLES, build_network, enhance_whole
+from svfr_pack.svfr_model.stc.enhance import enhance_whole
+from svfr_pack.svfr_model.stc.load import ROLES
+from svfr_pack.svfr_model.stc.network import build_network
 from svfr_pack.svfr_model.weights import save
 from test_nodes import FixedFaces, call, clip
 

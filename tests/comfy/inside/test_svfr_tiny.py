@@ -15,11 +15,12 @@ from svfr_pack.nodes.sample import Sampler
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
 from svfr_pack.svfr_model.base.pixels import to_network_range
 from svfr_pack.svfr_model.base.tasks import Task
-from svfr_pack.svfr_model.engine.restore import RestoreOptions
+from svfr_pack.svfr_model.engine.options import RestoreOptions
 from svfr_pack.svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_pack.svfr_model.networks.unet import build_unet
 from svfr_pack.svfr_model.synthesis.clips import make_clip
-from svfr_pack.svfr_model.synthesis.degrade import DegradeOptions, LowQuality, degrade_clip
+from svfr_pack.svfr_model.synthesis.degrade import degrade_clip
+from svfr_pack.svfr_model.synthesis.options import DegradeOptions, LowQuality
 from svfr_pack.svfr_model.weights import embedded_set, save
 
 OPTIONS = RestoreOptions(seed=3, steps=2, guidance=(1.5, 1.5), passes=1)
@@ -59,7 +60,7 @@ def restored_by_the_command_line(pixels, tasks, reference):
     from svfr_pack.svfr_model.runs.loader import Loader
 
     folder = str(embedded_set("svfr-tiny")["unet"].parent)
-    networks = Loader([folder], "cpu", "fp32").networks(self_referred=False)
+    networks = Loader(folders=[folder], device="cpu", dtype="fp32").networks(self_referred=False)
     restored = restore(networks, pixels, tasks, OPTIONS, known=Known(reference=to_network_range(reference)))
     return torch.cat(list(restored.decode(networks.vae, OPTIONS))).mul(0.5).add(0.5).clamp(0, 1)
 

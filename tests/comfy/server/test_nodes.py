@@ -10,14 +10,14 @@ from urllib.parse import quote
 import pytest
 from support.comfy import PACK, ROOT
 from support.events import listen
-from support.workflows import widgets
+from support.help_pages import page as help_page
+from support.workflows import widget_values, widgets
 
-from svfr_model.engine.restore import RestoreOptions
-from svfr_model.faces.crop import CropOptions
-from svfr_model.faces.find import TrackOptions
-from svfr_model.faces.paste import PasteOptions
-from svfr_model.stc import TASKS, EnhanceOptions
-from svfr_model.synthesis.degrade import DegradeOptions
+from svfr_model.engine.options import RestoreOptions
+from svfr_model.faces.options import CropOptions, PasteOptions, TrackOptions
+from svfr_model.stc.network import TASKS
+from svfr_model.stc.options import EnhanceOptions
+from svfr_model.synthesis.options import DegradeOptions
 from svfr_model.weights import weight_file
 
 IDS = {
@@ -115,12 +115,22 @@ def test_defaults_are_the_engines(ours):
         assert found[name] == getattr(DegradeOptions(), name), name
 
 
+def test_widgets_of_saved_workflows_keep_their_values_by_name(ours):
+    """Every workflow and blueprint of 0.1.0, before widgets were derived: values lie in a file by position alone."""
+    saved = json.loads((ROOT / "tests" / "comfy" / "data" / "saved_widgets.json").read_text())
+    assert sum(map(len, saved.values())) > 50
+    for workflow, nodes in saved.items():
+        for node in nodes:
+            found = widget_values({**node, "widgets_values": node["values"]}, ours[node["type"]])
+            assert found == node["named"], workflow
+
+
 def test_every_node_has_a_help_page_that_names_all_it_has(server, ours):
     for name, info in ours.items():
         page = server.get(f"/extensions/{PACK}/docs/{name}.md").decode()
         assert page == (ROOT / "web" / "docs" / f"{name}.md").read_text()
-        for heading in ("## Inputs", "## Outputs", "## Tips"):
-            assert heading in page, name
+        assert page == help_page(info, page), f"{name}: run `make docs`"
+        assert page.split("## Tips")[1].count("|") > 10, name
         before, after = page.split("## Outputs")
         assert all(f"| `{input_name}` |" in before for input_name, _ in inputs(info)), name
         assert all(f"| `{output}` |" in after for output in info["output_name"]), name

@@ -10,7 +10,8 @@ import pytest
 from support.events import listen
 
 from svfr_model.base.tasks import Task
-from svfr_model.synthesis.degrade import degrade_clip, options_for
+from svfr_model.synthesis.degrade import degrade_clip
+from svfr_model.synthesis.options import options_for
 
 COUNT, SIDE = 4, 64
 FLICKER = {"brightness_flicker": 0.5, "pixel_flicker": 9.0}

@@ -1,0 +1,49 @@
+"""What a run from file to file is told: whose faces, and where and how precisely the networks run."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Literal, TypeAlias
+
+from ..base.options import option, options
+from ..faces.options import ChoiceOptions, CropOptions, PasteOptions, TrackOptions
+
+Precision: TypeAlias = Literal["auto", "fp32", "fp16", "bf16"]
+
+
+@options
+class FaceOptions(ChoiceOptions):
+    """Which faces are restored, how they are found and cut out, and how they go back."""
+
+    track: TrackOptions = field(default_factory=TrackOptions)
+    crop: CropOptions = field(default_factory=CropOptions)
+    paste: PasteOptions = field(default_factory=PasteOptions)
+    outline: bool = option(
+        default=False,
+        help="Paste along the face's outline from 68 landmarks (1k3d68.onnx), not an oval. Follows the chin and cheeks "
+        "more closely; needs another network.",
+        widget=None,
+    )
+
+
+@options
+class DeviceOptions:
+    """Where the networks run."""
+
+    device: str = option(default="auto", help="auto, cpu, cuda, cuda:N or mps.", widget=None)
+
+
+@options
+class PrecisionOptions:
+    """How the networks run."""
+
+    dtype: Precision = option(
+        default="auto",
+        help="Precision of the networks; auto is fp16 on a GPU. fp32 is the most exact and takes twice the memory.",
+        widget=None,
+    )
+    compile: bool = option(
+        default=False,
+        help="Compile the UNet by torch.compile: faster steps after a wait of minutes, worth it for long clips.",
+        widget=None,
+    )

@@ -1,0 +1,52 @@
+"""How BFVR-STC enhances a clip: its options."""
+
+from __future__ import annotations
+
+from ..base.errors import InputError
+from ..base.options import Flag, Range, Widget, option, options
+
+MOST_FRAMES = 256
+WINDOW = 24
+"""Frames the published networks were trained on."""
+
+
+@options
+class EnhanceOptions:
+    """How a clip is enhanced. Window and overlap are multiples of the network's temporal stride, 2."""
+
+    window: int = option(
+        default=WINDOW,
+        within=Range(1, MOST_FRAMES),
+        unit="frames",
+        help="Frames the network sees together, an even number. It was trained on 24: another number changes the "
+        "result. Fewer take less memory; 24 take about 2.6 GiB.",
+        widget=Widget(range=(2, 240), step=2),
+    )
+    overlap: int = option(
+        default=8,
+        within=Range(0, MOST_FRAMES - 1),
+        unit="frames",
+        help="Frames that neighbouring windows share and that are faded over, an even number below the window. More "
+        "join the windows better and take longer.",
+        widget=Widget(range=(0, 238), step=2),
+    )
+    low_frequency: bool = option(
+        default=True,
+        help="When whole frames are de-flickered, add only the smooth part of the change to the original frame, which "
+        "keeps its detail. Fine pixel flicker is removed only with this off: the network's own picture is then "
+        "enlarged to the frame's size.",
+        flag=Flag("own-picture"),
+    )
+    stretch: bool = option(
+        default=False,
+        help="Bring the whole clip's darkest and brightest value to black and white, as the reference does for "
+        "viewing. It shifts brightness and contrast, and takes twice the time.",
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse windows that no network takes; what its own stride asks for, `plan_windows` checks."""
+        if self.overlap >= self.window:
+            raise InputError(
+                f"A window of {self.window} frames cannot overlap by {self.overlap}: the overlap must be smaller than "
+                "the window."
+            )

@@ -1,0 +1,126 @@
+"""How a clip is damaged: the options of the degradations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+from ..base.errors import InputError
+from ..base.options import MOST_SEED, Range, Widget, option, options
+from ..base.tasks import Task, Tasks
+
+Codec: TypeAlias = Literal["h264", "mpeg4", "none"]
+Order: TypeAlias = Literal["paper", "code"]
+MaskKind: TypeAlias = Literal["brush", "box", "any"]
+
+
+@options
+class LowQuality:
+    """Ranges of the blind-restoration degradation, each drawn uniformly. The defaults are BFVR-STC's."""
+
+    sigma: tuple[float, float] = option(
+        default=(2.0, 5.0),
+        within=Range(0.0),
+        help="Standard deviation of the Gaussian blur, in pixels of a picture of 512 pixels.",
+        flag=None,
+        widget=None,
+    )
+    shrink: tuple[float, float] = option(
+        default=(2.0, 4.0), within=Range(1.0), help="How many times the picture is reduced.", flag=None, widget=None
+    )
+    noise: tuple[float, float] = option(
+        default=(0.0, 5.0),
+        within=Range(0.0),
+        help="Standard deviation of the noise, in grey levels of 255.",
+        flag=None,
+        widget=None,
+    )
+    crf: tuple[int, int] = option(
+        default=(18, 25),
+        within=Range(0, 51),
+        help="Quality of the codec; for mpeg4 it is turned into the quantiser that H.264's 51 levels correspond to on "
+        "its 31.",
+        flag=None,
+        widget=None,
+    )
+    codec: Codec = option(default="h264", help="What compresses the clip.", flag=None, widget=None)
+    order: Order = option(
+        default="paper",
+        help="Compress the small picture (paper), or the one that is enlarged again (code, as BFVR-STC's does).",
+        flag=None,
+        widget=None,
+    )
+    per_frame: bool = option(
+        default=False,
+        help="Draw anew for every frame, which the paper found worse; the codec keeps one crf, since it sees the clip "
+        "as a whole.",
+        flag=None,
+        widget=None,
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse ranges that do not ascend."""
+        for name in ("sigma", "shrink", "noise", "crf"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise InputError(f"{name} is the range {low}..{high}; it must ascend.")
+
+
+@options
+class DegradeOptions:
+    """Which degradations a clip gets."""
+
+    low_quality: LowQuality | None = None
+    """Blur, shrinking, noise and compression, or None."""
+    brightness_flicker: float = option(
+        default=0.0,
+        within=Range(0.0, 1.0),
+        help="Chance of each frame to be made darker or brighter, by a factor of 0.5 to 1.5. More is more restless; "
+        "BFVR-STC takes 0.3.",
+        widget=Widget(step=0.05),
+    )
+    pixel_flicker: float = option(
+        default=0.0,
+        within=Range(0.0, 255.0),
+        help="Strength, in grey levels of 255, of a fine texture that differs from frame to frame, as diffusion "
+        "upscalers leave it; 12 is plain to see.",
+        widget=Widget(step=1.0),
+    )
+    gain: tuple[float, float] = option(
+        default=(0.5, 1.5), within=Range(0.0), help="Range of the brightness flicker's factor.", flag=None, widget=None
+    )
+    grey: bool = option(default=False, help="Take the colours away.", flag=None, widget=None)
+    mask: MaskKind | None = option(
+        default=None, help="White brush strokes or boxes, or none.", flag=None, widget=None
+    )
+    moving: bool | None = option(
+        default=None, help="Whether strokes or boxes move; by default either.", flag=None, widget=None
+    )
+
+
+@options
+class DrawOptions:
+    """Which damage is drawn."""
+
+    seed: int = option(
+        default=0,
+        within=Range(0, MOST_SEED),
+        help="Which damage is drawn: the same seed and input give the same damage. Leaving one kind of damage out does "
+        "not change another.",
+        widget=Widget(control=False),
+    )
+
+
+def options_for(
+    tasks: Tasks, low_quality: LowQuality | None = None, flicker: DegradeOptions | None = None
+) -> DegradeOptions:
+    """What each task is about: low quality for bfr, grey for colorization, masks for inpainting.
+
+    flicker: the options to which these are added, such as those of a flicker.
+    """
+    return replace(
+        flicker or DegradeOptions(),
+        low_quality=(low_quality or LowQuality()) if Task.BFR in tasks else None,
+        grey=Task.COLORIZATION in tasks,
+        mask="any" if Task.INPAINTING in tasks else None,
+    )
