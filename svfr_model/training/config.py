@@ -3,68 +3,70 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from ..base.errors import DependencyError, InputError
+from ..base.options import Range, is_group, option, options, required
 from ..synthesis.options import LowQuality
 from .footage import FootageOptions
 from .loop import LoopOptions
 from .losses import WEIGHT_PRIOR, WEIGHT_ULR
 
+Group = TypeVar("Group")
 
-@dataclass(frozen=True)
+
+@options
 class TrainConfig:
-    """What is trained, on what, and how.
+    """What is trained, on what, and how."""
 
-    output: folder for checkpoint, losses, plot and the trained files. weights: folder with the networks to start
-    from. videos: folder of your footage; None trains on synthetic clips. cache: folder for the prepared crops, by
-    default in output. detector_threshold: None for the detector's own. landmark_model: insightface's 1k3d68.onnx, which
-    facial prior learning needs on footage.
-
-    fresh: start the UNet at random instead of from its file, whose architecture is kept. lora_rank: train low-rank
-    additions to the attention's projections instead of all weights, merged when saved; 0 trains all. window: frames
-    of a row; clips: clips in a step, each in two degradations.
-    drop_both, drop_one: chances that a row sees neither reference nor identity, and only one of them.
-    """
-
-    output: str
-    weights: str
-    videos: str | None = None
-    cache: str | None = None
-    detector_threshold: float | None = None
-    landmark_model: str | None = None
-    fresh: bool = False
-    lora_rank: int = 0
-    gradient_checkpointing: bool = False
-    window: int = 16
-    clips: int = 1
-    synthetic_clips: int = 1000
-    synthetic_size: int = 64
-    drop_both: float = 0.4
-    drop_one: float = 0.2
-    weight_ulr: float = WEIGHT_ULR
-    weight_prior: float = WEIGHT_PRIOR
+    output: str = required(help="Folder for checkpoint, losses, plot and the trained files.")
+    weights: str = required(help="Folder with the networks to start from.")
+    videos: str | None = option(default=None, help="Folder of your footage; by default synthetic clips are made.")
+    cache: str | None = option(default=None, help="Folder for the prepared crops; by default in the output.")
+    detector_threshold: float | None = option(
+        default=None,
+        within=Range(0.0, 1.0, above=True, below=True),
+        help="How sure the detector must be; by default its own threshold.",
+    )
+    landmark_model: str | None = option(
+        default=None, help="insightface's 1k3d68.onnx, which facial prior learning needs on footage."
+    )
+    fresh: bool = option(
+        default=False, help="Start the UNet at random instead of from its file, whose architecture is kept."
+    )
+    lora_rank: int = option(
+        default=0,
+        within=Range(0),
+        help="Rank of low-rank additions to the attention's projections, trained instead of all weights and merged "
+        "when saved; 0 trains all.",
+    )
+    gradient_checkpointing: bool = option(default=False, help="Compute activations twice: slower, with less memory.")
+    window: int = option(default=16, within=Range(4), unit="frames", help="Frames of a row.")
+    clips: int = option(default=1, within=Range(1), help="Clips in a step, each in two degradations.")
+    synthetic_clips: int = option(default=1000, within=Range(2), help="Synthetic clips to draw from.")
+    synthetic_size: int = option(default=64, within=Range(1), unit="pixels", help="Side of a synthetic clip.")
+    drop_both: float = option(
+        default=0.4, within=Range(0.0, 1.0), help="Chance that a row sees neither reference nor identity."
+    )
+    drop_one: float = option(default=0.2, within=Range(0.0, 1.0), help="Chance that a row sees only one of them.")
+    weight_ulr: float = option(
+        default=WEIGHT_ULR, within=Range(0.0), help="Weight of unified latent regularization; 0 leaves it out."
+    )
+    weight_prior: float = option(
+        default=WEIGHT_PRIOR, within=Range(0.0), help="Weight of facial prior learning; 0 leaves it out."
+    )
     loop: LoopOptions = field(default_factory=LoopOptions)
     footage: FootageOptions = field(default_factory=FootageOptions)
     low_quality: LowQuality = field(default_factory=LowQuality)
 
     def __post_init__(self) -> None:
+        """Refuse combinations without a meaning."""
         if not self.output.strip():
             raise InputError("output is empty: name the folder that the trained files shall go to.")
-        if self.window < 4 or self.clips < 1 or self.lora_rank < 0 or self.synthetic_clips < 2:
-            raise InputError(
-                f"window ({self.window}) must be 4 or more, clips ({self.clips}) 1 or more, lora_rank "
-                f"({self.lora_rank}) not negative, synthetic_clips ({self.synthetic_clips}) 2 or more."
-            )
-        if not (0 <= self.drop_both <= 1 and 0 <= self.drop_one <= 1):
-            raise InputError(f"drop_both ({self.drop_both}) and drop_one ({self.drop_one}) are chances in [0,1].")
-        if self.weight_ulr < 0 or self.weight_prior < 0:
-            raise InputError("weight_ulr and weight_prior must not be negative.")
         if self.weight_ulr and self.clips < 2:
             raise InputError(
                 "Unified latent regularization contrasts the clips of a step: set clips to 2 or more, or weight_ulr "
@@ -83,9 +85,6 @@ class TrainConfig:
             )
 
 
-_PARTS: dict[str, type] = {"loop": LoopOptions, "footage": FootageOptions, "low_quality": LowQuality}
-
-
 def load_config(path: Path | str) -> TrainConfig:
     """Read a .json or .toml file. Raises InputError naming what is unknown, missing or of the wrong kind."""
     path = Path(path)
@@ -98,13 +97,7 @@ def load_config(path: Path | str) -> TrainConfig:
 
 def parse_config(values: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:
     """A configuration from nested mappings; source names it in messages."""
-    if not isinstance(values, Mapping):
-        raise InputError(f"{source} must be a table of settings, not {type(values).__name__}.")
-    given = dict(values)
-    for name, kind in _PARTS.items():
-        if name in given:
-            given[name] = _build(kind, given[name], f"{source}, {name}")
-    return _build(TrainConfig, given, source)
+    return _group(TrainConfig, values, source)
 
 
 def dump_config(config: TrainConfig) -> str:
@@ -130,39 +123,23 @@ def _read(path: Path) -> Mapping[str, Any]:
     raise InputError(f"A training configuration is a .json or .toml file, not {path.name!r}.")
 
 
-def _build(kind: type, values: Any, source: str) -> Any:
-    """A dataclass from a mapping, every key known and every value of the kind that the field's default has."""
+def _group(group: type[Group], values: Any, source: str) -> Group:
+    """A group of options from a mapping, and the groups within it from mappings in that; lists become tuples."""
     if not isinstance(values, Mapping):
         raise InputError(f"{source} must be a table of settings, not {values!r}.")
-    known = {entry.name: entry for entry in fields(kind)}
-    unknown = [name for name in values if name not in known]
+    kinds = get_type_hints(group)
+    unknown = [str(name) for name in values if name not in kinds]
     if unknown:
-        raise InputError(f"{source} has unknown settings: {', '.join(unknown)}. Known: {', '.join(known)}.")
-    for name, value in values.items():
-        _check_kind(name, value, str(known[name].type), source)
-    made = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        raise InputError(f"{source} has unknown settings: {', '.join(unknown)}. Known: {', '.join(kinds)}.")
+    given = {
+        name: _group(kinds[name], value, f"{source}, {name}") if is_group(kinds[name]) else _value(value)
+        for name, value in values.items()
+    }
     try:
-        return kind(**made)
-    except TypeError as error:
-        raise InputError(f"{source} is not complete: {error}.") from error
+        return group(**given)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
 
 
-def _check_kind(name: str, value: Any, annotation: str, source: str) -> None:
-    """InputError for a value that its annotation does not allow."""
-    allowed: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
-    parts = [part.strip() for part in annotation.split("|")]
-    if value is None and "None" in parts:
-        return
-    if annotation.startswith("tuple["):
-        inner = annotation[6:-1].split(",")[0].strip()
-        fits = isinstance(value, list | tuple) and len(value) == 2 and all(_is(v, allowed[inner]) for v in value)
-    elif parts[0] in allowed:
-        fits = _is(value, allowed[parts[0]])
-    else:  # a literal or a part, checked where it is made
-        return
-    if not fits or (isinstance(value, float) and not math.isfinite(value)):
-        raise InputError(f"{source}: {name} is {value!r}; it must be {annotation}.")
-
-
-def _is(value: Any, kinds: tuple[type, ...]) -> bool:
-    return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+def _value(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..base.clip import Clip
 from ..base.errors import DependencyError, FaceNotFoundError, InputError
+from ..base.options import Range, option, options
 from ..base.progress import Callback, report
 from ..faces.crop import crop_clip, plan_crop
 from ..faces.face import FaceDetector
@@ -41,28 +42,28 @@ QualityScore: TypeAlias = "Callable[[Tensor], float]"
 """Frames (n,3,H,W) uint8 to one score in [0,1], higher is better."""
 
 
-@dataclass(frozen=True)
+@options
 class FootageOptions:
-    """Which crops are kept. The defaults are the papers'.
+    """Which crops are kept. The defaults are the papers'."""
 
-    size: side of the crops. least_crop: crops that cover fewer pixels of the video than this are dropped. frontal:
-    allowed range of |x1-x0| / |x2-x0|, eyes against the nose tip. least_quality: of the no-reference score, None to
-    leave it out. frames: shortest clip worth keeping.
-    """
-
-    size: int = 512
-    least_crop: int = 512
-    frontal: tuple[float, float] = (0.4, 2.5)
-    least_quality: float | None = None
-    frames: int = 16
+    size: int = option(default=512, within=Range(64), unit="pixels", help="Side of the crops.")
+    least_crop: int = option(
+        default=512, within=Range(1), unit="pixels", help="Crops that cover fewer pixels of the video are dropped."
+    )
+    frontal: tuple[float, float] = option(
+        default=(0.4, 2.5),
+        within=Range(0.0, above=True),
+        help="Allowed range of |x1-x0| / |x2-x0|, eyes against the nose tip.",
+    )
+    least_quality: float | None = option(
+        default=None, help="Least no-reference score of a crop; by default none is asked for."
+    )
+    frames: int = option(default=16, within=Range(4), unit="frames", help="Shortest clip worth keeping.")
 
     def __post_init__(self) -> None:
-        if self.size < 64 or self.frames < 4 or self.least_crop < 1:
-            raise InputError(
-                f"Crops need a size of 64 or more and clips 4 or more frames, not {self.size} and {self.frames}."
-            )
-        if not 0 < self.frontal[0] < self.frontal[1]:
-            raise InputError(f"frontal is the range {self.frontal}; it must ascend and start above 0.")
+        """Refuse a range that does not ascend."""
+        if self.frontal[0] >= self.frontal[1]:
+            raise InputError(f"frontal is the range {self.frontal}; it must ascend.")
 
 
 def prepare_footage(

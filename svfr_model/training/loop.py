@@ -12,15 +12,15 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..base.errors import DependencyError, InputError
+from ..base.options import Range, option, options
 from ..base.progress import Callback, report
 from ..files.staging import staged
 from ..media.pictures import write_picture
@@ -38,45 +38,34 @@ Losses = dict[str, Tensor]
 """What a step returns: scalar tensors by name; "loss" is the one that is minimised."""
 
 
-@dataclass(frozen=True)
+@options
 class LoopOptions:
-    """How long and how fast to train.
+    """How long and how fast to train."""
 
-    steps: optimizer steps in all. minutes: stop cleanly after so many, whatever the steps; 0 is no limit. The
-    learning rate rises over `warmup` steps and falls as a cosine to `final_rate` times its height at the last step.
-    ema: decay of the averaged weights, reached gradually. clip: largest gradient norm. save_every: steps between
-    checkpoints. accumulate: batches whose gradients are averaged into one step. mixed_precision: "no", "bf16" or
-    "fp16".
-    """
-
-    steps: int = 1000
-    minutes: float = 0.0
-    rate: float = 1e-4
-    warmup: int = 100
-    final_rate: float = 0.05
-    weight_decay: float = 0.01
-    ema: float = 0.999
-    clip: float = 1.0
-    save_every: int = 200
-    accumulate: int = 1
-    mixed_precision: str = "no"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.save_every < 1 or self.warmup < 0 or self.minutes < 0:
-            raise InputError(
-                f"steps ({self.steps}) and save_every ({self.save_every}) must be 1 or more, warmup ({self.warmup}) "
-                f"and minutes ({self.minutes}) not negative."
-            )
-        if self.accumulate < 1:
-            raise InputError(f"accumulate must be 1 or more, not {self.accumulate}.")
-        if self.rate <= 0 or not 0 <= self.ema < 1 or self.clip <= 0 or not 0 <= self.final_rate <= 1:
-            raise InputError(
-                f"rate ({self.rate}) and clip ({self.clip}) must be above 0, ema ({self.ema}) in [0,1) and final_rate "
-                f"({self.final_rate}) in [0,1]."
-            )
-        if self.mixed_precision not in ("no", "bf16", "fp16"):
-            raise InputError(f"mixed_precision is {self.mixed_precision!r}; use no, bf16 or fp16.")
+    steps: int = option(default=1000, within=Range(1), help="Optimizer steps in all.")
+    minutes: float = option(
+        default=0.0, within=Range(0.0), help="Stop cleanly after this long, whatever the steps; 0 is no limit."
+    )
+    rate: float = option(
+        default=1e-4,
+        within=Range(0.0, above=True),
+        help="Highest learning rate: it rises over the warm-up and falls as a cosine.",
+    )
+    warmup: int = option(default=100, within=Range(0), help="Steps over which the learning rate rises.")
+    final_rate: float = option(
+        default=0.05, within=Range(0.0, 1.0), help="Learning rate of the last step, as a fraction of the highest."
+    )
+    weight_decay: float = option(default=0.01, help="Decay of the weights, of AdamW.")
+    ema: float = option(
+        default=0.999, within=Range(0.0, 1.0, below=True), help="Decay of the averaged weights, reached gradually."
+    )
+    clip: float = option(default=1.0, within=Range(0.0, above=True), help="Largest gradient norm.")
+    save_every: int = option(default=200, within=Range(1), help="Steps between checkpoints.")
+    accumulate: int = option(
+        default=1, within=Range(1), help="Batches whose gradients are averaged into one step."
+    )
+    mixed_precision: Literal["no", "bf16", "fp16"] = option(default="no", help="Precision of the training.")
+    seed: int = option(default=0, help="Of everything random.")
 
 
 def placed(module: nn.Module, value: Any) -> Any:
