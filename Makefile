@@ -15,7 +15,7 @@ export SVFR_GOLDEN_DIR ?= $(abspath $(SHARED)/golden/svfr)
 export SVFR_TEST_DATA ?= $(abspath $(SHARED)/data)
 endif
 
-.PHONY: test test-slow test-mutations test-versions demo lint bench clean
+.PHONY: test test-slow test-mutations test-versions demo lint docs bench clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,11 @@ lint: $(VENV)/.installed
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(PY) tests/support/lint_imports.py
+
+# The tables of the help pages, from what a ComfyUI server says of the nodes.
+docs: $(VENV)/.installed
+	$(COMFYUI)
+	$(PY) tests/support/help_pages.py
 
 bench: $(VENV)/.installed
 	$(PY) benchmarks/engine.py

@@ -1,0 +1,74 @@
+"""The nodes' help pages: what a server says of a node, as the head of its page; the tips below are written by hand.
+
+    python tests/support/help_pages.py
+
+starts ComfyUI and writes web/docs anew. tests/comfy/server/test_nodes.py sees whether that has been done.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from support.comfy import PACK, ROOT, find_comfyui, running_server
+from support.workflows import WIDGET_TYPES
+
+FOLDER = ROOT / "web" / "docs"
+TIPS = "## Tips"
+
+
+def page(info: dict[str, Any], before: str) -> str:
+    """A node's page: its description and tables from what the server says of it, its tips as they were."""
+    return f"{_head(info)}\n{TIPS}{before.partition(TIPS)[2]}"
+
+
+def _head(info: dict[str, Any]) -> str:
+    inputs = [
+        _input(name, *entry, optional=kind == "optional")
+        for kind in ("required", "optional")
+        for name, entry in info["input"].get(kind, {}).items()
+    ]
+    lists = info["output_is_list"]
+    outputs = [
+        f"| `{name}` | {kind}{' (list)' if listed else ''} | {_cell(tip)} |"
+        for name, kind, listed, tip in zip(
+            info["output_name"], info["output"], lists, info["output_tooltips"], strict=True
+        )
+    ]
+    tables = [
+        "## Inputs\n\n| input | type | default | what it does |\n|---|---|---|---|\n" + "\n".join(inputs),
+        "## Outputs\n\n| output | type | what it is |\n|---|---|---|\n" + "\n".join(outputs),
+    ]
+    return "\n\n".join([f"# {info['display_name']}", info["description"], *tables]) + "\n"
+
+
+def _input(name: str, kind: str | list, options: dict[str, Any], *, optional: bool) -> str:
+    kind = "COMBO" if isinstance(kind, list) else kind
+    is_file = name.endswith("_name")  # which is the default depends on the files that are there
+    shown = "file" if is_file else {"COMBO": "choice"}.get(kind, kind.replace(",", ", "))
+    default = "" if is_file or kind not in WIDGET_TYPES else str(options["default"])
+    default = "optional" if optional and not default else default
+    return f"| `{name}` | {shown} | {default} | {_cell(options['tooltip'])} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def main() -> None:
+    """Write every page anew."""
+    with tempfile.TemporaryDirectory() as base, running_server(find_comfyui(), Path(base)) as server:
+        nodes = json.loads(server.get("/object_info"))
+    for name, info in nodes.items():
+        if info["python_module"] == f"custom_nodes.{PACK}":
+            path = FOLDER / f"{name}.md"
+            path.write_text(page(info, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
