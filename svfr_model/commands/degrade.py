@@ -9,12 +9,14 @@ from ..base.errors import InputError
 from ..synthesis.options import DegradeOptions, DrawOptions, options_for
 from .bar import progress
 from .derive import add_options, made
-from .options import add_clips, path
+from .options import HelpFormatter, add_clips, path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command `degrade`."""
-    command = commands.add_parser("degrade", help="make a degraded clip for tests, as the papers do")
+    command = commands.add_parser(
+        "degrade", help="make a degraded clip for tests, as the papers do", formatter_class=HelpFormatter
+    )
     add_clips(command)
     command.add_argument("--tasks", default="bfr", help="any of bfr,colorization,inpainting: what is to be undone")
     add_options(command, DegradeOptions, DrawOptions)

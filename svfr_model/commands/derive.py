@@ -47,7 +47,7 @@ def _arguments(entry: Option, flag: Flag) -> dict[str, Any]:
     words = entry.about.help.replace("%", "%%")
     if entry.kind is bool:
         if entry.default:
-            return {"action": "store_false", "help": f"Switches this off: {words}"}
+            return {"action": "store_false", "help": f"Switch this off: {words}"}
         return {"action": "store_true", "help": words}
     told: dict[str, Any] = {"help": words, "default": entry.default, "type": _parser(entry)}
     if entry.choices:

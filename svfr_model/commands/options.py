@@ -33,6 +33,15 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}.{hint} See: {self.prog} --help")
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the default of every value that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.nargs == 0:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def path(text: str) -> Path:
     """A path that is not empty, as an unset variable of a shell gives it."""
     if not text.strip():

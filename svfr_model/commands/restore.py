@@ -14,7 +14,7 @@ from ..faces.options import DetectorOptions, FaceChoice
 from ..runs.options import FaceOptions, PrecisionOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import add_clips, add_machine, path
+from .options import HelpFormatter, add_clips, add_machine, path
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -22,7 +22,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "restore",
         help="restore the faces of a clip",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=_restore)
     add_clips(command)

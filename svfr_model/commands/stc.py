@@ -8,7 +8,7 @@ from ..faces.options import ChoiceOptions, DetectorOptions, TrackOptions
 from ..stc.options import EnhanceOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import add_clips, add_machine
+from .options import HelpFormatter, add_clips, add_machine
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -16,7 +16,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser(
         "stc",
         help="restore or de-flicker a clip quickly, with BFVR-STC",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     command.set_defaults(run=_stc)
     add_clips(command)

@@ -73,7 +73,7 @@ class RestoreOptions:
         default=2,
         within=Range(1, MOST_FRAMES),
         help="Windows per network call; the guided and the unguided half of a window count as two. More may be faster "
-        "and takes more memory; 1 takes the least. Halved automatically when memory runs out.",
+        "and takes more memory; 1 takes the least. In ComfyUI it is halved when memory runs out.",
         widget=Widget(range=(1, 64)),
     )
     first_steps: int | None = option(
@@ -98,8 +98,7 @@ class RestoreOptions:
     augmentation: float = option(
         default=0.0,
         within=Range(0.0, MOST_NOISE),
-        help="Noise added to the frames that the network is shown, in units of the pixel range [-1,1]. More frees the "
-        "result from them.",
+        help="Noise added to the frames that the network is shown, in units of the pixel range [-1,1].",
         widget=None,
     )
 

@@ -20,8 +20,8 @@ class FaceOptions(ChoiceOptions):
     paste: PasteOptions = field(default_factory=PasteOptions)
     outline: bool = option(
         default=False,
-        help="Paste along the face's outline from 68 landmarks (1k3d68.onnx), not an oval. Follows the chin and cheeks "
-        "more closely; needs another network.",
+        help="Paste along the face's outline from 68 landmarks (1k3d68.onnx), not an oval. Needs that "
+        "network.",
         widget=None,
     )
 
@@ -44,6 +44,6 @@ class PrecisionOptions:
     )
     compile: bool = option(
         default=False,
-        help="Compile the UNet by torch.compile: faster steps after a wait of minutes, worth it for long clips.",
+        help="Compile the UNet with torch.compile before the first step.",
         widget=None,
     )

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
+import pytest
 from support.flags import all_flags
 
 from svfr_model.commands import build_parser
+from svfr_model.commands.derive import add_options, made
+from svfr_model.engine.options import ReferrerOptions, RestoreOptions
+from svfr_model.faces.options import DetectorOptions
+from svfr_model.runs.options import DeviceOptions, FaceOptions, PrecisionOptions
+from svfr_model.stc.options import EnhanceOptions
+from svfr_model.synthesis.options import DegradeOptions, DrawOptions
 
 BEFORE = json.loads((Path(__file__).parent / "data" / "flags.json").read_text())
 """Of version 0.1.0, when every flag was written by hand."""
+BY_HAND = {
+    "--accept-license", "--clips", "--crops", "--debug-video", "--detector-weights", "--evaluate-tiny", "--i3d",
+    "--identity", "--json", "--keep-crop", "--mask", "--mask-out", "--no-crop", "--out", "--profile", "--quiet",
+    "--reference", "--task", "--tasks", "--tiny", "--weights", "--whole", "config", "input", "output", "restored",
+    "role", "roles", "source", "target", "truth",
+}  # fmt: skip
 
 
 def test_flags_defaults_and_choices_are_what_they_were():
@@ -18,3 +32,42 @@ def test_flags_defaults_and_choices_are_what_they_were():
     assert set(found) == set(BEFORE)
     for command, flags in BEFORE.items():
         assert found[command] == flags, command
+
+
+def test_help_names_defaults_where_there_are_any(capsys):
+    for command in ("restore", "stc", "degrade"):
+        with pytest.raises(SystemExit):
+            build_parser().parse_args([command, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert "None" not in text, command
+    assert "(default: 0.0)" in text
+
+
+def test_a_switch_that_is_on_by_default_is_switched_off():
+    options = build_parser().parse_args(["stc", "in.mp4", "out.mp4", "--own-picture", "--window", "12"])
+    assert made(EnhanceOptions, options) == EnhanceOptions(window=12, low_frequency=False)
+    assert made(EnhanceOptions, build_parser().parse_args(["stc", "in.mp4", "out.mp4"])) == EnhanceOptions()
+
+
+def test_one_guidance_scale_stands_for_both_and_one_size_for_both_sides():
+    options = build_parser().parse_args(["restore", "in.mp4", "out.mp4", "--guidance", "3", "--size", "64"])
+    assert made(RestoreOptions, options).guidance == (3.0, 3.0)
+    assert made(FaceOptions, options).crop.size == (64, 64)
+    options = build_parser().parse_args(["restore", "in.mp4", "out.mp4", "--guidance", "1", "3"])
+    assert made(RestoreOptions, options).guidance == (1.0, 3.0)
+
+
+def test_no_flag_is_written_by_hand_that_an_option_declares():
+    """What is left to the commands: files, and what only a command line has."""
+    assert {flag for flags in all_flags(build_parser()).values() for flag in flags} - derived() == BY_HAND
+
+
+def derived():
+    """The flags of all options that have one."""
+    groups = (
+        RestoreOptions, ReferrerOptions, FaceOptions, DetectorOptions, DeviceOptions, PrecisionOptions,
+        EnhanceOptions, DegradeOptions, DrawOptions,
+    )  # fmt: skip
+    parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+    add_options(parser, *groups)
+    return {flag for action in parser._actions for flag in action.option_strings}
