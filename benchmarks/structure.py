@@ -31,6 +31,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- rooms: written by benchmarks/structure.py --draw -->", "<!-- end of rooms -->"
 MOST_PARAMETERS = 7
 OPTION_CLASSES = "Options", "WindowPlan"
+WIDGETS = "Int", "Float", "Combo", "Boolean", "String"
 MYPY_CONFIG = """[mypy]
 strict = True
 explicit_package_bases = True
@@ -118,19 +119,19 @@ class Structure:
     def declarations(self) -> dict[str, int]:
         """The options (class.field), each with how many places state its default or help: field, flag and node input.
 
-        A flag or an input counts where it bears the field's name and is written out, not derived.
+        A flag or a widget counts where it bears the field's name and is written out, not derived, in a module that
+        names the class: another node's `mode` is another thing.
         """
-        nodes = [node for tree in self._trees.values() for node in ast.walk(tree)]
-        calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
-        flags = {_first(call).lstrip("-").replace("-", "_") for call in calls if call.func.attr == "add_argument"}
-        inputs = {_first(call) for call in calls if call.func.attr == "Input"}
-        classes = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name.endswith(OPTION_CLASSES)]
-        return {
-            f"{group.name}.{field.target.id}": 1 + (field.target.id in flags) + (field.target.id in inputs)
-            for group in classes
-            for field in group.body
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and field.value is not None
-        }
+        counted: dict[str, int] = {}
+        for group in (node for tree in self._trees.values() for node in ast.walk(tree)):
+            if not isinstance(group, ast.ClassDef) or not group.name.endswith(OPTION_CLASSES):
+                continue
+            written = [_written(tree) for tree in self._trees.values() if _names(tree, group.name)]
+            for field in _fields(group):
+                flags = any(field in flags for flags, _ in written)
+                inputs = any(field in inputs for _, inputs in written)
+                counted[f"{group.name}.{field}"] = 1 + flags + inputs
+        return counted
 
     @property
     def loose(self) -> list[str]:
@@ -144,6 +145,32 @@ def _dotted(path: Path, root: Path) -> str:
 
 def _module(path: Path, root: Path) -> str:
     return _dotted(path.parent if path.name == "__init__.py" else path.with_suffix(""), root)
+
+
+def _written(tree: ast.Module) -> tuple[set[str], set[str]]:
+    """The names of the flags, and of the widgets, that a module writes out."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    flags = {_first(call).lstrip("-").replace("-", "_") for call in calls if call.func.attr == "add_argument"}
+    widgets = {_first(call) for call in calls if call.func.attr == "Input" and _kind(call.func) in WIDGETS}
+    return flags, widgets
+
+
+def _kind(function: ast.Attribute) -> str:
+    """The last name before the dot: Int of io.Int.Input."""
+    value = function.value
+    return value.attr if isinstance(value, ast.Attribute) else getattr(value, "id", "")
+
+
+def _names(tree: ast.Module, name: str) -> bool:
+    """Whether a module speaks of a class, or has it."""
+    found = (getattr(node, "id", getattr(node, "name", "")) for node in ast.walk(tree))
+    return any(word == name for word in found)
+
+
+def _fields(group: ast.ClassDef) -> list[str]:
+    """The fields of a class that have a default."""
+    own = [field for field in group.body if isinstance(field, ast.AnnAssign) and field.value is not None]
+    return [field.target.id for field in own if isinstance(field.target, ast.Name)]
 
 
 def _first(call: ast.Call) -> str:

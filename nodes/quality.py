@@ -11,7 +11,7 @@ from torch import Tensor
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.metrics import Instruments, evaluate, temporal_profile
 from ..svfr_model.synthesis.degrade import degrade_clip
-from ..svfr_model.synthesis.options import DegradeOptions, DrawOptions, options_for
+from ..svfr_model.synthesis.options import DegradeOptions, SeedOptions, options_for
 from .images import from_masks, from_pictures, to_clip, to_frames, to_holes
 from .progress import Progress
 from .search import aliases
@@ -41,7 +41,7 @@ class Degrade(io.ComfyNode):
             "original: low quality, no colours, missing parts, flicker. The same seed gives the same damage.",
             inputs=[
                 io.Image.Input("frames", tooltip="The good frames; what SVFR Metrics calls the truth."),
-                *inputs_of(DegradeOptions, DrawOptions),
+                *inputs_of(DegradeOptions, SeedOptions),
                 TaskType.Input(
                     "task",
                     optional=True,
@@ -61,7 +61,7 @@ class Degrade(io.ComfyNode):
     @classmethod
     def execute(cls, frames: Tensor, task: Tasks | None = None, **widgets: Any) -> io.NodeOutput:
         """Damage the clip."""
-        flicker, seed = made(DegradeOptions, widgets), made(DrawOptions, widgets).seed
+        flicker, seed = made(DegradeOptions, widgets), made(SeedOptions, widgets).seed
         if not (task or flicker.brightness_flicker or flicker.pixel_flicker):
             raise InputError(
                 "Nothing was chosen to damage: wire SVFR Task Vector to task, or raise brightness_flicker or "

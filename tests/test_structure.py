@@ -118,7 +118,9 @@ parser.add_argument(names)
 io.Int.Input("crop_size", default=512)
 io.Float.Input("margin", default=0.4)
 """
-    structure = measure.Structure(planted(tmp_path, {"svfr_model/__init__.py": code}))
+    stranger = 'parser.add_argument("--roll")\nio.Boolean.Input("roll")\nwire = io.Image.Input("margin")\n'
+    files = {"svfr_model/__init__.py": code, "svfr_model/stranger.py": stranger}
+    structure = measure.Structure(planted(tmp_path, files))
     assert structure.declarations == {"CropOptions.crop_size": 3, "CropOptions.margin": 2, "CropOptions.roll": 1}
 
 

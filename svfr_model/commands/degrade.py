@@ -6,7 +6,7 @@ import argparse
 from contextlib import ExitStack
 
 from ..base.errors import InputError
-from ..synthesis.options import DegradeOptions, DrawOptions, options_for
+from ..synthesis.options import DegradeOptions, SeedOptions, options_for
 from .bar import progress
 from .derive import add_options, made
 from .options import HelpFormatter, add_clips, path
@@ -19,7 +19,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     add_clips(command)
     command.add_argument("--tasks", default="bfr", help="any of bfr,colorization,inpainting: what is to be undone")
-    add_options(command, DegradeOptions, DrawOptions)
+    add_options(command, DegradeOptions, SeedOptions)
     command.add_argument("--mask-out", metavar="FILE", type=path, help="also write the mask of what was painted white")
     command.add_argument("--quiet", action="store_true")
     command.set_defaults(run=_degrade)
@@ -34,7 +34,7 @@ def _degrade(options: argparse.Namespace) -> int:
     from ..media.writer import clip_output
     from ..synthesis.degrade import degraded_frames
 
-    flicker, seed = made(DegradeOptions, options), made(DrawOptions, options).seed
+    flicker, seed = made(DegradeOptions, options), made(SeedOptions, options).seed
     flickers = flicker.brightness_flicker or flicker.pixel_flicker
     chosen = options_for(parse_tasks(options.tasks), flicker=flicker) if options.tasks or not flickers else flicker
     if options.mask_out and chosen.mask is None:

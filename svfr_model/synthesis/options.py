@@ -99,7 +99,7 @@ class DegradeOptions:
 
 
 @options
-class DrawOptions:
+class SeedOptions:
     """Which damage is drawn."""
 
     seed: int = option(
