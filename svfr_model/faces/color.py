@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import get_args
+from typing import ClassVar, get_args
 
 import cv2
 import numpy as np
@@ -29,30 +29,48 @@ FEATHER = 0.1
 SHADOW = 1e-3
 
 
-@dataclass(frozen=True, eq=False)
 class ColorMatch:
-    """One correction for all crops of a track; made by `ColorStatistics`."""
+    """One correction for all crops of a track; made by `ColorStatistics`. This one leaves them as they are."""
 
-    mode: ColorMode = "none"
-    gain: np.ndarray | None = None
-    """Factor per LAB channel, (3,)."""
-    source: np.ndarray | None = None
-    """Mean LAB colour of the restored crops, (3,)."""
-    target: np.ndarray | None = None
-    """Mean LAB colour of the original crops, (3,)."""
-    field: np.ndarray | None = None
-    """What is added to each place of the crop, reduced: (h,w,3) float32 in parts of full white."""
+    mode: ClassVar[ColorMode] = "none"
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
         """A restored crop (h,w,3) float32 in [0,1] with the original's colours; may leave [0,1] slightly."""
-        if self.mode == "lab":
-            lab = cv2.cvtColor(np.clip(picture, 0.0, 1.0).astype(np.float32), cv2.COLOR_RGB2Lab)
-            lab = (lab - self.source) * self.gain + self.target
-            return cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_Lab2RGB)
-        if self.mode == "wavelet":
-            size = (picture.shape[1], picture.shape[0])
-            return picture + cv2.resize(self.field, size, interpolation=cv2.INTER_CUBIC)
         return picture
+
+
+@dataclass(frozen=True, eq=False)
+class LabMatch(ColorMatch):
+    """Mean and spread of the LAB colours brought back."""
+
+    mode: ClassVar[ColorMode] = "lab"
+    gain: np.ndarray
+    """Factor per LAB channel, (3,)."""
+    source: np.ndarray
+    """Mean LAB colour of the restored crops, (3,)."""
+    target: np.ndarray
+    """Mean LAB colour of the original crops, (3,)."""
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        """See `ColorMatch.apply`."""
+        lab = cv2.cvtColor(np.clip(picture, 0.0, 1.0).astype(np.float32), cv2.COLOR_RGB2Lab)
+        moved = (lab - self.source) * self.gain + self.target
+        return np.asarray(cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_Lab2RGB))
+
+
+@dataclass(frozen=True, eq=False)
+class WaveletMatch(ColorMatch):
+    """Low frequencies brought back, place by place."""
+
+    mode: ClassVar[ColorMode] = "wavelet"
+    field: np.ndarray
+    """What is added to each place of the crop, reduced: (h,w,3) float32, 1 is full white."""
+
+    def apply(self, picture: np.ndarray) -> np.ndarray:
+        """See `ColorMatch.apply`."""
+        size = (picture.shape[1], picture.shape[0])
+        matched: np.ndarray = picture + cv2.resize(self.field, size, interpolation=cv2.INTER_CUBIC)
+        return matched
 
 
 class ColorStatistics:
@@ -82,7 +100,8 @@ class ColorStatistics:
         if mask is not None:
             unknown = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
             known = np.clip(1.0 - 4.0 * unknown, 0.0, 1.0)
-        weights = known * _face_weights(landmarks, original.shape[-2:], size)
+        height, width = original.shape[-2:]
+        weights = known * _face_weights(landmarks, (height, width), size)
         for row, picture in enumerate((first, second)):
             lab = cv2.cvtColor(picture, cv2.COLOR_RGB2Lab)
             self._sums[row] += (weights[..., None] * lab).sum(axis=(0, 1))
@@ -92,20 +111,23 @@ class ColorStatistics:
         self._difference = difference if self._difference is None else self._difference + difference
         self._known = known if self._known is None else self._known + known
 
-    def match(self, mode: ColorMode) -> ColorMatch:
-        """The correction for all frames added; none where nothing of the original could be seen."""
+    def match(self, mode: str) -> ColorMatch:
+        """The correction for all frames added; none where nothing of the original could be seen.
+
+        Raises InputError for a mode that is not one of COLOR_MODES.
+        """
         if mode not in COLOR_MODES:
             raise InputError(f'Unknown colour matching "{mode}": use one of {", ".join(COLOR_MODES)}.')
-        if mode == "none" or self._difference is None or self._weight <= SHADOW:
+        if mode == "none" or self._difference is None or self._known is None or self._weight <= SHADOW:
             return ColorMatch()
         if mode == "wavelet":
             weight = cv2.GaussianBlur(self._known, (0, 0), FIELD_BLUR)[..., None]
             field = cv2.GaussianBlur(self._difference, (0, 0), FIELD_BLUR) / np.maximum(weight, SHADOW)
-            return ColorMatch("wavelet", field=field.astype(np.float32))
+            return WaveletMatch(field.astype(np.float32))
         means = self._sums / self._weight
         spreads = np.sqrt(np.maximum(self._squares / self._weight - means**2, 0.0))
         gain = np.clip((spreads[0] + SHADOW) / (spreads[1] + SHADOW), *GAIN_LIMITS)
-        return ColorMatch("lab", gain=gain, source=means[1], target=means[0])
+        return LabMatch(gain, source=means[1], target=means[0])
 
 
 def color_shift(originals: Iterable[torch.Tensor], restored: Iterable[torch.Tensor]) -> float:
@@ -117,7 +139,7 @@ def color_shift(originals: Iterable[torch.Tensor], restored: Iterable[torch.Tens
     for before, after in zip(originals, restored, strict=True):
         statistics.add(before, after, None, None)
     match = statistics.match("lab")
-    return 0.0 if match.source is None else float(np.linalg.norm(match.source - match.target))
+    return float(np.linalg.norm(match.source - match.target)) if isinstance(match, LabMatch) else 0.0
 
 
 def as_picture(crop: torch.Tensor | np.ndarray) -> np.ndarray:

@@ -59,6 +59,7 @@ def _weights(track: FaceTrack) -> np.ndarray:
 def _static(track: FaceTrack, options: CropOptions) -> tuple[np.ndarray, tuple[int, int, int, int] | None]:
     """One matrix for all frames: the reference's square, widened to the crop's proportions where it is no square."""
     frame_width, frame_height = track.frame_size
+    square: tuple[int, int, int, int] | None
     square = square_crop(union_box(track.boxes), frame_height, frame_width, options.margin)
     x1, y1, x2, y2 = (float(v) for v in square)
     if x2 - x1 < 2 or y2 - y1 < 2:
@@ -123,7 +124,8 @@ def _escape(path: np.ndarray, track: FaceTrack, options: CropOptions) -> np.ndar
     shape = np.array(options.size) / min(options.size)
     half_crop = np.exp(path[:, 2:3]) * shape / 2 / SLACK
     excess = np.sign(away) * np.maximum(0.0, np.abs(away) + half_face - half_crop)
-    return (turns.transpose(0, 2, 1) @ excess[..., None])[..., 0]
+    moves: np.ndarray = turns.transpose(0, 2, 1) @ excess[..., None]
+    return moves[..., 0]
 
 
 def _matrices(path: np.ndarray, options: CropOptions) -> np.ndarray:
@@ -169,7 +171,7 @@ def crop_frame(frame: np.ndarray, plan: PlannedCrop, index: int) -> np.ndarray:
 def rescaled(matrix: np.ndarray, size: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
     """A frame-to-crop matrix (2,3) for a crop of another size: pixel u goes to (u + 0.5) * factor - 0.5."""
     factor = np.array([other[0] / size[0], other[1] / size[1]])
-    rescaled = matrix * factor[:, None]
+    rescaled: np.ndarray = matrix * factor[:, None]
     rescaled[:, 2] += 0.5 * factor - 0.5
     return rescaled
 
@@ -183,12 +185,13 @@ def crop_mask(mask: np.ndarray, plan: PlannedCrop, index: int) -> np.ndarray:
     matrix, frame_size = plan.matrices[index], plan.track.frame_size
     if mask.ndim != 2:
         raise InputError(f"A mask must be an (H,W) array, got one of shape {mask.shape}.")
-    values = mask.astype(np.float32) / (255.0 if mask.dtype == np.uint8 else 1.0)
+    values: np.ndarray = mask.astype(np.float32) / (255.0 if mask.dtype == np.uint8 else 1.0)
     if (mask.shape[1], mask.shape[0]) != frame_size:
         values = cv2.resize(values, frame_size, interpolation=cv2.INTER_LINEAR)
     reach = 2 * int(np.ceil(shrinkage(matrix) * plan.reduction)) + 1
     values = cv2.dilate(values, np.ones((reach, reach), np.uint8))
-    return np.clip(warp(values, matrix, plan.size, BORDER, interpolation="linear"), 0.0, 1.0)
+    cropped: np.ndarray = np.clip(warp(values, matrix, plan.size, BORDER, interpolation="linear"), 0.0, 1.0)
+    return cropped
 
 
 def crop_clip(clip: Clip, plans: Sequence[PlannedCrop], callback: Callback | None = None) -> list[torch.Tensor]:

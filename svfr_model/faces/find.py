@@ -121,8 +121,9 @@ def _mean_direction(vectors: Sequence[np.ndarray]) -> np.ndarray | None:
         return None
     stack = np.stack(vectors)
     middle = stack[int(np.argmax((stack @ stack.T).sum(axis=1)))]
-    mean = stack[stack @ middle >= 0.5].mean(axis=0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-6)
+    mean: np.ndarray = stack[stack @ middle >= 0.5].mean(axis=0)
+    mean /= max(float(np.linalg.norm(mean)), 1e-6)
+    return mean
 
 
 def _name_people(pieces: list[_Piece], options: TrackOptions) -> None:
@@ -217,7 +218,8 @@ def _inside(boxes: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
     limits = np.array([*frame_size, *frame_size], dtype=np.float64)
     grow = 0.1 * (boxes[:, 2:] - boxes[:, :2])
     boxes = np.concatenate([boxes[:, :2] - grow, boxes[:, 2:] + grow], axis=1)
-    return box_area(np.clip(boxes, 0, limits)) / np.maximum(box_area(boxes), 1e-6)
+    inside: np.ndarray = box_area(np.clip(boxes, 0, limits)) / np.maximum(box_area(boxes), 1e-6)
+    return inside
 
 
 def _steady_boxes(boxes: np.ndarray, landmarks: np.ndarray, weights: np.ndarray) -> np.ndarray:

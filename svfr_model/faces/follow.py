@@ -80,7 +80,8 @@ class Followed:
         centers = np.array([face.landmarks.mean(0) for face in self.faces[recent]])
         times = times - times.mean()
         velocity = (times[:, None] * (centers - centers.mean(0))).sum(0) / (times**2).sum()
-        return last + velocity * (frame - self.frames[-1])
+        predicted: np.ndarray = last + velocity * (frame - self.frames[-1])
+        return predicted
 
     def take(self, frame: int, face: Face, look: np.ndarray, crowded: bool) -> None:
         """Add the face seen in a frame; its appearance counts only where nobody else is near."""

@@ -79,7 +79,8 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     shared = np.clip(high - low, 0, None).prod(axis=2)
     total = box_area(first)[:, None] + box_area(second)[None] - shared
-    return shared / np.maximum(total, 1e-12)
+    overlap: np.ndarray = shared / np.maximum(total, 1e-12)
+    return overlap
 
 
 def non_max_suppression(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
@@ -126,7 +127,9 @@ def invert(matrix: np.ndarray) -> np.ndarray:
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (...,n,2) moved by affine matrices (...,2,3)."""
     matrix = np.asarray(matrix, dtype=np.float64)
-    return np.asarray(points, dtype=np.float64) @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+    moved: np.ndarray = np.asarray(points, dtype=np.float64) @ np.swapaxes(matrix[..., :2], -1, -2)
+    moved += matrix[..., None, :, 2]
+    return moved
 
 
 def landmark_array(landmarks: np.ndarray) -> np.ndarray:

@@ -127,7 +127,8 @@ def _checked_limits(allowed: np.ndarray, frame: np.ndarray) -> np.ndarray:
         raise InputError(
             f"The mask of where pixels may change must have its frame's size {frame.shape[:2]}, got {allowed.shape}."
         )
-    return np.clip(allowed.astype(np.float32) / (255.0 if allowed.dtype == np.uint8 else 1.0), 0.0, 1.0)
+    limits: np.ndarray = np.clip(allowed.astype(np.float32) / (255.0 if allowed.dtype == np.uint8 else 1.0), 0.0, 1.0)
+    return limits
 
 
 def _blend(result: np.ndarray, picture: np.ndarray, patch: Patch, weight: np.ndarray, corner: tuple[int, int]) -> None:

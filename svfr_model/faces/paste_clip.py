@@ -14,7 +14,7 @@ from ..base.progress import Callback, report
 from ..base.tasks import Tasks
 from .color import ColorMatch, ColorStatistics
 from .crop import crop_frame
-from .options import ColorMode, PasteOptions
+from .options import PasteOptions
 from .paste import Pasted, Patch, paste_frame, warn_if_grey
 from .track import PlannedCrop
 
@@ -48,8 +48,11 @@ class RestoredTrack:
         return None if self.mask is None else self.mask[index, 0].numpy()
 
 
-def fit_colors(clip: Clip, restored: Sequence[RestoredTrack], mode: ColorMode) -> list[ColorMatch]:
-    """Each track's colour correction, from its crops as they are in the clip and restored, in one walk of the clip."""
+def fit_colors(clip: Clip, restored: Sequence[RestoredTrack], mode: str) -> list[ColorMatch]:
+    """Each track's colour correction, from its crops as they are in the clip and restored, in one walk of the clip.
+
+    Raises InputError for a mode that is not one of `color.COLOR_MODES`.
+    """
     if mode == "none":
         return [ColorMatch()] * len(restored)
     statistics = [ColorStatistics() for _ in restored]

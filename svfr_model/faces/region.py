@@ -25,8 +25,9 @@ BROWS = slice(17, 27)
 
 def soft_step(values: np.ndarray) -> np.ndarray:
     """Values cut to [0,1] and eased: 3t^2 - 2t^3."""
-    t = np.clip(values, 0.0, 1.0)
-    return t * t * (3 - 2 * t)
+    t: np.ndarray = np.clip(values, 0.0, 1.0)
+    eased: np.ndarray = t * t * (3 - 2 * t)
+    return eased
 
 
 @lru_cache(maxsize=16)
@@ -55,7 +56,8 @@ def crop_region(width: int, height: int, feather: int) -> np.ndarray:
     """The crop but for a soft edge of `feather` pixels, (height,width) float32; 0 on the outermost pixels."""
     across = np.minimum(np.arange(width), np.arange(width)[::-1]) / max(feather, 1)
     down = np.minimum(np.arange(height), np.arange(height)[::-1]) / max(feather, 1)
-    return (soft_step(down)[:, None] * soft_step(across)[None]).astype(np.float32)
+    region: np.ndarray = soft_step(down)[:, None] * soft_step(across)[None]
+    return region.astype(np.float32)
 
 
 def outline_region(outline: np.ndarray, landmarks: np.ndarray, size: tuple[int, int], feather: float) -> np.ndarray:
@@ -100,9 +102,10 @@ def paste_region(
         return to_frame(crop_region(width, height, round(feather * side)), back, window)
     edge = to_frame(crop_region(width, height, round(EDGE_FEATHER * side)), back, window)
     if plan.outlines is not None:
-        face = outline_region(plan.outlines[index], landmarks, plan.size, feather)
-        return to_frame(face, back, window) * edge
-    matrix = canonical_to_crop(landmarks)
-    whole = back[:, :2] @ matrix
-    whole[:, 2] += back[:, 2]
-    return to_frame(face_region(feather), whole, window) * edge
+        face = to_frame(outline_region(plan.outlines[index], landmarks, plan.size, feather), back, window)
+    else:
+        matrix = back[:, :2] @ canonical_to_crop(landmarks)
+        matrix[:, 2] += back[:, 2]
+        face = to_frame(face_region(feather), matrix, window)
+    face *= edge
+    return face

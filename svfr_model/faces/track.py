@@ -55,7 +55,8 @@ class FaceTrack:
     @property
     def sizes(self) -> np.ndarray:
         """Side of the face in pixels, the square root of the box's area: (n,)."""
-        return np.sqrt(box_area(self.boxes))
+        sides: np.ndarray = np.sqrt(box_area(self.boxes))
+        return sides
 
     @property
     def size(self) -> float:
@@ -65,7 +66,8 @@ class FaceTrack:
     @property
     def centers(self) -> np.ndarray:
         """Centres of the boxes, (n,2)."""
-        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+        centers: np.ndarray = (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+        return centers
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,9 @@ def low_pass(shrink: float) -> np.ndarray:
     """Windowed-sinc kernel that keeps what survives shrinking by the given factor; a unit impulse at factor 1."""
     reach = int(np.ceil(LOBES * shrink)) - 1
     taps = np.arange(-reach, reach + 1) / shrink
-    kernel = np.sinc(taps) * np.sinc(taps / LOBES)
-    return kernel / kernel.sum()
+    kernel: np.ndarray = np.sinc(taps) * np.sinc(taps / LOBES)
+    kernel /= kernel.sum()
+    return kernel
 
 
 def _source_window(corners: np.ndarray, size: tuple[int, int], reach: float) -> tuple[int, int, int, int]:

@@ -102,10 +102,11 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         if job.faces is not None:
             loader.check_size(*job.faces.crop.size)
         identity = _identity(pictures, loader) if pictures else None
+        written: list[Path] = []
         if job.faces is None:
-            frames, written = _whole_frames(job, loader, clip, identity, callback), []
+            frames = _whole_frames(job, loader, clip, identity, callback)
         else:
-            frames, written = _face_frames(job, loader, clip, identity, targets, callback)
+            frames, written = _face_frames(job, job.faces, loader, clip, identity, targets, callback)
         targets.enter_context(writer)
         for frame in frames:
             writer.write(frame)
@@ -166,6 +167,7 @@ def _whole_frames(
 
 def _face_frames(
     job: Job,
+    faces: FaceOptions,
     loader: Loader,
     clip: Clip,
     identity: Identity | None,
@@ -173,7 +175,6 @@ def _face_frames(
     callback: Callback | None,
 ) -> tuple[Iterator[np.ndarray], list[Path]]:
     """The clip's frames with restored faces, and what else is written; that appears when targets end well."""
-    faces = job.faces
     found = find_tracks(clip, loader.face_detector, faces.track, _encoder(faces, loader), callback)
     chosen = _chosen(faces, found, loader)
     if faces.outline:

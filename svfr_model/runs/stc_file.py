@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def _load(task: TaskName, loader: Loader) -> CodeFormer3D:
 def _whole(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | None) -> Iterator[np.ndarray]:
     """The clip's frames through one network after the other, streamed."""
     spans = find_shots(clip, callback)
-    frames = clip
+    frames: Iterable[np.ndarray] = clip
     for task in job.tasks:
         frames = enhance_whole(frames, _load(task, loader), spans, job.options, callback=callback)
     return iter(frames)

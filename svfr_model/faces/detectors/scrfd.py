@@ -78,7 +78,8 @@ class ScrfdDetector:
                 "three sets of landmarks. Use det_10g.onnx or det_500m.onnx of insightface."
             )
         shape = self._session.get_inputs()[0].shape
-        self._size = tuple(n if isinstance(n, int) and n > 0 else INPUT_SIZE for n in (shape[3], shape[2]))
+        width, height = (n if isinstance(n, int) and n > 0 else INPUT_SIZE for n in (shape[3], shape[2]))
+        self._size = width, height
 
     @property
     def provider(self) -> str:

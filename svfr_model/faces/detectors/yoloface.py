@@ -108,19 +108,21 @@ class YoloFaceDetector:
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces of each (H,W,3) uint8 RGB frame, best score first."""
-        return [decode(self._rows(frame), *frame.shape[:2], self._threshold, self._iou) for frame in frames]
+        return [self._detect_one(frame) for frame in frames]
 
-    def _rows(self, frame: np.ndarray) -> np.ndarray:
+    def _detect_one(self, frame: np.ndarray) -> list[Face]:
         picture = preprocess(frame)
-        return _checked_rows(self._run(picture, grids(*picture.shape[2:])), self._path)
+        rows = _checked_rows(self._run(picture, grids(*picture.shape[2:])), self._path)
+        return decode(rows, frame.shape[0], frame.shape[1], self._threshold, self._iou)
 
 
 def _checked_rows(rows: np.ndarray | None, path: Path) -> np.ndarray:
     """The rows (n,16) of a network's answer, or a WeightsError where it is of another form."""
     if rows is None or rows.ndim != 3 or rows.shape[0] != 1 or rows.shape[2] != ROW:
-        found = "something else than one tensor" if rows is None else rows.shape
+        found = "something other than one tensor" if rows is None else rows.shape
         raise WeightsError(f"{path} returned {found}, expected rows (1,n,{ROW}): it is not yoloface.")
-    return rows[0]
+    candidates: np.ndarray = rows[0]
+    return candidates
 
 
 def _onnx_network(path: Path, device: str) -> Network:
@@ -168,7 +170,8 @@ class _Flat(torch.nn.Module):
         self, picture: torch.Tensor, fine: torch.Tensor, middle: torch.Tensor, coarse: torch.Tensor
     ) -> torch.Tensor:
         """Rows (1,n,16)."""
-        return self.network(picture, [fine, middle, coarse])
+        rows: torch.Tensor = self.network(picture, [fine, middle, coarse])
+        return rows
 
 
 def convert_to_onnx(source: Path | str, target: Path | str, *, trusted: bool = False) -> None:
@@ -183,7 +186,7 @@ def convert_to_onnx(source: Path | str, target: Path | str, *, trusted: bool = F
     network = _script_network(source, "cpu", trusted)
     picture = torch.rand(1, 3, 64, 96)
     _checked_rows(network(picture, grids(64, 96)), source)
-    module = torch.jit.load(str(source), map_location="cpu").eval()
+    module: torch.nn.Module = torch.jit.load(str(source), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     axes = {name: {2: f"{name}_height", 3: f"{name}_width"} for name in INPUTS} | {"rows": {1: "candidates"}}
     with staged(target) as path, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is deprecated is known
@@ -206,7 +209,9 @@ def convert_to_onnx(source: Path | str, target: Path | str, *, trusted: bool = F
 def _compare(one: Network, other: Network, source: Path) -> None:
     for height, width in ((64, 96), (416, 736)):
         picture = torch.rand(1, 3, height, width)
-        expected, found = one(picture, grids(height, width)), other(picture, grids(height, width))
+        expected, found = (
+            _checked_rows(network(picture, grids(height, width)), source) for network in (one, other)
+        )
         if expected.shape != found.shape or not np.allclose(expected, found, rtol=1e-3, atol=1e-3):
             raise WeightsError(
                 f"{source} gives other results as ONNX at {height}x{width}: it was not converted. Use the file itself, "
