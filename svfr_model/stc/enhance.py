@@ -239,7 +239,7 @@ def enhance_whole(
     if options.stretch:
         if iter(frames) is frames:
             raise InputError(
-                "Stretching a clip needs its frames twice, but these can be read only once: "
+                "Stretching a clip needs its frames twice, but these can be read once only: "
                 "give a clip or a list, or switch stretching off."
             )
         bounds = _bounds(

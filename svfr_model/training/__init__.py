@@ -1,1 +1,1 @@
-"""Training SVFR: procedural clips, the papers' degradations and losses, and the loops that train the networks."""
+"""Training and fine-tuning SVFR: the papers' losses, clips from footage, and the training loop."""

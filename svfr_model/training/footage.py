@@ -1,4 +1,4 @@
-"""Your own videos as training clips: faces found, cut out as at inference, and those that would teach nothing dropped.
+"""Your own videos as training clips: faces are found and cut out as at inference, and unsuitable ones dropped.
 
 The filters are SVFR's and BFVR-STC's (docs/reference/training.md#data): crops under 512 px, low no-reference
 quality, side faces.
@@ -39,7 +39,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".m
 INDEX = "clips.json"
 
 QualityScore: TypeAlias = "Callable[[Tensor], float]"
-"""Frames (n,3,H,W) uint8 to one score in [0,1], higher is better."""
+"""Frames (n,3,H,W) uint8 to a score in [0,1]; higher is better."""
 
 
 @options
@@ -76,15 +76,15 @@ def prepare_footage(
     quality: QualityScore | None = None,
     callback: Callback | None = None,
 ) -> Counter[str]:
-    """Cut every usable face of a folder's videos into target, as arrays with an index. Returns what became of them.
+    """Cut every usable face out of a folder's videos and save them in target, as arrays with an index.
 
-    The counts are of tracks: "kept", and by reason those dropped. landmarks: gives the 68 points that facial prior
-    learning needs. quality: needed if options.least_quality is set, see load_arniqa. Raises InputError for a folder
-    without videos and where nothing was kept, FaceNotFoundError where no video shows a face.
+    Returns how many tracks were "kept", and how many were dropped for which reason. landmarks: finds the 68 points that
+    facial prior learning needs. quality: needed if options.least_quality is set; see load_arniqa. Raises InputError for
+    a folder without videos and if nothing was kept, FaceNotFoundError if no video shows a face.
     """
     options = options or FootageOptions()
     if options.least_quality is not None and quality is None:
-        raise InputError("A least quality is set, but no quality score was given: use load_arniqa, or set none.")
+        raise InputError("least_quality is set, but there is no quality score: give load_arniqa(), or unset it.")
     videos = find_videos(folder)
     target = Path(target)
     target.mkdir(parents=True, exist_ok=True)
@@ -108,10 +108,10 @@ def prepare_footage(
 
 
 def find_videos(folder: Path | str) -> list[Path]:
-    """The videos under a folder, sorted; InputError where there is none."""
+    """The videos under a folder, sorted. Raises InputError if there are none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder: give the folder that holds the training videos.")
+        raise InputError(f"{folder} is not a folder: give the folder with the training videos.")
     videos = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:
         raise InputError(
@@ -121,18 +121,19 @@ def find_videos(folder: Path | str) -> list[Path]:
 
 
 def is_frontal(eyes_and_nose: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """(N,) bool: whether the nose tip lies between the eyes, its distances to them in a ratio within the limits.
+    """(N,) bool: whether the nose tip is between the eyes and the ratio of its distances to them is within the limits.
 
     eyes_and_nose (N,3,2): a point of the left and of the right eye, and the nose tip (BFVR-STC's rule).
     """
     left, right, nose = np.moveaxis(eyes_and_nose[..., 0], -1, 0)
     near, far = nose - left, right - nose
     ratio = np.abs(near) / np.maximum(np.abs(far), 1e-6)
-    return (near > 0) & (far > 0) & (limits[0] <= ratio) & (ratio <= limits[1])
+    frontal: np.ndarray = (near > 0) & (far > 0) & (limits[0] <= ratio) & (ratio <= limits[1])
+    return frontal
 
 
 def longest_run(good: np.ndarray) -> tuple[int, int]:
-    """The (first, last+1) of the longest run of True; (0, 0) where there is none."""
+    """The (first, last + 1) of the longest run of True; (0, 0) if there is none."""
     best, position = (0, 0), 0
     for value, group in groupby(good.tolist()):
         length = len(list(group))
@@ -163,7 +164,7 @@ def load_arniqa() -> QualityScore:
 def _keep(
     clip: Clip, track: FaceTrack, options: FootageOptions, quality: QualityScore | None, target: Path, name: str
 ) -> tuple[str, dict[str, object] | None]:
-    """What becomes of one track: "kept" with its entry in the index, or why it was dropped."""
+    """Save one track and return "kept" and its entry in the index, or return why it is dropped."""
     good = track.seen & is_frontal(_eyes_and_nose(track), options.frontal)
     first, last = longest_run(good)
     if last - first < options.frames:
@@ -186,7 +187,7 @@ def _keep(
 
 
 def _eyes_and_nose(track: FaceTrack) -> np.ndarray:
-    """(N,3,2): outer eye corners and nose tip of the 68 landmarks where there are any, else the eyes' centres."""
+    """(N,3,2): the outer eye corners and nose tip of the 68 landmarks, or without these the centres of the eyes."""
     if track.outlines is not None:
         return track.outlines[:, [36, 45, 30]]
     return track.landmarks[:, :3]
@@ -206,11 +207,11 @@ def _check(counts: Counter[str], videos: int, options: FootageOptions) -> None:
 
 
 @dataclass(frozen=True)
-class Window:
-    """Consecutive frames of one person: what a training row is made of.
+class TrainingWindow:
+    """Consecutive frames of one person, from which a training row is made.
 
     frames (F,S,S,3) uint8; five (F,5,2) and landmarks (F,68,2), in pixels; landmarks is None where unknown. other:
-    one more frame of the clip (S,S,3) with its five points, to refer to.
+    another frame of the clip (S,S,3), with its five points, for reference.
     """
 
     frames: np.ndarray
@@ -221,13 +222,13 @@ class Window:
 
 
 class Footage:
-    """The clips that prepare_footage left in a folder, read as they are needed."""
+    """The clips that `prepare_footage` saved in a folder, read as they are needed."""
 
     def __init__(self, folder: Path | str) -> None:
         self._folder = Path(folder)
         path = self._folder / INDEX
         if not path.is_file():
-            raise InputError(f"{folder} holds no prepared footage ({INDEX} is missing): prepare the videos first.")
+            raise InputError(f"{folder} has no prepared footage ({INDEX} is missing): prepare the videos first.")
         stored = json.loads(path.read_text(encoding="utf-8"))
         self.size = int(stored["size"])
         self._names: Sequence[str] = [entry["name"] for entry in stored["clips"]]
@@ -238,15 +239,15 @@ class Footage:
 
     @property
     def has_landmarks(self) -> bool:
-        """Whether every clip knows its 68 landmarks."""
+        """Whether there are 68 landmarks for every clip."""
         return all("landmarks" in points for points in self._points)
 
-    def draw(self, index: int, length: int, rng: np.random.Generator) -> Window:
-        """A random window of a clip, and another frame of the clip to refer to."""
+    def draw(self, index: int, length: int, rng: np.random.Generator) -> TrainingWindow:
+        """A random window of a clip, and another frame of it for reference."""
         frames = np.load(self._folder / f"{self._names[index]}.npy", mmap_mode="r")
         five = np.array(self._points[index]["five"])
         landmarks = self._points[index].get("landmarks")
         first, other = int(rng.integers(len(frames) - length + 1)), int(rng.integers(len(frames)))
         part = slice(first, first + length)
         known = None if landmarks is None else np.array(landmarks)[part]
-        return Window(np.array(frames[part]), five[part], known, np.array(frames[other]), five[other])
+        return TrainingWindow(np.array(frames[part]), five[part], known, np.array(frames[other]), five[other])

@@ -1,4 +1,4 @@
-"""Clips as the UNet is trained on them: encoded once, kept in memory, and drawn from step by step."""
+"""Clips to train the UNet on: encoded once, kept in memory, and drawn from at each step."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import InputError
 from ..base.pixels import to_network_range
-from ..base.progress import Callback, report
 from ..base.tasks import Task, Tasks, task_vector
 from ..files.staging import staged
 from ..synthesis.degrade import degrade_clip
-from ..synthesis.options import LowQuality, options_for
+from ..synthesis.options import options_for
 from .losses import draw_sigmas
 
 if TYPE_CHECKING:
@@ -48,16 +48,16 @@ class LatentClips:
     scaling: float
 
     def save(self, path: Path | str) -> None:
-        """Write to a file that load reads."""
+        """Write a file that `load` reads."""
         with staged(Path(path)) as place:
             torch.save({field.name: getattr(self, field.name) for field in fields(self)}, place)
 
     @classmethod
     def load(cls, path: Path | str) -> LatentClips:
-        """Read what save wrote; InputError for another file."""
+        """Read a file that `save` wrote. Raises InputError for any other."""
         stored = torch.load(path, weights_only=True)
         if not isinstance(stored, dict) or set(stored) != {field.name for field in fields(cls)}:
-            raise InputError(f"{path} holds no encoded training clips: delete it, and it is made anew.")
+            raise InputError(f"{path} holds no encoded training clips: delete it, and it will be made again.")
         return cls(**stored)
 
 
@@ -70,17 +70,14 @@ def encode_clips(
     faces: Tensor,
     views: int,
     seed: int,
-    *,
-    low_quality: LowQuality | None = None,
-    callback: Callback | None = None,
 ) -> LatentClips:
-    """Degrade and encode clips. Each gets `views` degradations, their tasks drawn evenly from all seven.
+    """Degrade and encode clips. Each gets `views` degradations, with tasks drawn evenly from all seven combinations.
 
     frames (K,N,H,W,3) uint8; landmarks (K,N,68,2) in their pixels; faces (K,n,3,112,112) uint8, aligned.
     """
     count, length = frames.shape[:2]
     side = frames.shape[3], frames.shape[2]
-    # every seven views in a row hold each combination once, in random order
+    # any seven consecutive views have each combination once, in random order
     order = np.random.default_rng([seed, 0])
     deck = np.concatenate([order.permutation(len(ALL_TASKS)) for _ in range(-(-count * views // len(ALL_TASKS)))])
     clean, degraded, grids = [], [], []
@@ -89,12 +86,11 @@ def encode_clips(
         shown = []
         for view in range(views):
             number = clip * views + view
-            options = options_for(ALL_TASKS[deck[number]], low_quality)
+            options = options_for(ALL_TASKS[deck[number]])
             spoiled, _ = degrade_clip(frames[clip], options, seed * 1_000_003 + number)
             shown.append(vae.encode(_pixels(spoiled)))
         degraded.append(torch.stack(shown))
         grids.append(recognizer(to_network_range(faces[clip]))[0].float())
-        report(callback, "encode", clip + 1, count)
     vectors = [task_vector(ALL_TASKS[number]) for number in deck[: count * views]]
     return LatentClips(
         torch.stack(clean).half(),
@@ -108,7 +104,7 @@ def encode_clips(
 
 def _pixels(frames: np.ndarray) -> Tensor:
     """(N,H,W,3) uint8 to (N,3,H,W) float32 in [-1,1]."""
-    return to_network_range(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2))
+    return to_network_range(rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "n h w c -> n c h w"))
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,7 @@ class DrawOptions:
 
 
 def draw_uses(rows: int, drop_both: float, drop_one: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Which rows see the reference frame and which the identity, two (rows,) bool: see DrawOptions."""
+    """Which rows see the reference frame and which see the identity, two (rows,) bool; see DrawOptions."""
     both, one, which = (torch.rand(rows, generator=generator) for _ in range(3))
     kept = both >= drop_both
     alone = one < drop_one
@@ -139,10 +135,10 @@ def draw_uses(rows: int, drop_both: float, drop_one: float, generator: torch.Gen
 
 
 def draw_batch(data: LatentClips, options: DrawOptions, seed: int, step: int = 0) -> dict[str, Tensor]:
-    """One batch for SVFRObjective: 2B rows, B clips in one degradation and the same again in another.
+    """One batch for SVFRObjective: 2B rows, B clips in one degradation and the same clips in another.
 
-    Both rows of a clip share window and reference frame. Noise levels are drawn for each row: were they shared, the
-    contrastive loss could be met by telling noise levels apart. So is what a row drops.
+    Both rows of a clip share the window and the reference frame. Each row has its own noise level, because otherwise
+    the contrastive loss could be lowered by telling noise levels apart, and its own choice of what is withheld.
     """
     generator = torch.Generator().manual_seed(seed)
 

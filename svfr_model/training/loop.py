@@ -35,7 +35,7 @@ LOSSES = "losses.jsonl"
 PLOT = "losses.png"
 
 Losses = dict[str, Tensor]
-"""What a step returns: scalar tensors by name; "loss" is the one that is minimised."""
+"""What a step returns: scalar tensors by name, of which "loss" is minimised."""
 
 
 @options
@@ -69,14 +69,14 @@ class LoopOptions:
 
 
 def placed(module: nn.Module, value: Any) -> Any:
-    """Tensors, or lists and dictionaries of them, on the device that accelerate gave the module."""
+    """Move tensors, or lists and dictionaries of them, to the device that accelerate has put the module on."""
     from accelerate.utils import send_to_device
 
     return send_to_device(value, next(module.parameters()).device)
 
 
 def step_seed(seed: int, step: int, process: int = 0, part: int = 0) -> int:
-    """The seed of everything random in one step of one process, and in one part of an accumulated step."""
+    """The seed for everything random in one step of one process, or in one part of an accumulated step."""
     return int(np.random.SeedSequence([seed, step, process, part]).generate_state(1, np.uint64)[0] >> 1)
 
 
@@ -98,20 +98,20 @@ def make_accelerator(options: LoopOptions) -> Accelerator:
         raise DependencyError(
             "Training needs the package accelerate: pip install -r requirements-train.txt."
         ) from error
-    # one process trains several networks in turn, each in its precision; accelerate keeps the first one's for all
+    # one process trains several networks in turn; accelerate would use the first one's precision for all
     AcceleratorState._reset_state()
-    # accelerate would let the processes of torchrun train apart, each alone, unless it is told that they use the CPU
+    # without being told that they use the CPU, the processes of torchrun would each train alone
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_cpu = several and not (torch.cuda.is_available() or torch.xpu.is_available())
     return Accelerator(mixed_precision=options.mixed_precision, cpu=on_cpu)
 
 
 class Loop:
-    """Trains the modules that a step function uses, and keeps everything needed to go on later.
+    """Trains the modules that a step function uses, and saves everything that is needed to continue later.
 
-    modules: by name; all their parameters that require gradients are trained, and the whole is checkpointed.
-    step: `(modules, generator seed, step number) -> Losses`; the modules given are accelerate's wrapped ones.
-    folder: checkpoint, loss file and plot go there. A checkpoint found there is continued.
+    modules: by name; those parameters that require gradients are trained, and all are checkpointed. step: `(modules,
+    generator seed, step number) -> Losses`, called with the modules as wrapped by accelerate. folder: for checkpoint,
+    loss file and plot. If it has a checkpoint, training continues from it.
     """
 
     def __init__(
@@ -137,7 +137,10 @@ class Loop:
             self._forget_after(self.done)
 
     def run(self, callback: Callback | None = None) -> None:
-        """Train until the steps or the minutes are used up. Loss file, plot and checkpoint are current afterwards."""
+        """Train until the steps or the minutes are used up, then save the checkpoint and draw the plot.
+
+        Raises InputError if the loss is no longer finite.
+        """
         started = time.monotonic()
         limit = self.options.minutes * 60
         main = self.accelerator.is_main_process
@@ -177,14 +180,14 @@ class Loop:
         self.accelerator.clip_grad_norm_(self._trained, self.options.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        # early averages forget quickly, so that they do not keep the random start
+        # at first the average forgets quickly, so that nothing of the random start remains
         decay = min(self.options.ema, (1 + number) / (10 + number))
         with torch.no_grad():
             torch._foreach_lerp_(self.average, [p.detach() for p in self._trained], 1 - decay)
         return total
 
     def _all_agree(self, flag: bool) -> bool:
-        """What the main process says, in every process: they must stop at the same step."""
+        """The main process's flag, in every process: they have to stop at the same step."""
         if self.accelerator.num_processes == 1:
             return flag
         told = torch.tensor([float(flag)], device=self.accelerator.device)
@@ -192,17 +195,18 @@ class Loop:
         return bool(told.item())
 
     def averaged(self) -> None:
-        """Put the averaged weights into the modules; call it after training, before they are saved."""
+        """Put the averaged weights into the modules: call this after training, before saving them."""
         with torch.no_grad():
             for parameter, average in zip(self._trained, self.average, strict=True):
                 parameter.copy_(average)
 
     def plain(self, name: str) -> nn.Module:
-        """The module itself, without accelerate's wrapping."""
-        return self.accelerator.unwrap_model(self.modules[name])
+        """The module itself, without accelerate's wrapper."""
+        module: nn.Module = self.accelerator.unwrap_model(self.modules[name])
+        return module
 
     def save(self) -> None:
-        """Write the checkpoint; the old one is replaced only by a whole new one."""
+        """Write the checkpoint. The old one is replaced only when the new one is complete."""
         state = {
             "step": self.done,
             "modules": {name: self.plain(name).state_dict() for name in self.modules},
@@ -219,7 +223,7 @@ class Loop:
         if {name: set(part) for name, part in state["modules"].items()} != known:
             raise InputError(
                 f"The checkpoint {path} is of other networks than this configuration's: choose another output folder, "
-                "or the configuration it was made with."
+                "or the configuration that it was made with."
             )
         for name in self.modules:
             self.plain(name).load_state_dict(state["modules"][name], strict=True)
@@ -233,7 +237,7 @@ class Loop:
             file.write(json.dumps(row) + "\n")
 
     def _forget_after(self, step: int) -> None:
-        """Drop loss rows that were written after the checkpoint: they are about to be written again."""
+        """Drop rows of the loss file that were written after the checkpoint: those steps are about to be repeated."""
         rows = [row for row in read_losses(self.folder) if row["step"] < step]
         with staged(self.folder / LOSSES) as path:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -246,7 +250,7 @@ def read_losses(folder: Path | str) -> list[dict[str, float]]:
 
 
 def plot_losses(folder: Path | str, size: tuple[int, int] = (960, 540)) -> Path | None:
-    """Draw each loss of the loss file over the steps, smoothed, on a logarithmic scale; None without losses."""
+    """Plot each loss over the steps, smoothed, on a logarithmic scale. Returns the file, or None without losses."""
     import cv2
 
     rows = read_losses(folder)
@@ -277,7 +281,7 @@ def plot_losses(folder: Path | str, size: tuple[int, int] = (960, 540)) -> Path 
 
 
 def _smoothed(values: list[float]) -> np.ndarray:
-    """A running mean over a fiftieth of the curve; a curve logs both ways, so nothing is shifted."""
+    """A centred running mean over a fiftieth of the curve."""
     span = max(len(values) // 50, 1)
     padded = np.pad(np.array(values, np.float64), (span // 2, span - 1 - span // 2), mode="edge")
     return np.convolve(padded, np.ones(span) / span, mode="valid")

@@ -6,10 +6,12 @@ modules, how frames are joined, the contrastive loss's form and temperature, and
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,8 +33,8 @@ def draw_sigmas(
     """Noise levels (count,) float32 for training.
 
     Log-normal as in Karras et al. 2022 (EDM), with the mean and spread that Stable Video Diffusion was trained with.
-    A share `wide` is uniform in log sigma over the sampler's whole range instead: ours, because SVFR starts at 700,
-    where the log-normal has next to no samples.
+    A share `wide` is uniform in log sigma over the sampler's whole range instead: our choice, because SVFR starts at
+    700, where the log-normal has hardly any samples.
     """
     normal = (mean + spread * torch.randn(count, generator=generator)).exp()
     low, high = torch.tensor(SIGMA_MIN).log(), torch.tensor(SIGMA_MAX).log()
@@ -41,50 +43,58 @@ def draw_sigmas(
     return torch.where(chosen, uniform, normal).clamp(SIGMA_MIN, SIGMA_MAX)
 
 
-def velocity_loss(
-    network: nn.Module,
-    clean: Tensor,
-    sigma: Tensor,
-    noise: Tensor,
-    degraded: Tensor,
-    reference: Tensor,
-    tokens: Tensor,
-    task: Tensor,
-) -> Tensor:
+@dataclass(frozen=True)
+class DenoisingBatch:
+    """B rows of F frames that the UNet is trained to denoise.
+
+    clean (B,F,4,h,w), scaled; degraded (B,F,4,h,w), unscaled; noise (B,F,4,h,w); sigma (B,); reference (B,4,h,w),
+    unscaled, zeros where there is none; tokens (B,T,c); task (B,3).
+    """
+
+    clean: Tensor
+    sigma: Tensor
+    noise: Tensor
+    degraded: Tensor
+    reference: Tensor
+    tokens: Tensor
+    task: Tensor
+
+
+def velocity_loss(network: nn.Module, batch: DenoisingBatch) -> Tensor:
     """The denoising loss, a scalar: EDM's weighted squared error of the denoised estimate.
 
     With v-prediction and data of standard deviation 1 the weight (sigma^2+1)/sigma^2 of Karras et al. 2022 cancels
-    the preconditioning of `svfr_model.networks.unet`, and what remains is the plain squared error of v, whose target is
+    the preconditioning of `svfr_model.networks.unet`. What remains is the plain squared error of v, whose target is
     (noise - sigma clean) / sqrt(sigma^2+1).
-
-    clean, noise, degraded (B,F,4,h,w), clean scaled and degraded not; sigma (B,); reference (B,4,h,w), unscaled,
-    zeros where there is none; tokens (B,T,c); task (B,3).
     """
-    level = sigma.view(-1, 1, 1, 1, 1)
+    clean, noise = batch.clean, batch.noise
+    level = rearrange(batch.sigma, "b -> b 1 1 1 1")
     spread = (level**2 + 1).sqrt()
-    held = reference[:, None].expand_as(degraded)
-    sample = torch.cat([(clean + level * noise) / spread, degraded, held], dim=2)
-    v = network(sample, 0.25 * sigma.log(), tokens, added_time_ids=task, return_dict=False)[0]
+    held = repeat(batch.reference, "b c h w -> b f c h w", f=clean.shape[1])
+    sample = torch.cat([(clean + level * noise) / spread, batch.degraded, held], dim=2)
+    steps = 0.25 * batch.sigma.log()
+    v = network(sample, steps, batch.tokens, added_time_ids=batch.task, return_dict=False)[0]
     target = (noise - level * clean) / spread
     return F.mse_loss(v.float(), target)
 
 
 class MiddleTap:
-    """Reads the features of a UNet's middle block as they pass: (B*F,C,h,w). Remove it when done."""
+    """Reads the output of a UNet's middle block, (B*F,C,h,w), during each forward call. Remove it when done."""
 
     def __init__(self, network: UNetSpatioTemporalConditionModel) -> None:
         self._features: Tensor | None = None
         self._handle: RemovableHandle = network.mid_block.register_forward_hook(self._keep)
 
-    def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:  # noqa: ARG002
+    def _keep(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG002
         self._features = output
 
     def take(self, batch: int) -> Tensor:
         """The features of the last forward call as (B,F,C,h,w), once; InputError if there was none."""
         if self._features is None:
-            raise InputError("No features have passed the middle block since they were last taken: run the UNet first.")
+            raise InputError("The middle block has not run since its features were last taken: run the UNet first.")
         features, self._features = self._features, None
-        return features.view(batch, -1, *features.shape[1:])
+        rows: Tensor = rearrange(features, "(b f) c h w -> b f c h w", b=batch)
+        return rows
 
     def remove(self) -> None:
         """Take the hook off the network."""
@@ -94,8 +104,8 @@ class MiddleTap:
 class LatentTransformer(nn.Module):
     """Middle-block features to one point per clip in the common space of unified latent regularization.
 
-    Features are flattened over height and width (SVFR paper). Ours: a linear map to `width`, two transformer layers
-    with a summary token per frame, the mean over the frames, a linear map to `space` and length 1.
+    Features are flattened over height and width (SVFR paper). Our choices: a linear map to `width`, two transformer
+    layers with a summary token per frame, the mean over the frames, a linear map to `space`, and length 1.
     """
 
     def __init__(self, channels: int, width: int = 128, space: int = 64, layers: int = 2) -> None:
@@ -108,19 +118,19 @@ class LatentTransformer(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B,F,C,h,w) to (B,space), each of length 1."""
-        batch, frames = features.shape[:2]
-        tokens = self.enter(features.flatten(0, 1).flatten(2).transpose(1, 2))
+        batch = len(features)
+        tokens = self.enter(rearrange(features, "b f c h w -> (b f) (h w) c"))
         tokens = torch.cat([self.summary.expand(len(tokens), -1, -1).to(tokens), tokens], dim=1)
-        summary = self.layers(tokens)[:, 0].view(batch, frames, -1).mean(dim=1)
+        summary = rearrange(self.layers(tokens)[:, 0], "(b f) c -> b f c", b=batch).mean(dim=1)
         return F.normalize(self.leave(summary).float(), dim=1)
 
 
 def unified_latent_loss(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
     """The contrastive loss of unified latent regularization, a scalar.
 
-    first, second (B,d), length 1: two degradations of B clips, row by row the same clip. Positives are the two views
-    of a clip, negatives the views of all other clips (SVFR paper). Ours: the symmetric cross entropy over cosines
-    divided by the temperature (InfoNCE, van den Oord et al. 2018). One clip has no negatives and gives 0.
+    first, second (B,d), length 1: B clips in one degradation and the same clips in another. Positives are the two views
+    of a clip, negatives the views of all other clips (SVFR paper). Our choice: the symmetric cross entropy over cosines
+    divided by the temperature (InfoNCE, van den Oord et al. 2018). A single clip has no negatives and gives 0.
     """
     views = torch.cat([first, second])
     cosines = views @ views.T / temperature
@@ -133,39 +143,38 @@ def unified_latent_loss(first: Tensor, second: Tensor, temperature: float = 0.1)
 class LandmarkPredictor(nn.Module):
     """Middle-block features to 68 landmarks: average pooling and five linear layers (SVFR paper).
 
-    Ours: the pooling leaves a grid of `grid` x `grid`, because one mean over the picture would forget where things
-    are; hidden width `width`, GELU between the layers.
+    Our choices: the pooling leaves `grid` x `grid` places, because a single mean over the picture would lose all
+    positions; hidden width `width`, GELU between the layers.
     """
 
     def __init__(self, channels: int, width: int = 256, grid: int = 4) -> None:
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(grid)
         widths = [channels * grid**2, width, width, width, width]
-        layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after), nn.GELU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(width, 2 * LANDMARKS))
-        for layer in self.layers[:-1:2]:  # five layers at torch's own start would pass next to nothing on
+        hidden = [nn.Linear(before, after) for before, after in pairwise(widths)]
+        last = nn.Linear(width, 2 * LANDMARKS)
+        self.layers = nn.Sequential(*(part for layer in hidden for part in (layer, nn.GELU())), last)
+        for layer in hidden:  # with torch's own initial weights, hardly anything would pass through five layers
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        nn.init.constant_(self.layers[-1].bias, 0.5)
+        nn.init.constant_(last.bias, 0.5)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B,F,C,h,w) to (B,F,68,2), in parts of the picture's width and height."""
-        batch, frames = features.shape[:2]
-        points = self.layers(self.pool(features.flatten(0, 1)).flatten(1))
-        return points.float().view(batch, frames, LANDMARKS, 2)
+        """(B,F,C,h,w) to (B,F,68,2), as fractions of the picture's width and height."""
+        pooled = self.pool(rearrange(features, "b f c h w -> (b f) c h w"))
+        points = self.layers(rearrange(pooled, "n c h w -> n (c h w)")).float()
+        landmarks: Tensor = rearrange(points, "(b f) (k xy) -> b f k xy", b=len(features), xy=2)
+        return landmarks
 
 
 def facial_prior_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean Euclidean distance of landmarks, a scalar. Both (B,F,68,2) in parts of the picture. The distance is ours."""
+    """Mean Euclidean distance of landmarks (B,F,68,2) in fractions of the picture, a scalar. Our own choice."""
     return (predicted - target).pow(2).sum(-1).add(1e-12).sqrt().mean()
 
 
 class SVFRObjective(nn.Module):
     """The UNet with the two auxiliary heads, as one forward call from a batch to its losses.
 
-    weight_ulr 0 or weight_prior 0 leaves the loss out of the sum; it is still reported. The heads are not part of
-    the restored network.
+    A weight of 0 leaves a loss out of the sum; it is still reported. The heads are not part of the trained files.
     """
 
     def __init__(
@@ -186,13 +195,13 @@ class SVFRObjective(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses by name of a batch of 2B rows: B clips in one degradation, then the same clips in another.
 
-        batch: what velocity_loss takes, but grid (2B,C,7,7) of the recogniser and use_identity (2B,) of 0 or 1 in
-        place of tokens; and landmarks (2B,F,68,2) in parts of the picture.
+        batch: the tensors of DenoisingBatch, but instead of tokens grid (2B,C,7,7), the recogniser's map, and
+        use_identity (2B,), 0 or 1; also landmarks (2B,F,68,2) in fractions of the picture.
         """
-        tokens = self.projection(batch["grid"]) * batch["use_identity"].view(-1, 1, 1)
+        tokens = self.projection(batch["grid"]) * rearrange(batch["use_identity"], "b -> b 1 1")
         rows = len(tokens)
-        names = ("clean", "sigma", "noise", "degraded", "reference")
-        noise = velocity_loss(self.unet, *(batch[name] for name in names), tokens, batch["task"])
+        names = ("clean", "sigma", "noise", "degraded", "reference", "task")
+        noise = velocity_loss(self.unet, DenoisingBatch(tokens=tokens, **{name: batch[name] for name in names}))
         features = self._tap.take(rows)
         prior = facial_prior_loss(self.landmarks(features), batch["landmarks"])
         views = self.latent_transformer(features)
@@ -202,9 +211,9 @@ class SVFRObjective(nn.Module):
 
 
 def zero_start(unet: nn.Module) -> None:
-    """Let every residual branch of a fresh UNet add nothing at first, and the output be zero: it learns sooner.
+    """Make every residual branch and the output of a fresh UNet start at zero, so that it learns sooner.
 
-    Goyal et al. 2017 (arXiv 1706.02677) do so for residual networks. Not for networks that are fine-tuned.
+    As in Goyal et al. 2017 (arXiv 1706.02677) for residual networks. Not for networks that are to be fine-tuned.
     """
     for name, module in unet.named_modules():
         if name.endswith((".conv2", ".proj_out")) or name == "conv_out":

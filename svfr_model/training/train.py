@@ -1,20 +1,21 @@
-"""Training and fine-tuning SVFR's UNet and identity projection from a configuration file.
+"""Training and fine-tuning of SVFR's UNet and identity projection, as a configuration file says.
 
-Self-referred training as the SVFR paper describes it: a reference frame of the same clip and the face's identity are
-given to the network, and withheld at random, so that it also learns to do without. The tasks of a row are drawn from
-all seven combinations.
+Self-referred training as in the SVFR paper: the network is given a reference frame of the same clip and the identity of
+its face, but they are withheld at random, so that it also learns to work without them. The tasks of each row are drawn
+from all seven combinations.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..base.errors import DependencyError, InputError
@@ -42,12 +43,14 @@ from ..synthesis.options import options_for
 from ..weights import find, load_network, save, weight_file
 from ..weights.checkpoint import model_config, read_state_dict
 from .config import TrainConfig, dump_config, load_config
-from .footage import INDEX, Footage, Window, find_videos, load_arniqa, prepare_footage
+from .footage import INDEX, Footage, TrainingWindow, find_videos, load_arniqa, prepare_footage
 from .latents import ALL_TASKS, draw_uses
 from .loop import CHECKPOINT, LOSSES, PLOT, Loop, Losses
 from .losses import SVFRObjective, draw_sigmas, zero_start
 
 log = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 CONFIG_COPY = "config.json"
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -58,14 +61,14 @@ class WindowSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, index: int, length: int, rng: np.random.Generator) -> Window:
+    def draw(self, index: int, length: int, rng: np.random.Generator) -> TrainingWindow:
         """A random window of clip `index`."""
         ...
 
 
 @dataclass(frozen=True)
 class SyntheticClips:
-    """The generator as a source: clip k is the clip of seed k."""
+    """Synthetic clips as a source: clip k is drawn from seed k."""
 
     count: int
     size: int
@@ -74,17 +77,17 @@ class SyntheticClips:
     def __len__(self) -> int:
         return self.count
 
-    def draw(self, index: int, length: int, rng: np.random.Generator) -> Window:
+    def draw(self, index: int, length: int, rng: np.random.Generator) -> TrainingWindow:
         """A random window of a clip of `frames` frames, and another frame of it."""
         clip = make_clip(index, max(self.frames, length), self.size)
         first, other = int(rng.integers(len(clip.frames) - length + 1)), int(rng.integers(len(clip.frames)))
-        part = slice(first, first + length)
-        return Window(clip.frames[part], clip.five[part], clip.landmarks[part], clip.frames[other], clip.five[other])
+        part, five = slice(first, first + length), clip.five
+        return TrainingWindow(clip.frames[part], five[part], clip.landmarks[part], clip.frames[other], five[other])
 
 
 @dataclass(frozen=True)
 class OnlineBatches:
-    """Makes batches for SVFRObjective as they are needed: draw, degrade, encode. The networks here are frozen."""
+    """Makes batches for SVFRObjective as they are needed: draws, degrades and encodes. The networks here are frozen."""
 
     source: WindowSource
     vae: DiffusersVAE
@@ -93,7 +96,7 @@ class OnlineBatches:
 
     @torch.no_grad()
     def draw(self, seed: int) -> dict[str, Tensor]:
-        """2B rows: B clips in one degradation and the same in another, see latents.draw_batch."""
+        """2B rows: B clips in one degradation and the same in another, see `latents.draw_batch`."""
         config = self.config
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(seed)
@@ -123,16 +126,17 @@ class OnlineBatches:
         return {name: value.to(self.vae.device) for name, value in batch.items()}
 
     def _encode(self, frames: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+        pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "n h w c -> n c h w")
         return self.vae.encode(to_network_range(pixels), full_precision=True)
 
-    def _grid(self, window: Window) -> Tensor:
+    def _grid(self, window: TrainingWindow) -> Tensor:
         face = align_face(window.other, window.other_five, "arcface")[None]
-        return self.recognizer(face.to(self.vae.device))[0].float()
+        grid: Tensor = self.recognizer(face.to(self.vae.device))[0]
+        return grid.float()
 
 
-def _relative(window: Window) -> Tensor:
-    """Landmarks (F,68,2) in parts of the picture; zeros where they are unknown, which only a weight of 0 allows."""
+def _relative(window: TrainingWindow) -> Tensor:
+    """Landmarks (F,68,2) in fractions of the picture; zeros if they are unknown, and weight_prior is 0."""
     height, width = window.frames.shape[1:3]
     if window.landmarks is None:
         return torch.zeros(len(window.frames), 68, 2)
@@ -142,11 +146,11 @@ def _relative(window: Window) -> Tensor:
 def train(config: TrainConfig, callback: Callback | None = None, given: Path | None = None) -> Path:
     """Train as configured and write the UNet and the projection into config.output. Returns that folder.
 
-    given: the file that the configuration is from. A checkpoint in the folder is continued. Written are
-    unet.safetensors and id_linear.safetensors (fp16, averaged weights), losses.jsonl, losses.png, checkpoint.pt and the
-    configuration. Raises WeightsError for missing networks, InputError for a folder that cannot be written to or holds
-    the networks to start from, InputError and FaceNotFoundError for footage that cannot be used, DependencyError for
-    missing packages.
+    given: the file that the configuration was read from. If the folder has a checkpoint, training continues from it.
+    Writes unet.safetensors and id_linear.safetensors (fp16, averaged weights), losses.jsonl, losses.png, checkpoint.pt
+    and the configuration. Raises WeightsError for missing networks, InputError for a folder that cannot be written to
+    or has the networks to start from in it, InputError and FaceNotFoundError for footage that cannot be used,
+    DependencyError for missing packages.
     """
     folder = Path(config.output)
     copy = folder / CONFIG_COPY
@@ -166,7 +170,9 @@ def train(config: TrainConfig, callback: Callback | None = None, given: Path | N
     unet, unet_config = _network(where, ROLE, build_unet, PUBLISHED_CONFIG)
     projection, projection_config = _network(where, PROJECTION_ROLE, build_projection, PUBLISHED_PROJECTION)
     if config.fresh:
-        unet, projection = _fresh(unet_config, projection_config, config.loop.seed)
+        torch.manual_seed(config.loop.seed)
+        unet, projection = build_unet(unet_config), build_projection(projection_config)
+        zero_start(unet)
     adapters = add_lora(unet, config.lora_rank) if config.lora_rank else None
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
@@ -175,7 +181,8 @@ def train(config: TrainConfig, callback: Callback | None = None, given: Path | N
     batches: list[OnlineBatches] = []
 
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:  # noqa: ARG001
-        return modules["objective"](batches[0].draw(seed))
+        losses: Losses = modules["objective"](batches[0].draw(seed))
+        return losses
 
     loop = Loop({"objective": objective}, step, config.loop, folder)
     batches.append(_batches(config, source, loop.accelerator.device))
@@ -190,30 +197,30 @@ def train(config: TrainConfig, callback: Callback | None = None, given: Path | N
 
 
 def train_from_file(path: Path | str, callback: Callback | None = None) -> Path:
-    """What `python -m svfr_model train CONFIG` does: train as the .json or .toml file says; see `train`."""
+    """Train as a .json or .toml file says, like `python -m svfr_model train CONFIG`; see `train`."""
     return train(load_config(path), callback, Path(path))
 
 
 def _inputs(config: TrainConfig, given: Path | None) -> list[Path]:
-    """Every file and folder that a training reads. Raises WeightsError where a network is missing."""
+    """Every file and folder that training reads. Raises WeightsError if a network is missing."""
     roles = (ROLE, PROJECTION_ROLE, RECOGNIZER_ROLE, "vae")
     others = [Path(path) for path in (config.videos, config.landmark_model, given) if path is not None]
     return [*(find(role, [config.weights]) for role in roles), *others]
 
 
 def _written(in_place: bool) -> tuple[str, ...]:
-    """The files that appear in the output folder; the configuration is one, unless it is there already."""
+    """The files that are written to the output folder: the configuration too, unless it is there already."""
     files = (CHECKPOINT, LOSSES, PLOT, _file(ROLE), _file(PROJECTION_ROLE))
     return files if in_place else (CONFIG_COPY, *files)
 
 
 def _footage_folder(config: TrainConfig) -> Path:
-    """Where prepared footage is, or will be."""
+    """The folder for prepared footage."""
     return Path(config.cache or Path(config.output) / "footage")
 
 
 def open_source(config: TrainConfig, callback: Callback | None = None) -> WindowSource:
-    """The clips of a configuration; footage is prepared once and found prepared the next time."""
+    """The clips that a configuration names. Footage is prepared the first time only."""
     if config.videos is None:
         return SyntheticClips(config.synthetic_clips, config.synthetic_size)
     cache = _footage_folder(config)
@@ -232,7 +239,7 @@ def open_source(config: TrainConfig, callback: Callback | None = None) -> Window
     footage = Footage(cache)
     if config.weight_prior and not footage.has_landmarks:
         raise InputError(
-            f"The footage prepared in {cache} has no landmarks: delete that folder, or set weight_prior to 0."
+            f"The prepared footage in {cache} has no landmarks: delete that folder, or set weight_prior to 0."
         )
     if len(footage) < config.clips:
         raise InputError(
@@ -242,9 +249,9 @@ def open_source(config: TrainConfig, callback: Callback | None = None) -> Window
 
 
 def add_lora(unet: nn.Module, rank: int) -> Any:
-    """Low-rank additions (Hu et al. 2021, arXiv 2106.09685) to the attention's projections, through peft, in place.
+    """Add low-rank additions (Hu et al. 2021, arXiv 2106.09685) to the attention's projections, with peft, in place.
 
-    Everything else is frozen. Returns peft's handle: its merge_and_unload() puts the additions into the weights.
+    Everything else is frozen. Returns peft's handle, whose merge_and_unload() merges the additions into the weights.
     """
     try:
         from peft import LoraConfig, get_peft_model
@@ -253,20 +260,13 @@ def add_lora(unet: nn.Module, rank: int) -> Any:
     return get_peft_model(unet, LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS))
 
 
-def _network(where: list[str], role: str, build: Any, published: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    """A network in float32 and the constructor arguments to save it with."""
+def _network(
+    where: list[str], role: str, build: Callable[[Mapping[str, Any] | None], Network], published: Mapping[str, Any]
+) -> tuple[Network, dict[str, Any]]:
+    """A network in float32, and the constructor arguments to save with it."""
     path = find(role, where)
     _, metadata = read_state_dict(path, role)
     return load_network(path, role, build), model_config(metadata, role, path) or dict(published)
-
-
-def _fresh(
-    unet_config: Mapping[str, Any], projection_config: Mapping[str, Any], seed: int
-) -> tuple[nn.Module, nn.Module]:
-    torch.manual_seed(seed)
-    unet, projection = build_unet(unet_config), build_projection(projection_config)
-    zero_start(unet)
-    return unet, projection
 
 
 def _batches(config: TrainConfig, source: WindowSource, device: torch.device) -> OnlineBatches:

@@ -148,7 +148,7 @@ TRAIN = [
         "train without videos",
         "train c.json",
         {"c.json": odd.settings(output="o", weights="own", clips=2, videos="v", weight_prior=0), **OWN},
-        says=("v is no folder",),
+        says=("v is not a folder",),
     ),
     Fault(
         "train onto a file",

@@ -10,6 +10,7 @@ from svfr_model.networks.unet import DiffusersBackend, build_unet
 from svfr_model.tiny.unet import make_objective
 from svfr_model.training.latents import ALL_TASKS, DrawOptions, LatentClips, draw_batch, draw_uses
 from svfr_model.training.losses import (
+    DenoisingBatch,
     LandmarkPredictor,
     LatentTransformer,
     MiddleTap,
@@ -64,7 +65,7 @@ def test_the_loss_is_edms_of_what_inference_computes(unet):
         conditions = [given[name][one] for name in ("degraded", "reference", "tokens")]
         estimate = DiffusersBackend(unet)(x[None], sigma, *conditions, given["task"][row])[0]
         expected.append((sigma**2 + 1) / sigma**2 * (estimate - given["clean"][row]).pow(2).mean())
-    loss = velocity_loss(unet, **given)
+    loss = velocity_loss(unet, DenoisingBatch(**given))
     assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
 
 
@@ -153,8 +154,8 @@ def test_gradients_of_a_part_reach_its_head_and_the_encoder_only(data, part):
     made = objective(build_unet(random_networks.RANDOM_UNET))
     batch = draw_batch(data, DrawOptions((4,), (3,), drop_both=0.0, drop_one=0.0), 1)
     tokens = made.projection(batch["grid"])
-    velocity_loss(made.unet, *(batch[n] for n in ("clean", "sigma", "noise", "degraded", "reference")), tokens,
-                  batch["task"])  # fmt: skip
+    names = ("clean", "sigma", "noise", "degraded", "reference", "task")
+    velocity_loss(made.unet, DenoisingBatch(tokens=tokens, **{name: batch[name] for name in names}))
     features = made._tap.take(6)
     if part == "ulr":
         views = made.latent_transformer(features)
@@ -190,12 +191,12 @@ def test_frozen_parts_stay_without_gradient(data):
 
 def test_features_are_taken_once(unet):
     tap = MiddleTap(unet)
-    velocity_loss(unet, **inputs())
+    velocity_loss(unet, DenoisingBatch(**inputs()))
     assert tap.take(2).shape[:2] == (2, 4)
     with pytest.raises(InputError, match="run the UNet first"):
         tap.take(2)
     tap.remove()
-    velocity_loss(unet, **inputs())
+    velocity_loss(unet, DenoisingBatch(**inputs()))
     with pytest.raises(InputError):
         tap.take(2)
 
@@ -206,7 +207,8 @@ def test_a_fresh_network_starts_at_zero():
     given = inputs()
     sigma, noise, clean = given["sigma"].view(-1, 1, 1, 1, 1), given["noise"], given["clean"]
     target = (noise - sigma * clean) / (sigma**2 + 1).sqrt()
-    assert velocity_loss(network, **given).item() == pytest.approx(target.pow(2).mean().item(), rel=1e-5)
+    loss = velocity_loss(network, DenoisingBatch(**given))
+    assert loss.item() == pytest.approx(target.pow(2).mean().item(), rel=1e-5)
 
 
 def test_batches_pair_two_degradations_of_one_clip(data):
