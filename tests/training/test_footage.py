@@ -91,7 +91,7 @@ def test_low_quality_is_left_out(folder, detector, tmp_path):
 def test_folders_without_videos(tmp_path):
     with pytest.raises(InputError, match="holds no videos"):
         find_videos(tmp_path)
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="not a folder"):
         find_videos(tmp_path / "none")
 
 
