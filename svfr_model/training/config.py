@@ -115,7 +115,8 @@ def _read(path: Path) -> Mapping[str, Any]:
 
             return tomllib.loads(text)
         if path.suffix == ".json":
-            return json.loads(text)
+            values: Mapping[str, Any] = json.loads(text)
+            return values
     except RecursionError as error:
         raise InputError(f"{path} cannot be read: its tables are nested too deeply.") from error
     except ValueError as error:  # both parsers' errors are ValueErrors
