@@ -45,6 +45,7 @@ demo: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) tests/support/lint_nodes.py
 	$(PY) tests/support/lint_imports.py
 
 # The tables of the help pages, from what a ComfyUI server says of the nodes.

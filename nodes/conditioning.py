@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import comfy.model_patcher
@@ -18,7 +18,7 @@ from .model import OWNER_KEY, TASK_KEY, ForSVFROnly
 from .networks import check_width, running
 from .notice import notice
 from .progress import Progress
-from .sampling import clip_inputs, identity_input, make_ready, mask_input, reference_inputs
+from .sampling import clip_inputs, identity_input, mask_input, prepare_clip, reference_inputs
 from .search import aliases
 
 if TYPE_CHECKING:
@@ -66,9 +66,10 @@ class Conditioning(io.ComfyNode):
         """Encode what is shown."""
         with running(model, vae) as networks:
             check_width(identity, networks)
-            given = make_ready(networks, crops, task, mask, reference, detector)
-            clip = encode_clip(networks.vae, given.pixels, task, given.mask, callback=Progress({"encode": len(crops)}))
-            shown = encode_reference(networks.vae, given.reference)
+            prepared = prepare_clip(networks, crops, task, mask, reference, detector)
+            progress = Progress({"encode": len(crops)})
+            clip = encode_clip(networks.vae, prepared.pixels, task, prepared.mask, callback=progress)
+            shown = encode_reference(networks.vae, prepared.reference)
         tokens = torch.zeros(1, networks.backend.token_width) if identity is None else identity.tokens
         vector = task_vector(task)
         nothing = torch.zeros_like(clip.degraded)
@@ -78,12 +79,12 @@ class Conditioning(io.ComfyNode):
             _conditioning(tokens, clip.degraded, referred, vector),
             _conditioning(torch.zeros_like(tokens), clip.degraded, nothing, vector),
             {"samples": latent},
-            given.shown(),
-            ui=notice(*given.faults),
+            prepared.shown(),
+            ui=notice(*prepared.faults),
         )
 
 
-def _conditioning(tokens: Tensor, degraded: Tensor, reference: Tensor, task: tuple[int, int, int]) -> list:
+def _conditioning(tokens: Tensor, degraded: Tensor, reference: Tensor, task: tuple[int, int, int]) -> list[Any]:
     """ComfyUI's CONDITIONING of one entry, see SVFRModel."""
     latents = torch.cat([degraded, reference], dim=1)
     owner = {OWNER_KEY: ForSVFROnly()}

@@ -10,6 +10,8 @@ from ..svfr_model.base.errors import InputError, WeightsError
 from ..svfr_model.faces.detectors.load import DETECTOR_ROLES, load_detector
 from ..svfr_model.faces.options import DetectorOptions
 from ..svfr_model.networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, load_identity_encoder
+from ..svfr_model.networks.unet import ROLE as UNET_ROLE
+from ..svfr_model.networks.vae import ROLE as VAE_ROLE
 from . import model, vae
 from .bundled import TINY, TINY_NOTICE, YUNET
 from .files import FOLDER, STATE_DICTS, check, file_input, missing, resolve
@@ -44,7 +46,7 @@ class LoadModel(io.ComfyNode):
             inputs=[
                 file_input(
                     "model_name",
-                    [model.ROLE],
+                    [UNET_ROLE],
                     MODEL_FOLDERS,
                     STATE_DICTS,
                     "SVFR's UNet, from models/svfr or models/diffusion_models. Published as unet.pth; unet.safetensors "
@@ -65,12 +67,12 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model_name: str) -> bool | str:
         """A missing file is reported before the graph runs."""
-        return check(model_name, [model.ROLE], MODEL_FOLDERS)
+        return check(model_name, [UNET_ROLE], MODEL_FOLDERS)
 
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
         """Load it."""
-        loaded = model.load_model(resolve(model_name, model.ROLE, MODEL_FOLDERS), dtype)
+        loaded = model.load_model(resolve(model_name, UNET_ROLE, MODEL_FOLDERS), dtype)
         return io.NodeOutput(loaded, ui=notice(*[TINY_NOTICE] * (model_name == TINY)))
 
 
@@ -90,7 +92,7 @@ class LoadVAE(io.ComfyNode):
             inputs=[
                 file_input(
                     "vae_name",
-                    [vae.ROLE],
+                    [VAE_ROLE],
                     VAE_FOLDERS,
                     STATE_DICTS,
                     "The diffusers file of the VAE, or a whole checkpoint such as svd_xt.safetensors, from "
@@ -110,12 +112,12 @@ class LoadVAE(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, vae_name: str) -> bool | str:
         """A missing file is reported before the graph runs."""
-        return check(vae_name, [vae.ROLE], VAE_FOLDERS)
+        return check(vae_name, [VAE_ROLE], VAE_FOLDERS)
 
     @classmethod
     def execute(cls, vae_name: str, dtype: str) -> io.NodeOutput:
         """Load it."""
-        return io.NodeOutput(vae.load_vae(resolve(vae_name, vae.ROLE, VAE_FOLDERS), dtype))
+        return io.NodeOutput(vae.load_vae(resolve(vae_name, VAE_ROLE, VAE_FOLDERS), dtype))
 
 
 class LoadFaceDetector(io.ComfyNode):
@@ -203,7 +205,8 @@ class LoadIdentityEncoder(io.ComfyNode):
         asked = ((recognizer_name, RECOGNIZER_ROLE), (projection_name, PROJECTION_ROLE))
         lacking = [(name, role) for name, role in asked if check(name, [role], SMALL_FOLDERS) is not True]
         if lacking:
-            raise WeightsError(missing(*zip(*lacking, strict=True), SMALL_FOLDERS))
+            names, roles = zip(*lacking, strict=True)
+            raise WeightsError(missing(names, roles, SMALL_FOLDERS))
         return True
 
     @classmethod

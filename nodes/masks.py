@@ -54,10 +54,10 @@ def mask_faults(mask: Tensor, size: tuple[int, int], crops: list[Tensor]) -> lis
 
 def sampler_faults(mask: Tensor | None, size: tuple[int, int], tasks: Tasks) -> list[str]:
     """What a sampling node has to say of a MASK, or none, for crops of size (h,w) and these tasks."""
-    nothing = mask is None or is_empty(mask)
-    if Task.INPAINTING not in tasks:
-        return [] if nothing else [UNUSED]
-    return [NO_MASK] if nothing else _stretched(mask, size)
+    inpaints = Task.INPAINTING in tasks
+    if mask is None or is_empty(mask):
+        return [NO_MASK] if inpaints else []
+    return _stretched(mask, size) if inpaints else [UNUSED]
 
 
 def _stretched(mask: Tensor, size: tuple[int, int]) -> list[str]:

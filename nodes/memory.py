@@ -38,7 +38,8 @@ class Resident:
     @property
     def device(self) -> torch.device:
         """Where the networks compute; their inputs belong there."""
-        return self.patcher.load_device
+        device: torch.device = self.patcher.load_device
+        return device
 
     @contextmanager
     def loaded(self, memory: float = 0.0) -> Iterator[None]:

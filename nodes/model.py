@@ -21,6 +21,7 @@ import comfy.supported_models
 import comfy.utils
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep, UNetModel, VideoResBlock
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..svfr_model.base.errors import InputError, WeightsError
@@ -124,17 +125,19 @@ class SVFRModel(comfy.model_base.SVD_img2vid):
 
     def embed_task(self, task: Tensor) -> Tensor:
         """A task vector (3,) as the network takes it, (1,3*width) float32: sinusoids of each bit, one by one."""
-        return self.embedder(task.float()).flatten()[None]
+        embedded: Tensor = self.embedder(task.float())
+        return embedded.flatten()[None]
 
     def activation_memory(self, rows: int, frames: int, height: int, width: int) -> float:
         """Bytes of activations for one call with rows windows of frames latents (height,width)."""
         config = self.model_config.unet_config
         held = frames * _HELD * config["model_channels"] + _TOKENS * config["context_dim"]  # temporal cross-attention
-        return ALLOWANCE * rows * height * width * held * (self.manual_cast_dtype or self.get_dtype()).itemsize
+        dtype: torch.dtype = self.manual_cast_dtype or self.get_dtype()
+        return float(ALLOWANCE * rows * height * width * held * dtype.itemsize)
 
     def memory_required(self, input_shape: Sequence[int], **_: Any) -> float:
         """The estimate that ComfyUI's samplers ask for, of a call with latents of input_shape."""
-        count, _, height, width = input_shape
+        count, _channels, height, width = input_shape
         return self.activation_memory(max(1, count // _WINDOW), min(count, _WINDOW), height, width)
 
     def encode_adm(self, **kwargs: Any) -> Tensor:
@@ -145,9 +148,10 @@ class SVFRModel(comfy.model_base.SVD_img2vid):
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """What the network is given besides the noisy latents (F,4,h,w), by the names of `apply_model`."""
-        noise, latents, tokens = (kwargs.get(name) for name in ("noise", "concat_latent_image", "cross_attn"))
+        latents, tokens = kwargs.get("concat_latent_image"), kwargs.get("cross_attn")
         if latents is None or tokens is None:
             raise InputError(_CONDITIONING_NEEDED.format("latents" if latents is None else "identity tokens"))
+        noise: Tensor = kwargs["noise"]
         needed = (noise.shape[0], 2 * noise.shape[1], *noise.shape[2:])
         if tuple(latents.shape) != needed:
             raise InputError(
@@ -183,21 +187,24 @@ class ComfyBackend:
     @property
     def device(self) -> torch.device:
         """Where the network computes, wherever its weights lie."""
-        return self.patcher.load_device
+        device: torch.device = self.patcher.load_device
+        return device
 
     @property
     def token_width(self) -> int:
         """Channels of one identity token: 1024 at full size."""
-        return self.patcher.model.model_config.unet_config["context_dim"]
+        return int(self.patcher.model.model_config.unet_config["context_dim"])
 
     @property
     def size_multiple_factor(self) -> int:
         """Latent height and width are multiples of this, the network's own downsampling: 8 at full size."""
-        return 2 ** (len(self.patcher.model.model_config.unet_config["channel_mult"]) - 1)
+        levels = len(self.patcher.model.model_config.unet_config["channel_mult"])
+        return 1 << (levels - 1)
 
     def estimate_memory(self, frames: int, height: int, width: int, rows: int = 2) -> float:
         """Bytes of activations for one call with rows windows of frames latents (height,width)."""
-        return self.patcher.model.activation_memory(rows, frames, height, width)
+        model: SVFRModel = self.patcher.model
+        return model.activation_memory(rows, frames, height, width)
 
     @contextmanager
     def load(self, frames: int, height: int, width: int, rows: int = 2) -> Iterator[None]:
@@ -264,11 +271,11 @@ class ComfyBackend:
         }
         wrapper = self._options.get("model_function_wrapper")
         if wrapper is None:
-            estimate = model.apply_model(noisy, level, **given)
+            estimate: Tensor = model.apply_model(noisy, level, **given)
         else:
             arguments = {"input": noisy, "timestep": level, "c": given, "cond_or_uncond": halves}
             estimate = wrapper(model.apply_model, arguments)
-        return estimate.float().unflatten(0, x.shape[:2])
+        return rearrange(estimate.float(), "(b f) c h w -> b f c h w", b=x.shape[0])
 
 
 class _SVFRConfig(comfy.supported_models.SVD_img2vid):
@@ -343,7 +350,7 @@ def _head_width(config: Mapping[str, Any]) -> int:
             f"{heads} attention heads give {widths} channels per head at its levels; ComfyUI's network needs the same "
             "number at each."
         )
-    return widths[0]
+    return int(widths[0])
 
 
 def _per_level(value: int | Sequence[int], channels: Sequence[int]) -> list[int]:
@@ -393,4 +400,5 @@ def _set_norm_eps(network: UNetModel) -> None:
 def _patcher_class(disable_dynamic: bool) -> type[comfy.model_patcher.ModelPatcher]:
     """The class ComfyUI loads models with at this moment; main.py exchanges it when DynamicVRAM is on."""
     plain = comfy.model_patcher.ModelPatcher
-    return plain if disable_dynamic else getattr(comfy.model_patcher, "CoreModelPatcher", plain)
+    chosen: type[comfy.model_patcher.ModelPatcher] = getattr(comfy.model_patcher, "CoreModelPatcher", plain)
+    return plain if disable_dynamic else chosen

@@ -12,10 +12,10 @@ class _Multiple(Fraction):
     A float would give 96.0 channels for 1.5 times 64, which no layer takes.
     """
 
-    def __mul__(self, channels: int) -> int:
+    def __mul__(self, channels: int) -> int:  # type: ignore[override]  # by nothing but a number of channels
         return int(Fraction(self) * channels)
 
-    __rmul__ = __mul__
+    __rmul__ = __mul__  # type: ignore[assignment]
 
 
 def multiples(widths: Sequence[int]) -> list[int | _Multiple]:

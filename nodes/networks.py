@@ -23,7 +23,7 @@ from .vae import ComfyVAE
 
 @contextmanager
 def running(
-    model: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE, referrer: Referrer | None = None
+    model: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE, referrer: ResidentReferrer | None = None
 ) -> Iterator[Networks]:
     """The library's networks. The MODEL is loaded when it is first called, and let go before the VAE works.
 
@@ -41,10 +41,10 @@ def running(
         backend.release()
 
 
-class Referrer:
-    """The library's SelfReferrer on frames as a wire would carry them: in [0,1], clamped.
+class ResidentReferrer:
+    """The library's SelfReferrer on frames as a wire carries them: in [0,1], clamped.
 
-    So a run of two passes in one node is the same as two samplers with Self-Reference between them.
+    So two passes in one node give the same as two samplers with Self-Reference between them.
     """
 
     def __init__(self, detector: FaceDetector, encoder: ResidentEncoder, options: ReferrerOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import comfy.latent_formats
 import comfy.model_management
@@ -34,8 +35,9 @@ class Progress:
         part = self._stages[stage] * done // max(1, total)
         self._bar.update_absolute(before + part, preview=self._picture(preview))
 
-    def _picture(self, latents: Tensor | None) -> tuple | None:
+    def _picture(self, latents: Tensor | None) -> tuple[Any, ...] | None:
         """The first frame of latents (N,4,h,w), as ComfyUI shows it under a node."""
         if latents is None or self._previewer is None:
             return None
-        return self._previewer.decode_latent_to_preview_image("JPEG", latents)
+        picture: tuple[Any, ...] = self._previewer.decode_latent_to_preview_image("JPEG", latents)
+        return picture

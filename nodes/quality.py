@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.metrics import Instruments, evaluate, temporal_profile
+from ..svfr_model.metrics.instruments import Instrument
 from ..svfr_model.synthesis.degrade import degrade_clip
 from ..svfr_model.synthesis.options import DegradeOptions, SeedOptions, options_for
-from .images import from_masks, from_pictures, to_clip, to_frames, to_holes
+from .images import from_masks, from_pictures, to_clip, to_frames, to_masks
 from .progress import Progress
 from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder, TaskType
@@ -131,13 +132,13 @@ class Metrics(io.ComfyNode):
         encoder: ResidentEncoder | None = None,
     ) -> io.NodeOutput:
         """Measure all that can be measured."""
-        reasons = dict.fromkeys(("lpips", "i3d"), COMMAND_LINE)
+        reasons: dict[Instrument, str] = {"lpips": COMMAND_LINE, "i3d": COMMAND_LINE}
         with nullcontext() if encoder is None else encoder.loaded() as networks:
             report = evaluate(
                 to_clip(restored),
                 None if truth is None else to_clip(truth),
                 Instruments(detector=detector, encoder=networks, reasons=reasons),
-                masks=None if mask is None else to_holes(mask, len(restored), tuple(restored.shape[1:3])),
+                masks=None if mask is None else to_masks(mask, len(restored), (restored.shape[1], restored.shape[2])),
                 callback=Progress({"evaluate": len(restored)}),
             )
         table = report.table()

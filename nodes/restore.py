@@ -13,14 +13,14 @@ from ..svfr_model.base.tasks import Tasks
 from ..svfr_model.engine.options import ReferrerOptions, RestoreOptions
 from ..svfr_model.engine.restore import Known, restore
 from .images import from_network
-from .networks import Referrer, check_width, running
+from .networks import ResidentReferrer, check_width, running
 from .notice import notice
 from .progress import Progress
 from .sampling import (
     clip_inputs,
     identity_input,
-    make_ready,
     mask_input,
+    prepare_clip,
     to_latent,
 )
 from .search import aliases
@@ -88,23 +88,25 @@ class Restore(io.ComfyNode):
     ) -> io.NodeOutput:
         """Two passes."""
         options = made(RestoreOptions, widgets)
-        referrer = Referrer(detector, encoder, made(ReferrerOptions, widgets))
+        referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, widgets))
         with running(model, vae, referrer) as networks:
             check_width(identity, networks)
-            given = make_ready(networks, crops, task, mask, None, None)
+            prepared = prepare_clip(networks, crops, task, mask, None, None)
             stages = {"first denoise": options.first_steps or options.steps, "denoise": options.steps}
             progress = Progress(stages, networks.backend.device)
             restored = restore(
                 networks,
-                given.pixels,
+                prepared.pixels,
                 task,
                 options,
-                known=Known(given.mask, identity=identity, landmarks=landmarks_of(track, len(crops))),
+                known=Known(prepared.mask, identity=identity, landmarks=landmarks_of(track, len(crops))),
                 callback=progress,
             )
-            frames = given.frames(restored, networks, options, progress)
+            frames = prepared.frames(restored, networks, options, progress)
             first = restored.reference
-            picture = from_network(first.picture[None, :, : given.size[0], : given.size[1]])
-            latent, told = to_latent(restored, networks), notice(*given.faults)
-            shown, person = given.shown(), first.identity
+            if first is None:
+                raise RuntimeError("A run of two passes gave no reference.")  # options.passes is 2 here
+            picture = from_network(first.picture[None, :, : prepared.size[0], : prepared.size[1]])
+            latent, told = to_latent(restored, networks), notice(*prepared.faults)
+            shown, person = prepared.shown(), first.identity
             return io.NodeOutput(frames, latent, shown, picture, person, first.score, first.index, ui=told)

@@ -19,8 +19,8 @@ from .progress import Progress
 from .sampling import (
     clip_inputs,
     identity_input,
-    make_ready,
     mask_input,
+    prepare_clip,
     reference_inputs,
     to_latent,
 )
@@ -94,19 +94,19 @@ class Sampler(io.ComfyNode):
         options = made(RestoreOptions, widgets, passes=1)
         with running(model, vae) as networks:
             check_width(identity, networks)
-            given = make_ready(networks, crops, task, mask, reference, detector)
+            prepared = prepare_clip(networks, crops, task, mask, reference, detector)
             progress = Progress({"denoise": options.steps}, networks.backend.device)
             restored = restore(
                 networks,
-                given.pixels,
+                prepared.pixels,
                 task,
                 options,
-                known=Known(given.mask, given.reference, identity),
+                known=Known(prepared.mask, prepared.reference, identity),
                 sampling=Sampling(
                     solver=None if sampler is None else native_solver(sampler, model, options.seed),
                     sigmas=None if sigmas is None else sigmas.tolist(),
                 ),
                 callback=progress,
             )
-            frames = given.frames(restored, networks, options, progress)
-            return io.NodeOutput(frames, to_latent(restored, networks), given.shown(), ui=notice(*given.faults))
+            frames = prepared.frames(restored, networks, options, progress)
+            return io.NodeOutput(frames, to_latent(restored, networks), prepared.shown(), ui=notice(*prepared.faults))

@@ -1,4 +1,4 @@
-"""What the sampling nodes share: how a clip is made ready for the networks, and what comes out."""
+"""What the sampling nodes share: the clip as the networks take it, and what comes out."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Given:
-    """A clip ready for the networks: its sides are multiples of theirs, the edge being repeated at right and bottom.
+class PreparedClip:
+    """A clip prepared for the networks: padded at the right and bottom to multiples of their size.
 
     pixels (N,3,H,W) uint8; mask (1 or N,1,H,W) or None; reference (3,H,W) in [-1,1] or None; size: height and width
-    before padding; faults: what is to be told of the mask.
+    before padding; faults: what the user should know about the mask.
     """
 
     pixels: Tensor
@@ -41,7 +41,7 @@ class Given:
     faults: tuple[str, ...]
 
     def shown(self) -> Tensor:
-        """IMAGE of what the network is shown: grey for colorization, white where something is missing."""
+        """IMAGE of what the network sees: grey for colorization, white under the mask."""
         return from_pixels(self._cut(degrade_for_tasks(self.pixels, self.tasks, self.mask)))
 
     def frames(self, restored: SampledClip, networks: Networks, options: RestoreOptions, callback: Callback) -> Tensor:
@@ -53,26 +53,26 @@ class Given:
         return frames[..., : self.size[0], : self.size[1]]
 
 
-def make_ready(
+def prepare_clip(
     networks: Networks,
     crops: Tensor,
     tasks: Tasks,
     mask: Tensor | None,
     reference: Tensor | None,
     detector: FaceDetector | None,
-) -> Given:
+) -> PreparedClip:
     """From IMAGE and MASK. detector: finds the face in a reference picture that is not framed like the crops."""
     height, width = crops.shape[1:3]
     mask = as_mask(mask)
     if mask is not None and mask.ndim == 3:
-        mask = mask[: len(crops)]  # a first pass over the first frames is given the whole clip's mask
+        mask = mask[: len(crops)]  # a first pass over the first frames gets the mask of the whole clip
     multiple = networks.size_multiple
     picture = None
     if reference is not None and detector is not None:
         picture = crop_portrait(to_pictures(reference[:1])[0], detector, CropOptions(size=(width, height)))
     elif reference is not None:
         picture = cover(to_network(reference[:1])[0], width, height)
-    return Given(
+    return PreparedClip(
         pad_to_multiple(to_pixels(crops), multiple),
         tasks,
         None if mask is None else pad_to_multiple(to_mask(mask, len(crops), (height, width)), multiple),

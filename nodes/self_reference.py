@@ -11,7 +11,7 @@ from torch import Tensor
 from ..svfr_model.engine.options import ReferrerOptions
 from ..svfr_model.faces.color import color_shift
 from .images import from_network, to_planar
-from .networks import Referrer
+from .networks import ResidentReferrer
 from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder, TrackType
 from .widgets import inputs_of, made
@@ -69,7 +69,7 @@ class SelfReference(io.ComfyNode):
         **widgets: Any,
     ) -> io.NodeOutput:
         """Choose, and measure."""
-        referrer = Referrer(detector, encoder, made(ReferrerOptions, widgets))
+        referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, widgets))
         chosen = referrer.choose(frames, landmarks_of(track, len(frames)))
         shift = NOT_MEASURED
         if crops is not None:

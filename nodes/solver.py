@@ -28,7 +28,9 @@ def native_solver(sampler: comfy.samplers.Sampler, model: comfy.model_patcher.Mo
         # A sampler starts from latent + sigma * noise; x is that sum already.
         arguments = {"model_options": {"transformer_options": {"sample_sigmas": levels}}, "seed": seed}
         noise, nothing = x / levels[0], torch.zeros_like(x)
-        return sampler.sample(_Guider(denoiser, model), levels, arguments, on_step, noise, nothing, None, True)
+        guider = _Guider(denoiser, model)
+        solved: Tensor = sampler.sample(guider, levels, arguments, on_step, noise, nothing, None, True)
+        return solved
 
     return solve
 

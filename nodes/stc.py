@@ -136,7 +136,7 @@ class EnhanceSTC(io.ComfyNode):
             return io.NodeOutput(*_whole(stc_model, frames, options))
         if detector is None:
             raise InputError(f'"{CROPS}" needs a detector: wire Load Face Detector, or choose "{WHOLE}".')
-        return io.NodeOutput(*_faces(stc_model, frames, options, detector, choice))
+        return io.NodeOutput(*_faces(stc_model, frames, options, detector, str(choice)))  # the widget has words only
 
 
 def _whole(stc: ResidentSTC, frames: Tensor, options: EnhanceOptions) -> tuple[Tensor, list[float]]:

@@ -101,7 +101,8 @@ class ComfyVAE:
     @property
     def factor(self) -> int:
         """Pixels per latent along each side: 8 at full size."""
-        return 2 ** (self.network.decoder.num_resolutions - 1)
+        levels: int = self.network.decoder.num_resolutions
+        return 1 << (levels - 1)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, *, full_precision: bool = False) -> Tensor:
@@ -111,13 +112,14 @@ class ComfyVAE:
         once; that changes no number but rounding. Raises InputError where not even one fits.
         """
         dtype = torch.float32 if full_precision else self.vae.vae_dtype
-        picture = self._activations(_ENCODED, self.network.encoder.ch, *pixels.shape[-2:], dtype)
+        height, width = pixels.shape[-2:]
+        picture = self._activations(_ENCODED, self.network.encoder.ch, height, width, dtype)
         self._load(picture)
         free = getattr(self.vae.patcher, "get_free_memory", comfy.model_management.get_free_memory)(self.vae.device)
 
         def encoded(rows: slice) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            moments = self.network.encoder(pixels[rows].to(self.vae.device, dtype))
+            moments: Tensor = self.network.encoder(pixels[rows].to(self.vae.device, dtype))
             return moments.chunk(2, dim=1)[0].float()
 
         with _computing_in(self.network.encoder, dtype, self.vae.vae_dtype):
@@ -138,7 +140,8 @@ class ComfyVAE:
 
         def decoded(_: slice) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            return self.network.decode(latents.to(self.vae.device, self.vae.vae_dtype)).float()
+            frames: Tensor = self.network.decode(latents.to(self.vae.device, self.vae.vae_dtype))
+            return frames.float()
 
         return HalvingBatch().run(
             decoded, 1, f"{count} frames cannot be decoded together: lower the decode chunk, or take smaller crops."
@@ -156,7 +159,8 @@ class ComfyVAE:
 @contextmanager
 def _computing_in(network: nn.Module, dtype: torch.dtype, kept: torch.dtype) -> Iterator[None]:
     """Within this ComfyUI's layers cast their weights to what they are given; those stay as and where they are."""
-    layers = [layer for layer in network.modules() if hasattr(layer, "comfy_cast_weights")] if dtype != kept else []
+    modules = network.modules() if dtype != kept else ()
+    layers: list[Any] = [layer for layer in modules if hasattr(layer, "comfy_cast_weights")]
     before = [layer.comfy_cast_weights for layer in layers]
     try:
         for layer in layers:

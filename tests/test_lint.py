@@ -31,7 +31,7 @@ def lint_imports(root, copy):
 
 
 def plant(path, line):
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text((path.read_text() if path.is_file() else "") + f"\n{line}\n")
 
 
@@ -72,3 +72,20 @@ def test_a_wrong_type_is_seen(copy):
     assert code == 1, text
     assert "[no-untyped-def]" in text
     assert 'variable has type "int"' in text
+
+
+def test_a_wrong_type_in_a_node_is_seen(root, tmp_path):
+    """In a pack of one node, which imports no torch: a whole run takes a minute."""
+    copy = tmp_path / "ComfyUI-SVFR"
+    for folder in (".", "nodes", "svfr_model"):
+        plant(copy / folder / "__init__.py", '"""A package."""')
+    for name in ("pyproject.toml", "nodes/search.py"):
+        shutil.copy(root / name, copy / name)
+    plant(copy / "svfr_model/lengths.py", "def length() -> int:\n    return 1")
+    plant(copy / "nodes/lengths.py", "from ..svfr_model.lengths import length\n_OURS: int = length()")
+    code, text = said([root / "tests/support/lint_nodes.py", copy], root)
+    assert code == 0, text
+    plant(copy / "nodes/lengths.py", "_THEIRS: str = length()")
+    code, text = said([root / "tests/support/lint_nodes.py", copy], root)
+    assert code == 1, text
+    assert 'expression has type "int", variable has type "str"' in text

@@ -23,7 +23,7 @@ from .windows import Padding, WindowPlan, pad_shots, shots
 
 if TYPE_CHECKING:
     from ..networks.identity import Identity
-    from .self_reference import SelfReference, SelfReferrer
+    from .self_reference import Referrer, SelfReference
 
 AUGMENTATION_SEED = 1 << 20
 """Added to the seed for the augmentation noise, so that it is not the noise of a pass."""
@@ -35,7 +35,7 @@ class Networks:
 
     backend: DenoiserBackend
     vae: VAE
-    referrer: SelfReferrer | None = None
+    referrer: Referrer | None = None
 
     @property
     def size_multiple(self) -> int:

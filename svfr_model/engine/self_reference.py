@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from einops import rearrange
@@ -38,6 +38,14 @@ class SelfReference:
     index: int
     identity: Identity
     score: float
+
+
+class Referrer(Protocol):
+    """Whatever chooses the reference for the second pass, such as SelfReferrer."""
+
+    def __call__(self, frames: Tensor, landmarks: Tensor | None = None) -> SelfReference:
+        """Choose from frames (n,3,H,W), float32 in [-1,1]. landmarks: (n,5,2), in pixels of these frames."""
+        ...
 
 
 @dataclass(frozen=True)

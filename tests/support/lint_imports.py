@@ -31,13 +31,13 @@ def main() -> int:
 
 def copy_modules(root: Path, package: Path) -> None:
     """Copy the Python files of the pack at root: its own `__init__`, its nodes and its library."""
-    package.mkdir()
-    shutil.copy(root / "__init__.py", package)
+    package.mkdir(parents=True)
+    shutil.copy2(root / "__init__.py", package)
     for name in ("nodes", "svfr_model"):
         for source in (root / name).rglob("*.py"):
             target = package / source.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target)
+            shutil.copy2(source, target)
 
 
 if __name__ == "__main__":
