@@ -55,6 +55,7 @@ def test_defaults_and_what_is_declared():
         ({"share": 0.0}, "share must be a number, above 0 and at most 1, not 0.0."),
         ({"share": float("nan")}, "share must be a number, above 0 and at most 1, not nan."),
         ({"share": False}, "share must be a number, above 0 and at most 1, not False."),
+        ({"ends": (1.0, 99.0)}, "ends must be 2 values, each a number between 0 and 10, not 99.0."),
         ({"ends": (1.0, float("inf"))}, "ends must be 2 values, each a number between 0 and 10, not inf."),
         ({"ends": (1.0, 2.0, 3.0)}, "ends must be 2 values, each a number between 0 and 10, not (1.0, 2.0, 3.0)."),
         ({"mode": "d"}, "mode must be a, b or c, not 'd'."),
