@@ -108,8 +108,8 @@ def make_scene() -> Scene:
     corners = np.array(ORIGIN) + np.arange(FRAMES)[:, None] * np.array(PAN)
     truth = np.stack([f[y : y + WINDOW, x : x + WINDOW] for f, (x, y) in zip(wide.frames, corners, strict=True)])
     # the blur of a 64 px crop, which is what the network was trained on, in a frame that holds such a crop
-    blur = tuple(sigma * CROP / WINDOW for sigma in LowQuality().sigma)
-    degraded, _ = degrade_clip(truth, DegradeOptions(low_quality=LowQuality(sigma=blur)), SCENE)
+    weakest, strongest = (sigma * CROP / WINDOW for sigma in LowQuality().sigma)
+    degraded, _ = degrade_clip(truth, DegradeOptions(low_quality=LowQuality(sigma=(weakest, strongest))), SCENE)
     track = known_track(wide, corners)
     masks = scratches(track)
     return Scene(truth, paint_white(degraded, masks), masks > 0, track)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -105,7 +105,7 @@ def evaluate_clip(
     clip = make_clip(seed, frames, size)
     spoiled, masks = degrade_clip(clip.frames, options_for(tasks, low_quality), seed)
 
-    def run(passes: int) -> Quality:
+    def run(passes: Literal[1, 2]) -> Quality:
         made = _restored(networks, encoder, clip, spoiled, masks, tasks, replace(options, passes=passes))
         return measure(made, clip, masks, encoder)
 

@@ -6,11 +6,12 @@ It is for tests and the demonstration. It is not the published model and restore
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -201,7 +202,8 @@ def load_latents(work: Path, plan: TinyPlan) -> LatentClips:
     """What the stage "latents" left, as one."""
     parts = [LatentClips.load(_there(work / f"latents_{part}.pt", "latents")) for part in range(plan.parts)]
     names = [entry.name for entry in fields(LatentClips) if entry.name != "scaling"]
-    return LatentClips(*(torch.cat([getattr(part, name) for part in parts]) for name in names), parts[0].scaling)
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return LatentClips(**joined, scaling=parts[0].scaling)
 
 
 def save_unet(unet: nn.Module, projection: nn.Module, target: Path) -> None:
@@ -211,7 +213,8 @@ def save_unet(unet: nn.Module, projection: nn.Module, target: Path) -> None:
 
 
 def _frames(work: Path) -> np.ndarray:
-    return np.load(_there(work / "frames.npy", "clips"), mmap_mode="r")
+    frames: np.ndarray = np.load(_there(work / "frames.npy", "clips"), mmap_mode="r")
+    return frames
 
 
 def _there(path: Path, stage: str) -> Path:
@@ -224,6 +227,6 @@ def _name(role: str) -> str:
     return Path(weight_file(role).name).with_suffix(".safetensors").name
 
 
-def _save(network: nn.Module, target: Path, role: str, config: dict) -> None:
+def _save(network: nn.Module, target: Path, role: str, config: Mapping[str, Any]) -> None:
     """In half precision, which is what the package ships."""
     save(network.half(), target / _name(role), role, config)

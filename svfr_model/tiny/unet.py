@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from ..networks.unet import build_unet
 from ..training.latents import DrawOptions, LatentClips, draw_batch
 from ..training.loop import Loop, LoopOptions, Losses, placed
 from ..training.losses import WEIGHT_PRIOR, WEIGHT_ULR, SVFRObjective, zero_start
+
+if TYPE_CHECKING:
+    from diffusers import UNetSpatioTemporalConditionModel
 
 TINY_UNET: dict[str, Any] = {
     "in_channels": 12,
@@ -64,7 +67,7 @@ def make_objective(
     return SVFRObjective(unet, projection, weight_ulr, weight_prior)
 
 
-def copy_start(unet: nn.Module, examples: Tensor, scaling: float) -> None:
+def copy_start(unet: UNetSpatioTemporalConditionModel, examples: Tensor, scaling: float) -> None:
     """Let a fresh UNet return about the degraded clip as its estimate at high noise, and learn the rest. Ours.
 
     Learning to copy is slow here, because the last normalisation takes from every group of two channels its mean and
@@ -106,7 +109,7 @@ def _fit_copy(examples: Tensor, steps: int = 400, rate: float = 3e-2) -> tuple[T
         sums = sums / sums.pow(2).mean(dim=(2, 3), keepdim=True).sqrt()
         copied = torch.einsum("kg,bghw->bkhw", out, sums) + bias.view(-1, 1, 1)
         optimizer.zero_grad()
-        F.mse_loss(copied, shown).backward()
+        torch.autograd.backward(F.mse_loss(copied, shown))
         optimizer.step()
     return mix.detach(), shift.detach(), out.detach(), bias.detach()
 
@@ -128,7 +131,8 @@ def train_unet(
         batch = placed(modules["objective"], draw_batch(data, draw, seed, number))
         # torch's fused attention on a CPU takes a third of the step for the many short rows of attention over time
         with sdpa_kernel(SDPBackend.MATH) if batch["clean"].device.type == "cpu" else nullcontext():
-            return modules["objective"](batch)
+            losses: Losses = modules["objective"](batch)
+        return losses
 
     examples = data.degraded[:, :, ::8].float().flatten(0, 2) * data.scaling
     objective = make_objective(examples, data.scaling, options.seed, weight_ulr, weight_prior)

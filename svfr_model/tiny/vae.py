@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,10 @@ from ..base.pixels import to_network_range
 from ..base.progress import Callback
 from ..networks.vae import PUBLISHED_CONFIG, build_vae
 from ..training.loop import Loop, LoopOptions, Losses, placed
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKLTemporalDecoder
+    from diffusers.models.resnet import SpatioTemporalResBlock
 
 TINY_VAE: dict[str, Any] = {
     **PUBLISHED_CONFIG,
@@ -44,18 +48,19 @@ class _Pass(nn.Module):
 class _Spatial(nn.Module):
     """The spatial half of a spatio-temporal block, whose temporal half adds nothing."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, block: SpatioTemporalResBlock) -> None:
         super().__init__()
-        self.spatial_res_block = block.spatial_res_block
+        self.spatial_res_block: nn.Module = block.spatial_res_block
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        return self.spatial_res_block(x, None)
+        out: Tensor = self.spatial_res_block(x, None)
+        return out
 
 
 class _Reconstruct(nn.Module):
     """Pixels to the losses of their reconstruction, as one forward call."""
 
-    def __init__(self, vae: nn.Module) -> None:
+    def __init__(self, vae: AutoencoderKLTemporalDecoder) -> None:
         super().__init__()
         self.vae = vae
 
@@ -78,7 +83,7 @@ def train_vae(
     *,
     config: Mapping[str, Any] = TINY_VAE,
     batch: int = 12,
-) -> nn.Module:
+) -> AutoencoderKLTemporalDecoder:
     """A VAE that reconstructs frames. frames (K,N,H,W,3) uint8 RGB of K clips; batch frames a step.
 
     To fit into minutes on a CPU, the residual blocks at full resolution and the decoder's temporal halves stay at
@@ -94,7 +99,8 @@ def train_vae(
 
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:  # noqa: ARG001
         rng = np.random.default_rng(seed)
-        return modules["vae"](placed(modules["vae"], _spoiled(draw_frames(frames, rng, batch), rng)))
+        losses: Losses = modules["vae"](placed(modules["vae"], _spoiled(draw_frames(frames, rng, batch), rng)))
+        return losses
 
     loop = Loop({"vae": thin}, step, options, folder)
     loop.run(callback)
@@ -106,7 +112,7 @@ def train_vae(
 
 
 @torch.no_grad()
-def start_at_identity(network: nn.Module) -> None:
+def start_at_identity(network: AutoencoderKLTemporalDecoder) -> None:
     """Let every residual branch add nothing at first (the second convolution and the attention's output at zero)."""
     for name, module in network.named_modules():
         if name.endswith((".conv2", ".to_out.0")):
@@ -130,7 +136,7 @@ def put_back(removed: Removed) -> None:
         setattr(parent, name, block)
 
 
-def take_out(network: nn.Module, *, temporal: bool = True) -> Removed:
+def take_out(network: AutoencoderKLTemporalDecoder, *, temporal: bool = True) -> Removed:
     """Replace what stays the identity by nothing; temporal: the decoder's halves over time too."""
     removed: Removed = []
 
@@ -170,7 +176,7 @@ class _Steady(nn.Module):
 
 
 def train_steadiness(
-    vae: nn.Module,
+    vae: AutoencoderKLTemporalDecoder,
     frames: np.ndarray,
     options: LoopOptions,
     folder: Path | str,
@@ -178,7 +184,7 @@ def train_steadiness(
     *,
     clips: int = 2,
     length: int = 8,
-) -> nn.Module:
+) -> AutoencoderKLTemporalDecoder:
     """Train the temporal halves of a VAE's decoder, so that what flickers in the latents does not in the pictures.
 
     As Stable Video Diffusion's was made (arXiv 2311.15127): everything but the decoder's layers over time stays as it
@@ -199,7 +205,8 @@ def train_steadiness(
             latents = latents.contiguous()  # backward through channels-last ones crashes torch 2.13 on a CPU
         levels = UNSTEADY / vae.config.scaling_factor * torch.from_numpy(rng.uniform(size=(clips, 1, 1, 1, 1))).float()
         shown = placed(modules["decoder"], (latents + levels * torch.randn(latents.shape), pixels))
-        return modules["decoder"](*shown)
+        losses: Losses = modules["decoder"](*shown)
+        return losses
 
     loop = Loop({"decoder": _Steady(vae.decoder)}, step, options, folder)
     loop.run(callback)
@@ -237,7 +244,7 @@ def _spoiled(pixels: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def fit_scale(vae: nn.Module, pixels: Tensor) -> None:
+def fit_scale(vae: AutoencoderKLTemporalDecoder, pixels: Tensor) -> None:
     """Scale the latents so that scaling_factor, the published 0.18215, brings them to a standard deviation of 1.
 
     The last layer of the encoder and the first of the decoder take opposite factors, so pictures stay what they are.
