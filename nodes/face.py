@@ -96,13 +96,13 @@ class FaceCrop(io.ComfyNode):
         plans = [plan_crop(track, cropping) for track in chosen]
         crops = crop_clip(clip, plans, progress)
         mask, size = as_mask(mask), (clip.height, clip.width)
-        missing = None if mask is None else to_mask(mask, len(frames), size).expand(len(frames), -1, -1, -1)
-        masks = [_cropped_mask(missing, plan) for plan in plans]
+        full = None if mask is None else to_mask(mask, len(frames), size).expand(len(frames), -1, -1, -1)
+        masks = [_cropped_mask(full, plan) for plan in plans]
         return io.NodeOutput(
             [from_pixels(crop) for crop in crops],
             masks,
             plans,
-            [_preview(clip, plan, found, missing) for plan in plans],
+            [_preview(clip, plan, found, full) for plan in plans],
             ui=notice(*([] if mask is None else mask_faults(mask, size, masks))),
         )
 
@@ -129,18 +129,18 @@ def _find(
         return found, select_similar(found.tracks, reference_embedding(to_pictures(face)[0], detector, networks))
 
 
-def _cropped_mask(missing: Tensor | None, plan: PlannedCrop) -> Tensor:
+def _cropped_mask(mask: Tensor | None, plan: PlannedCrop) -> Tensor:
     """MASK of a track's crops, (n,h,w), from the frames' (N,1,H,W); zeros without one."""
-    if missing is None:
+    if mask is None:
         return torch.zeros(len(plan), *plan.size[::-1])
-    pieces = [crop_mask(missing[plan.track.start + i, 0].numpy(), plan, i) for i in range(len(plan))]
+    pieces = [crop_mask(mask[plan.track.start + i, 0].numpy(), plan, i) for i in range(len(plan))]
     return torch.from_numpy(np.stack(pieces))
 
 
-def _preview(clip: ArrayClip, plan: PlannedCrop, found: FoundFaces, missing: Tensor | None) -> Tensor:
-    """IMAGE of the track's middle frame, with what was found and what is missing in it, (N,1,H,W), drawn in."""
+def _preview(clip: ArrayClip, plan: PlannedCrop, found: FoundFaces, mask: Tensor | None) -> Tensor:
+    """IMAGE of the track's middle frame, with what was found and the frames' mask (N,1,H,W) drawn in."""
     track = plan.track
     middle = track.start + len(track) // 2
     others = [other for other in found.tracks if other.id != track.id]
-    hole = None if missing is None else missing[middle, 0].numpy() >= MASK_THRESHOLD
-    return from_pictures([draw(clip.frames[middle], [*others, track], middle, found.cuts, hole, [plan])])
+    shown = None if mask is None else mask[middle, 0].numpy() >= MASK_THRESHOLD
+    return from_pictures([draw(clip.frames[middle], [*others, track], middle, found.cuts, shown, [plan])])

@@ -25,7 +25,7 @@ BORDER: Border = "reflect"
 UNSEEN = 0.05
 """Weight of an interpolated frame when a track is smoothed."""
 LANDMARK_PERIOD = 5.0
-"""Motion of the landmarks within the crop that is quicker than this many frames is taken for noise."""
+"""Landmark motion within the crop that is faster than this many frames counts as noise."""
 CONTAIN_ROUNDS = 8
 SLACK = 1.02
 """The face box stays this much inside the crop, so that rounding cannot cut it."""
@@ -57,7 +57,7 @@ def _weights(track: FaceTrack) -> np.ndarray:
 
 
 def _static(track: FaceTrack, options: CropOptions) -> tuple[np.ndarray, tuple[int, int, int, int] | None]:
-    """One matrix for all frames: the reference's square, widened to the crop's proportions where it is no square."""
+    """One matrix for all frames: the reference's square, widened to the proportions of a crop that is not."""
     frame_width, frame_height = track.frame_size
     square: tuple[int, int, int, int] | None
     square = square_crop(union_box(track.boxes), frame_height, frame_width, options.margin)
@@ -180,7 +180,7 @@ def crop_mask(mask: np.ndarray, plan: PlannedCrop, index: int) -> np.ndarray:
     """A mask (H,W) of a frame, float in [0,1], uint8 up to 255 or bool, in the crop: (h,w) float32 in [0,1].
 
     A mask of another size than the frame's is stretched to it first. It is widened by the frame's pixels that one
-    pixel of the crop blends, so that of what is missing no more than the filter's ringing shows beside it.
+    pixel of the crop blends, so that only the filter's ringing of the masked area shows beside it.
     """
     matrix, frame_size = plan.matrices[index], plan.track.frame_size
     if mask.ndim != 2:

@@ -24,19 +24,19 @@ def draw(
     tracks: Sequence[FaceTrack],
     index: int,
     cuts: Sequence[int] = (),
-    hole: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
     plans: Sequence[PlannedCrop] = (),
 ) -> np.ndarray:
     """Frame number `index` of the clip, (H,W,3) uint8 or float in [0,1], with its faces drawn: (H,W,3) uint8.
 
     Each track: box (thin where interpolated), landmarks, number, person, score; for those that have one of the plans,
     the crop's outline and the region of paste-back too. Frame and shot number in the corner; a red frame after a cut.
-    hole: (H,W) bool, where the frame is missing something, tinted red with an outline.
+    mask: (H,W) bool, where the frame is missing something, tinted red with an outline.
     """
     picture = as_uint8(frame).copy()
     thickness = max(1, round(min(picture.shape[:2]) / 240))
-    if hole is not None:
-        _draw_hole(picture, hole, thickness)
+    if mask is not None:
+        _draw_mask(picture, mask, thickness)
     planned = {plan.track.id: plan for plan in plans}
     for track in tracks:
         if track.covers(index) and track.id in planned:
@@ -52,9 +52,9 @@ def draw(
     return picture
 
 
-def _draw_hole(picture: np.ndarray, hole: np.ndarray, thickness: int) -> None:
-    picture[hole] = (picture[hole] * 0.5 + np.array(RED) * 0.5 + 0.5).astype(np.uint8)
-    outlines, _ = cv2.findContours(hole.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+def _draw_mask(picture: np.ndarray, mask: np.ndarray, thickness: int) -> None:
+    picture[mask] = (picture[mask] * 0.5 + np.array(RED) * 0.5 + 0.5).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, RED, thickness)
 
 

@@ -11,18 +11,18 @@ from ..base.clip import Clip, expected_length
 from ..base.errors import InputError
 from ..base.pixels import as_uint8
 from ..base.progress import Callback, report
+from .closeup import CANONICAL
 from .face import Face, FaceDetector
 from .follow import Encoder, Followed, Follower, FollowOptions
 from .geometry import apply, box_area, invert, similarity
 from .options import TrackOptions
 from .reduce import Reduction
-from .refine import CANONICAL
 from .shots import CutDetector
 from .smooth import smooth
 from .track import FaceTrack, FoundFaces
 
 BOX_PERIOD = 25.0
-"""Changes of a box against its landmarks that are quicker than this many frames are taken for the detector's noise."""
+"""Changes of a box relative to its landmarks that are faster than this many frames count as detector noise."""
 UNSURE = 0.02
 """Weight of a frame in which the face was not seen, or not whole."""
 WHOLE = 0.99
@@ -39,10 +39,11 @@ def find_tracks(
     """Find every person and every cut of a clip in one walk, holding one batch of reduced frames at a time.
 
     encoder tells people apart where they leave and come back; without it their appearance within a shot must do. A
-    clip without any face gives no tracks and is no error here (see `FoundFaces.require`). Reports stage "detect".
+    clip without any face gives no tracks, which is not an error here (see `FoundFaces.require`). Reports stage
+    "detect".
     """
     options = options or TrackOptions()
-    follower = Follower(detector, FollowOptions(options.stride, options.refine, options.max_gap), encoder)
+    follower = Follower(detector, FollowOptions(options.stride, options.looks, options.max_gap), encoder)
     cutter = CutDetector(options.shots)
     reduction = Reduction.to(clip.width, clip.height, options.detect_size)
     total = expected_length(clip)
@@ -100,7 +101,7 @@ def _pieces(people: Sequence[Followed], cuts: Sequence[int], count: int, options
         shots = np.searchsorted(cuts, person.frames, side="right")
         for shot in np.unique(shots):
             inside = np.flatnonzero(shots == shot)
-            seen = len(inside) if options.refine else len(inside) * options.stride
+            seen = len(inside) if options.looks else len(inside) * options.stride
             faces = [person.faces[i] for i in inside]
             weak = np.mean([face.score for face in faces]) < options.min_score
             if weak or seen < min(options.min_length, (lengths[shot] + 1) // 2):
@@ -186,7 +187,7 @@ def _build(pieces: Sequence[_Piece], options: TrackOptions, reduction: Reduction
         boxes = _steady_boxes(boxes, landmarks, np.where(seen & whole, 1.0, UNSURE))
         distance = np.abs(index[:, None] - frames[None]).min(axis=1)
         # Between two searches nothing was looked for, so nothing was missed.
-        missed = np.maximum(0, distance - (0 if options.refine else options.stride // 2))
+        missed = np.maximum(0, distance - (0 if options.looks else options.stride // 2))
         doubt = 1.0 - np.minimum(1.0, missed / (options.max_gap / 2 + 1))
         scores = _fill(index, frames, np.array([face.score for face in faces])) * doubt
         tracks.append(

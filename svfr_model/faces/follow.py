@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from ..base.errors import InputError
+from .closeup import appearance, look_again
 from .face import Face, FaceDetector
 from .geometry import align_face, box_area, box_iou, non_max_suppression
-from .refine import appearance, look_again
 
 SAME_FACE_IOU = 0.4
 CROWDED_IOU = 0.1
@@ -111,7 +111,7 @@ class FollowOptions:
     """How faces are followed; see `find.TrackOptions` for the meaning of each."""
 
     stride: int
-    refine: int
+    looks: int
     max_gap: int
 
 
@@ -148,11 +148,11 @@ class Follower:
 
     def _step(self, index: int, frame: np.ndarray, searched: list[Face] | None, new_shot: bool) -> None:
         self._live = [p for p in self._live if index - p.frames[-1] - 1 <= self._patience(p)]
-        seen = self._look_at_live(index, frame) if self._options.refine else []
+        seen = self._look_at_live(index, frame) if self._options.looks else []
         seen = self._merge(seen, frame, searched)
         pairs = self._assign(index, frame, seen)
         just_lost = any(p not in pairs and p.frames[-1] == index - 1 for p in self._live)
-        if just_lost and searched is None and self._options.refine:
+        if just_lost and searched is None and self._options.looks:
             seen = self._merge(seen, frame, self._detect([frame])[0])
             pairs = self._assign(index, frame, seen)
         for person, (face, look) in pairs.items():
@@ -166,14 +166,14 @@ class Follower:
 
     def _patience(self, person: Followed) -> int:
         """Frames a person may be out of sight: the fewer, the less was seen of them."""
-        if not self._options.refine:
+        if not self._options.looks:
             return self._options.max_gap
         return min(self._options.max_gap, PATIENCE * len(person.frames))
 
     def _look_at_live(self, index: int, frame: np.ndarray) -> list[Face]:
         """The faces seen where those followed should be."""
         jobs = [(frame, person.predict(index)) for person in self._live]
-        views = look_again(jobs, self._detector, self._options.refine)
+        views = look_again(jobs, self._detector, self._options.looks)
         # Several views may show one face. It is read best where it was expected: in the view made for it.
         own = [(faces[0], guess) for faces, (_, guess) in zip(views, jobs, strict=True) if faces]
         surprise = [float(np.hypot(*(face.landmarks - guess).mean(0))) for face, guess in own]
@@ -184,8 +184,8 @@ class Follower:
     def _merge(self, seen: list[Face], frame: np.ndarray, searched: list[Face] | None) -> list[Face]:
         """Add what a search of the whole frame found; known faces keep their more accurate reading."""
         fresh = [face for face in searched or [] if not _overlaps(face, seen)]
-        if fresh and self._options.refine:
-            views = look_again([(frame, face.landmarks) for face in fresh], self._detector, self._options.refine)
+        if fresh and self._options.looks:
+            views = look_again([(frame, face.landmarks) for face in fresh], self._detector, self._options.looks)
             fresh = _distinct([_nearest_reading(face, view) for face, view in zip(fresh, views, strict=True)])
         return seen + [face for face in fresh if not _overlaps(face, seen)]
 
@@ -213,9 +213,9 @@ class Follower:
         look = appearance(frame, face.landmarks)
         person.take(index, face, look, crowded=False)
         self._remember(index, frame, person, look, fresh=True)
-        if self._options.refine:
+        if self._options.looks:
             for earlier, picture in reversed(self._recent):
-                views = look_again([(picture, person.faces[0].landmarks)], self._detector, self._options.refine)[0]
+                views = look_again([(picture, person.faces[0].landmarks)], self._detector, self._options.looks)[0]
                 taken = [p.faces[p.frames.index(earlier)] for p in self._live if earlier in p.frames[-8:]]
                 if not views or not _plausible(person.faces[0], views[0]) or _overlaps(views[0], taken):
                     break

@@ -2,7 +2,7 @@
 
 insightface's own reader (model_zoo.Landmark, read in version 2.1) is not used: it decides from the names of a graph's
 first nodes how to normalise, so that the same network saved anew gives other points; it takes a graph of any outputs,
-or fails by `assert`; it reads a file of 144 MB twice, and fits a pose to every face that nobody asks for.
+or fails by `assert`; it reads a file of 144 MB twice, and fits a pose to every face, which is not needed here.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ class TrackOptions:
         flag=None,
         widget=Widget(step=0.05),
     )
-    refine: int = option(
+    looks: int = option(
         default=3,
         within=Range(0, 100),
         help="Most looks at each face in each frame; 0 leaves the frames between searches to interpolation.",
@@ -224,10 +224,10 @@ class TrackOptions:
 
     def __post_init__(self) -> None:
         """Refuse combinations without a meaning."""
-        if self.refine == 0 and self.stride - 1 > self.max_gap:
+        if self.looks == 0 and self.stride - 1 > self.max_gap:
             raise InputError(
-                f"Without refinement, frames between searches are interpolated: a stride of {self.stride} needs "
-                f"max_gap {self.stride - 1} or more, got {self.max_gap}."
+                "With looks 0, frames between searches are interpolated: a stride of "
+                f"{self.stride} needs max_gap {self.stride - 1} or more, got {self.max_gap}."
             )
 
 

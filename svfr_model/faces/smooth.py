@@ -15,7 +15,7 @@ ORDER = 3
 
 
 def strength_of(period: float) -> float:
-    """The penalty that halves a motion of the given period, in frames, and removes quicker ones (gain 1/(1+s w^6))."""
+    """The penalty that halves a motion of the given period, in frames, and removes faster ones (gain 1/(1+s w^6))."""
     return (period / (2 * np.pi)) ** (2 * ORDER)
 
 

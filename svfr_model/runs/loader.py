@@ -40,7 +40,7 @@ class Loader(ReferrerOptions, DetectorOptions, PrecisionOptions, DeviceOptions):
     """Of weights, in the order in which they are searched; None for the default."""
 
     def require(self, *, detector: bool, encoder: bool, landmarks: bool = False) -> None:
-        """Find every file that a run needs, so that a missing one is known before any work.
+        """Find every file that a run needs, so that a missing one is reported before any work.
 
         Raises WeightsError, and InputError for a device or precision that cannot be used.
         """
@@ -87,7 +87,7 @@ class Loader(ReferrerOptions, DetectorOptions, PrecisionOptions, DeviceOptions):
         return load_identity_encoder(*paths, device=choose_device(self.device))
 
     def networks(self, *, self_referred: bool) -> Networks:
-        """UNet and VAE, and for two passes what looks at the first. Raises WeightsError."""
+        """UNet and VAE, and for two passes the self-referrer. Raises WeightsError."""
         device = choose_device(self.device)
         dtype = choose_dtype(self.dtype, device)
         unet = load_unet(find("unet", self.folders), device=device, dtype=dtype, compile=self.compile)

@@ -1,4 +1,4 @@
-"""What a run from file to file is told: whose faces, and where and how precisely the networks run."""
+"""The options of a run from file to file: whose faces, and where and how precisely the networks run."""
 
 from __future__ import annotations
 

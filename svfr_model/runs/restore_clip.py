@@ -62,7 +62,7 @@ def find_shots(clip: Clip, callback: Callback | None = None) -> list[tuple[int, 
 
 
 class CropStream:
-    """The crops of one track, (n,3,h,w) uint8, cut while they are read, so that they are never all held.
+    """The crops of one track, (n,3,h,w) uint8, cut as they are read, so that memory never holds them all.
 
     It has the shape of their tensor and gives slices of it, which must follow each other. Reports stage "crop".
     """
@@ -76,7 +76,9 @@ class CropStream:
     def __getitem__(self, rows: slice) -> Tensor:
         """The next crops; InputError where the clip ends before its track."""
         if rows.start != self._done:
-            raise IndexError(f"Crops {rows.start} to {rows.stop} were asked for after {self._done}: only in turn.")
+            raise IndexError(
+                f"Crops {rows.start} to {rows.stop} were requested after {self._done}: they can only be read in turn."
+            )
         pieces = []
         for frame in itertools.islice(self._frames, rows.stop - rows.start):
             pieces.append(torch.from_numpy(crop_frame(frame, self._plan, self._done)).permute(2, 0, 1))  # HWC -> CHW
@@ -214,7 +216,7 @@ def restore_whole(
         except FaceNotFoundError:
             if len(spans) == 1:
                 raise
-            # Other shots may well show a face: one that does not must not end the whole clip.
+            # Other shots may show a face: one without must not end the whole clip.
             log.warning("Frames %d to %d: no face for the self-reference, so this shot gets one pass.", first, last - 1)
             alone = replace(request, options=replace(request.options, passes=1))
             shot = restore_crops(networks, pictures, alone, mask=mask, callback=callback)

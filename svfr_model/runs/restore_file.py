@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """Files and wishes of one restoration.
+    """Files and options of one restoration.
 
     source: video, picture or folder. target: video, picture or folder. mask: picture, video or folder, white where
     the picture is missing. reference: picture that replaces the first pass, and with two passes

@@ -30,7 +30,7 @@ from .stc_clip import cut_faces, paste_faces
 
 @dataclass(frozen=True)
 class EnhanceJob:
-    """Files and wishes of one enhancement.
+    """Files and options of one enhancement.
 
     tasks: run in this order. whole: whole frames instead of face crops; None takes crops where "bfr" is among the
     tasks. faces: which, see select_tracks. track: how they are searched and followed.

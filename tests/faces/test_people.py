@@ -9,11 +9,11 @@ import torch
 from support.tracks import TEMPLATE
 
 from svfr_model.base.clip import ArrayClip
+from svfr_model.faces.closeup import appearance
 from svfr_model.faces.face import Face
 from svfr_model.faces.find import find_tracks
 from svfr_model.faces.follow import Followed, Follower, FollowOptions
 from svfr_model.faces.options import TrackOptions
-from svfr_model.faces.refine import appearance
 
 SIDE = 60.0
 
@@ -42,7 +42,7 @@ def textures(count):
 
 
 def follow(frames, places):
-    follower = Follower(Places(places), FollowOptions(stride=1, refine=0, max_gap=3))
+    follower = Follower(Places(places), FollowOptions(stride=1, looks=0, max_gap=3))
     follower.feed(0, frames, set())
     return follower.people
 
@@ -100,7 +100,7 @@ def test_embeddings_far_from_the_rest_are_left_out_of_the_mean(outlier, expected
     """Four samples, of which one is 90 or 180 degrees away; at 37 degrees it is one reading among others."""
     encoder = Doubtful(outlier)
     clip = ArrayClip(np.stack(textures(4)))
-    options = TrackOptions(stride=1, refine=0, min_length=1)
+    options = TrackOptions(stride=1, looks=0, min_length=1)
     (track,) = find_tracks(clip, Places([(100,)] * 4), options, encoder).tracks
     assert encoder.asked == 4
     assert track.embedding[:2] == pytest.approx(expected, abs=1e-6)

@@ -39,7 +39,7 @@ class SquareFinder:
 
 def _found_by_tracking(frame, detector):
     # Three frames are enough to be believed; without refinement, nothing but the reduced frames is looked at.
-    found = find_tracks(ArrayClip([frame] * 3), detector, TrackOptions(stride=1, refine=0))
+    found = find_tracks(ArrayClip([frame] * 3), detector, TrackOptions(stride=1, looks=0))
     (track,) = found.tracks
     return track.landmarks[0], track.boxes[0]
 

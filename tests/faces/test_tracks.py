@@ -73,7 +73,7 @@ class FrameEdgeDetector(dots.DotDetector):
 def test_a_box_that_the_frames_edge_cuts_does_not_shrink_the_face():
     """A face of 60 pixels halts with 6 of them outside: its box stays what it was while the face was whole."""
     clip = scene(33, actor(0, lambda i: (min(56 + 8 * i, 296), 90, 0.6, 0.0)))
-    (track,) = find(clip, detector=FrameEdgeDetector(), stride=1, refine=0).tracks
+    (track,) = find(clip, detector=FrameEdgeDetector(), stride=1, looks=0).tracks
     widths = track.boxes[:, 2] - track.boxes[:, 0]
     assert np.abs(widths - 60).max() < 2
 
@@ -81,7 +81,7 @@ def test_a_box_that_the_frames_edge_cuts_does_not_shrink_the_face():
 def test_search_uses_the_stride_and_batches():
     detector = dots.DotDetector()
     clip = scene(40, actor(0, clips.still(160, 90, 0.6)))
-    find(clip, detector=detector, stride=8, batch=16, refine=1)
+    find(clip, detector=detector, stride=8, batch=16, looks=1)
     assert detector.batches.count(2) == 2, "two key frames in each full batch of 16 are searched together"
     assert detector.frames <= 40 + 5 + 3, "one view per frame, one search per stride, few more"
 
@@ -90,7 +90,7 @@ def test_without_refinement_the_frames_between_are_interpolated():
     who = actor(0, moving(60, 260, 21))
     clip = scene(21, who)
     detector = dots.DotDetector()
-    (track,) = find(clip, detector=detector, stride=5, refine=0).tracks
+    (track,) = find(clip, detector=detector, stride=5, looks=0).tracks
     assert detector.frames == 5
     assert track.seen.nonzero()[0].tolist() == [0, 5, 10, 15, 20]
     assert np.abs(track.centers - true_centers(clip, who, track)).max() < 1.0
@@ -208,7 +208,7 @@ def test_in_a_short_shot_half_of_its_frames_are_enough(first, tracks):
 @pytest.mark.parametrize(("seen", "away", "people"), [(5, 10, 1), (1, 4, 2)])
 def test_the_more_was_seen_of_a_person_the_longer_they_are_waited_for(seen, away, people):
     clip = scene(seen + away + 3, actor(0, lambda i: None if seen <= i < seen + away else (160.0, 90.0, 0.6, 0.0)))
-    follower = Follower(dots.DotDetector(), FollowOptions(stride=1, refine=1, max_gap=15))
+    follower = Follower(dots.DotDetector(), FollowOptions(stride=1, looks=1, max_gap=15))
     follower.feed(0, list(clip), set())
     assert len(follower.people) == people
 
@@ -242,7 +242,7 @@ def test_bad_clips_and_options():
     with pytest.raises(InputError, match="stride"):
         TrackOptions(stride=0)
     with pytest.raises(InputError, match="max_gap"):
-        TrackOptions(stride=20, refine=0, max_gap=5)
+        TrackOptions(stride=20, looks=0, max_gap=5)
 
 
 class Empty:

@@ -185,7 +185,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("nodes/images.py", INSIDE + "test_nodes.py"): [("return to_planar(image) * 2 - 1", "return to_planar(image)")],
     ("nodes/progress.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [("before += units", "before = units")],
     ("nodes/face.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
-        ("missing[plan.track.start + i, 0]", "missing[i, 0]"),
+        ("mask[plan.track.start + i, 0]", "mask[i, 0]"),
     ],
     ("nodes/paste.py", f"{INSIDE}test_frames.py {INSIDE}test_nodes.py"): [
         ("mask[min(number, len(mask) - 1), 0]", "mask[0, 0]"),

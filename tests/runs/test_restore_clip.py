@@ -83,7 +83,7 @@ def test_streamed_crops_are_the_crops(plan):
 
 
 def test_streamed_crops_come_only_in_turn_and_while_the_clip_lasts(plan):
-    with pytest.raises(IndexError, match="only in turn"):
+    with pytest.raises(IndexError, match="only be read in turn"):
         CropStream(block_clip(20, 48, 64), plan)[2:4]
     with pytest.raises(InputError, match="the clip ended after 9 frames"):
         CropStream(block_clip(9, 48, 64), plan)[0:10]

@@ -29,7 +29,7 @@ def load_detector(
 
     trust_torchscript: the user has said that the code in a TorchScript file (yoloface's) may run on this machine.
     Raises InputError for an unknown kind, WeightsError for a file that is missing, broken, another network, or a
-    program that nobody vouches for.
+    program that is neither known nor trusted.
     """
     extra = {} if threshold is None else {"threshold": checked_threshold(threshold)}
     if kind == "yunet":

@@ -57,7 +57,7 @@ class YuNetDetector:
 def _check_yunet(path: Path) -> None:
     """WeightsError where the graph's outputs are not YuNet's: OpenCV's decoder reads them without looking.
 
-    Raises cv2.error for a file that is no graph.
+    Raises cv2.error for a file that is not a graph.
     """
     names = [f"{kind}_{stride}" for kind in YUNET_OUTPUTS for stride in YUNET_STRIDES]
     side = 64
