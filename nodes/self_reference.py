@@ -83,7 +83,7 @@ def landmarks_of(track: PlannedCrop | None, count: int) -> Tensor | None:
 
 
 def referrer_inputs() -> list[io.Input]:
-    """What looks at the first pass, and how."""
+    """The inputs that say how the first pass is looked at."""
     return [
         DetectorType.Input("detector", tooltip="From Load Face Detector; finds the face in the first pass."),
         EncoderType.Input("encoder", tooltip="From Load SVFR Identity Encoder; reads the identity from it."),
