@@ -37,8 +37,10 @@ strict = True
 explicit_package_bases = True
 [mypy-accelerate.*,insightface.*,onnxruntime.*]
 ignore_missing_imports = True
+[mypy-diffusers.*]
+follow_imports = skip
 """
-"""The packages named in it have no types."""
+"""As pyproject.toml has it, but for modules that it may let off. The packages named have no types that mypy can see."""
 Edges = Mapping[str, Collection[str]]
 
 
