@@ -16,6 +16,8 @@ sys.dont_write_bytecode = True
 import comfy.cli_args
 comfy.cli_args.args.cpu = True
 import comfy.samplers, comfy.sd, comfy_api.latest, folder_paths, latent_preview, torch
+# As ComfyUI before it loads a pack; these models of its own make pydantic look for plug-ins, once.
+import comfy_config.config_parser
 
 # ComfyUI has what it needs; from here on these cannot be imported, not even by a function.
 OTHERS = ("diffusers", "transformers", "peft", "accelerate", "huggingface_hub", "insightface", "onnxruntime", "kornia")

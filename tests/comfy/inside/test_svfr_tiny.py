@@ -113,10 +113,10 @@ def test_the_bundled_detector_is_the_default_and_stands_in_for_the_published_one
     assert {YUNET, published} <= set(name.options)
     for file in (YUNET, published):
         assert LoadFaceDetector.validate_inputs(file) is True
-        (detector,) = LoadFaceDetector.execute(file, "yunet", 0.0).args
+        (detector,) = LoadFaceDetector.execute(file, kind="yunet", threshold=0.0).args
         assert isinstance(detector, YuNetDetector)
     with pytest.raises(InputError, match="is no scrfd detector"):
-        LoadFaceDetector.execute(YUNET, "scrfd", 0.0)
+        LoadFaceDetector.execute(YUNET, kind="scrfd", threshold=0.0)
 
 
 def test_torchscript_runs_only_where_it_is_trusted(tmp_path, monkeypatch):
@@ -125,8 +125,9 @@ def test_torchscript_runs_only_where_it_is_trusted(tmp_path, monkeypatch):
     monkeypatch.setattr("svfr_pack.nodes.load.resolve", lambda *_: path)
     assert [entry.id for entry in LoadFaceDetector.define_schema().inputs][-1] == "trust_torchscript"
     with pytest.raises(WeightsError, match="trust_torchscript on the node"):
-        LoadFaceDetector.execute(path.name, "yoloface", 0.0)
-    assert "is a program" in LoadFaceDetector.execute(path.name, "yoloface", 0.0, True).ui["text"][0]
+        LoadFaceDetector.execute(path.name, kind="yoloface", threshold=0.0)
+    trusted = LoadFaceDetector.execute(path.name, kind="yoloface", threshold=0.0, trust_torchscript=True)
+    assert "is a program" in trusted.ui["text"][0]
 
 
 @pytest.mark.parametrize("widths", [[64, 96], [64, 96, 160], [96, 64]])

@@ -166,7 +166,7 @@ def test_a_copy_is_made_from_the_file(tiny_file):
             "1 entry is missing: decoder.conv_in.b",
         ),
         (lambda w: {**w, "decoder.conv_in.bias": torch.zeros(7)}, r"is \(7,\) and should be \(32,\)"),
-        (lambda w: {**w, "post_quant_conv.bias": torch.zeros(4)}, "post_quant_conv.bias is no key"),
+        (lambda w: {**w, "post_quant_conv.bias": torch.zeros(4)}, "post_quant_conv.bias is not a key"),
         (lambda w: {k: v for k, v in w.items() if "quant" not in k}, "lacks quant_conv.weight"),
     ],
 )

@@ -112,4 +112,4 @@ def test_clips_of_two_sizes_are_refused_over_the_websocket(comfyui, server):
     assert kind == "execution_error"
     assert data["node_type"] == "SVFRMetrics"
     assert data["exception_type"] == "InputError"
-    assert "frames of 64x64 pixels, the true one of 48x48: nothing is resized here" in data["exception_message"]
+    assert "frames of 64x64 pixels, the true one of 48x48, and nothing is resized here" in data["exception_message"]
