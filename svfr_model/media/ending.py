@@ -1,7 +1,8 @@
 """Whether a video file was cut short: its container says how long each of its pieces is.
 
 FFmpeg takes the end of a file for the end of the clip, without a warning. Sources: RFC 8794, sections 4 to 6 (elements
-of Matroska and WebM), and ISO/IEC 14496-12, section 4.2 (boxes of MP4 and MOV).
+of Matroska and WebM), ISO/IEC 14496-12, section 4.2 (boxes of MP4 and MOV), and OpenDML's AVI extensions (an AVI is a
+row of RIFF chunks).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import BinaryIO
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
+_RIFF = b"RIFF"
 # What a Matroska file and its segment consist of, and what MP4 consists of. Anything else after the last of these was
 # put there by other programs.
 _ELEMENTS = {_EBML, _SEGMENT, b"\xec", b"\xbf"} | {
@@ -24,11 +26,12 @@ _LONGEST_NAME, _LONGEST_SIZE = 4, 8
 def missing_bytes(path: Path) -> int:
     """How many bytes a file lacks at its end, by the length of its last piece; 0 if it does not say.
 
-    Knows Matroska, WebM, MP4 and MOV. Raises OSError for a file that cannot be read.
+    Knows Matroska, WebM, MP4, MOV and AVI. Raises OSError for a file that cannot be read.
     """
     length = path.stat().st_size
     with path.open("rb") as file:
-        find_end = _end_of_elements if file.read(len(_EBML)) == _EBML else _end_of_boxes
+        head = file.read(4)
+        find_end = {_EBML: _end_of_elements, _RIFF: _end_of_chunks}.get(head, _end_of_boxes)
         return max(find_end(file, length) - length, 0)
 
 
@@ -70,4 +73,16 @@ def _end_of_boxes(file: BinaryIO, length: int) -> int:
         if size < 8 or head[4:8] not in _BOXES:  # 0: the box goes on to the end of the file
             return place
         place += size
+    return place
+
+
+def _end_of_chunks(file: BinaryIO, length: int) -> int:
+    """Where AVI's last chunk should end."""
+    place = 0
+    while place < length:
+        file.seek(place)
+        head = file.read(8)
+        if head[:4] != _RIFF:
+            return place
+        place += len(head) + int.from_bytes(head[4:], "little")
     return place

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,14 @@ def open_clip(path: str | os.PathLike[str]) -> VideoClip | PictureClip:
     return PictureClip(path) if is_picture(path) else VideoClip(path)
 
 
+@dataclass
+class _Losses:
+    """What one iteration met. stored: pictures to show, by the packets; damaged: numbers of frames that were patched."""
+
+    stored: int = 0
+    damaged: list[int] = field(default_factory=list)
+
+
 class VideoClip:
     """A video file as a clip: each iteration decodes it anew and holds one frame at a time.
 
@@ -74,7 +83,7 @@ class VideoClip:
             ratio = stream.sample_aspect_ratio or Fraction(1)
             # The alpha of VP8 and VP9 is a second picture that the decoder does not show.
             tagged_alpha = stream.metadata.get("alpha_mode", stream.metadata.get("ALPHA_MODE")) == "1"
-        frames = self._decoded()
+        frames = self._decoded(_Losses())
         first = next(frames, None)
         frames.close()
         if first is None:
@@ -112,20 +121,20 @@ class VideoClip:
     def _timed(self) -> Iterator[VideoFrame]:
         """All decoded frames; after the last one their times are known."""
         stamps: list[Fraction | None] = []
-        damaged: list[int] = []
-        for frame in self._decoded():
+        losses = _Losses()
+        for frame in self._decoded(losses):
             if frame.is_corrupt:
-                damaged.append(len(stamps))
+                losses.damaged.append(len(stamps))
             stamps.append(None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base)
             yield frame
         if self._timestamps is None:
-            self._warn_about_losses(len(stamps), damaged)
+            self._warn_about_losses(len(stamps), losses)
             times = _filled(stamps, 1 / self.fps)
             # Frames may lie before the beginning stated in the header, as in carelessly cut Matroska files.
             self.origin = min(self.origin, times[0])
             self._timestamps = tuple(time - self.origin for time in times)
 
-    def _decoded(self) -> Generator[VideoFrame, None, None]:
+    def _decoded(self, losses: _Losses) -> Generator[VideoFrame, None, None]:
         import av
 
         number = 0
@@ -133,9 +142,12 @@ class VideoClip:
             stream = self._video_stream(container)
             stream.thread_type = "AUTO"
             try:
-                for frame in container.decode(stream):
-                    yield frame
-                    number += 1
+                for packet in container.demux(stream):
+                    # An edit list leaves frames out, and AVI says by an empty one that the last is shown longer.
+                    losses.stored += packet.size > 0 and not packet.is_discard
+                    for frame in packet.decode():
+                        yield frame
+                        number += 1
             except av.error.FFmpegError as error:
                 raise InputError(
                     f"{self.path}: frame {number} cannot be decoded ({error.strerror}). The file is damaged: repair or "
@@ -165,21 +177,20 @@ class VideoClip:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
         raise InputError(f"{self.path}: no video stream (streams found: {kinds}). Give a file with pictures in it.")
 
-    def _warn_about_losses(self, count: int, damaged: list[int]) -> None:
+    def _warn_about_losses(self, count: int, losses: _Losses) -> None:
         """Warn of what the decoder lost without failing."""
-        read = f"{count} of {self.stated_length} frames" if count < self.stated_length else f"{count} frames"
         missing = missing_bytes(self.path)
         if missing:
             log.warning(
-                "%s: the file is cut short: at least %d bytes are missing, and %s could be read. Copy it again.",
+                "%s: the file is cut short: at least %d bytes are missing, and %d frames could be read. Copy it again.",
                 self.path,
                 missing,
-                read,
+                count,
             )
-        elif count < self.stated_length:
-            log.warning("%s: only %s could be decoded: the file is damaged", self.path, read)
-        if damaged:
-            log.warning("%s: damaged frames, patched by the decoder: %s", self.path, damaged)
+        elif count < min(self.stated_length, losses.stored):  # either alone may count what is never shown by itself
+            log.warning("%s: only %d of %d frames could be decoded", self.path, count, losses.stored)
+        if losses.damaged:
+            log.warning("%s: damaged frames, patched by the decoder: %s", self.path, losses.damaged)
 
     def _warn_about(self, frame: VideoFrame, tagged_alpha: bool) -> None:
         """Warn of what will be lost of the source."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import re
 import weakref
@@ -37,6 +38,20 @@ BT2020 = (0.2627, 0.0593)
 def noise_frames(count: int) -> list[av.VideoFrame]:
     rng = np.random.default_rng(1)
     return [av.VideoFrame.from_ndarray(rng.integers(0, 255, (72, 64), np.uint8), "yuv420p") for _ in range(count)]
+
+
+def recut(path: Path, target: Path, *, first: int = 0, shift: int = 0) -> Path:
+    """The stored frames from the first on, each shown so many frames of 1/25 s earlier, as they are in MP4."""
+    with av.open(str(path)) as source, av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as output:
+        (stream,) = source.streams.video
+        copy = output.add_stream_from_template(stream, opaque=True)
+        for packet in itertools.islice(source.demux(stream), first, None):
+            if packet.size:
+                packet.pts -= round(Fraction(shift, 25) / stream.time_base)
+                packet.dts -= round(Fraction(shift, 25) / stream.time_base)
+                packet.stream = copy
+                output.mux(packet)
+    return target
 
 
 def only_frame(path: Path) -> np.ndarray:
@@ -331,15 +346,16 @@ class TestErrors:
         assert "patched by the decoder: [5]" in caplog.text
 
     @pytest.mark.parametrize(
-        ("suffix", "muxing", "stated"),
+        ("suffix", "muxing"),
         [
-            (".mp4", {"movflags": "faststart"}, " of 40"),
-            (".mp4", {"movflags": "frag_keyframe+empty_moov"}, ""),
-            (".mkv", {}, ""),
-            (".mkv", {"live": "1"}, ""),
+            (".mp4", {"movflags": "faststart"}),
+            (".mp4", {"movflags": "frag_keyframe+empty_moov"}),
+            (".mkv", {}),
+            (".mkv", {"live": "1"}),
+            (".avi", {}),
         ],
     )
-    def test_a_clip_cut_short_is_said(self, tmp_path, caplog, suffix, muxing, stated):
+    def test_a_clip_cut_short_is_said(self, tmp_path, caplog, suffix, muxing):
         path = tmp_path / f"a{suffix}"
         encode(path, noise_frames(40), options={"g": "1", "bf": "0"}, container_options=muxing)
         data = path.read_bytes()
@@ -349,8 +365,24 @@ class TestErrors:
             assert caplog.text == ""
             path.write_bytes(data[: data.index(packets(path, "video")[30][1])])
             assert len(open_clip(path)) == 30
-        assert re.search(rf"cut short: at least \d+ bytes are missing, and 30{stated} frames", caplog.text)
+        assert re.search(r"cut short: at least \d+ bytes are missing, and 30 frames", caplog.text)
         assert missing_bytes(path) > 0
+
+    def test_frames_that_the_decoder_passes_over_are_counted(self, tmp_path, caplog):
+        path = encode(tmp_path / "a.mp4", numbered_frames(20), options={"g": "5", "bf": "2"})
+        with caplog.at_level(logging.WARNING):
+            assert len(open_clip(recut(path, tmp_path / "b.mp4", first=2))) == 15
+        assert "b.mp4: only 15 of 18 frames could be decoded" in caplog.text
+
+    def test_frames_that_are_not_to_be_shown_are_no_loss(self, tmp_path, caplog):
+        path = encode(tmp_path / "a.mp4", numbered_frames(20), options={"g": "20", "bf": "0"})
+        trimmed = recut(path, tmp_path / "b.mp4", shift=5)  # what lies before 0 is left out by an edit list
+        times = [Fraction(number * 10, 25) for number in range(4)]
+        repeating = encode(tmp_path / "c.avi", numbered_frames(4), codec="mpeg4", times=times)
+        with caplog.at_level(logging.WARNING):
+            assert (len(open_clip(trimmed)), open_clip(trimmed).stated_length) == (15, 20)
+            assert len(open_clip(repeating)) == 4 < open_clip(repeating).stated_length
+        assert caplog.text == ""
 
     def test_how_much_is_missing(self, tmp_path):
         path = encode(tmp_path / "a.mkv", noise_frames(3))
