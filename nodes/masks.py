@@ -5,11 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.base.pixels import MASK_THRESHOLD
+from ..svfr_model.base.pixels import MASK_THRESHOLD, is_stretched
 from ..svfr_model.base.tasks import Task, Tasks
-
-ASPECT_TOLERANCE = 0.02
-"""By how much two sides' ratios may differ, for sizes that were rounded when a clip was scaled."""
 
 HOW_TO_MASK = (
     "Paint over what is missing in the mask editor of Load Image. A black-and-white picture, white where something is "
@@ -62,7 +59,7 @@ def sampler_faults(mask: Tensor | None, size: tuple[int, int], tasks: Tasks) -> 
 
 def _stretched(mask: Tensor, size: tuple[int, int]) -> list[str]:
     height, width = mask.shape[-2:]
-    if abs(width * size[0] / (height * size[1]) - 1) <= ASPECT_TOLERANCE:
+    if not is_stretched((width, height), size[::-1]):
         return []
     return [
         f"The mask has {width}x{height} pixels, what it belongs to {size[1]}x{size[0]}: of another shape, so it is "

@@ -24,6 +24,14 @@ def as_uint8(frame: np.ndarray) -> np.ndarray:
     levels: np.ndarray = np.clip(frame, 0.0, 1.0) * 255 + 0.5
     return levels.astype(np.uint8)
 
+ASPECT_TOLERANCE = 0.02
+"""By how much two sides' ratios may differ, for sizes that were rounded when a clip was scaled."""
+
+
+def is_stretched(mask: tuple[int, int], frame: tuple[int, int]) -> bool:
+    """Whether a mask of this width and height has another shape than the frames that it belongs to."""
+    return abs(mask[0] * frame[1] / (mask[1] * frame[0]) - 1) > ASPECT_TOLERANCE
+
 
 def to_network_range(pixels: Tensor) -> Tensor:
     """uint8 [0,255] to float32 [-1,1], rounded as the reference does: value/255 in float32, then (v-0.5)/0.5."""

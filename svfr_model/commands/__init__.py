@@ -9,8 +9,10 @@ SIGTERM, 129 by SIGHUP, 141 where whoever read the output has gone.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 
+from ..errors import InputError
 from . import degrade, demo, doctor, evaluate, process, restore, stc, train, weights
 from .options import Parser
 
@@ -21,12 +23,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors of ours are printed as one message without a traceback."""
     process.prepare_streams()
     given: list[argparse.Namespace] = []
-    code = process.run(lambda: given.append(build_parser().parse_args(arguments)) or 0)
+    code = process.run(lambda: given.append(_parsed(arguments)) or 0)
     if not given:
         return code
     (options,) = given
     process.prepare_log(options.quiet)
     return process.run(lambda: options.run(options) or 0, goes_on=getattr(options, "goes_on", ""))
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:  # without it, torch ends the process
+        raise InputError("The folder that you are in is not there any more: go to another (cd), and repeat.") from error
+    return build_parser().parse_args(arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import TYPE_CHECKING
@@ -26,18 +27,29 @@ def close() -> None:
 
 
 class ProgressBar:
-    """The library's callback as one bar per stage on the standard error stream."""
+    """The library's callback as one bar per stage on the standard error stream.
+
+    Where that stream takes no more (a log on a full disk, a reader that has gone) the work goes on without a bar.
+    """
 
     def __init__(self) -> None:
         self._stage = ""
         self._bar = None
+        self._lost = False
 
     def __call__(self, stage: str, done: int, total: int, preview: Tensor | None = None) -> None:  # noqa: ARG002
         """Move the bar; a new stage gets a new one. The windows inside a step have none."""
+        if stage.endswith("windows") or self._lost:
+            return
+        try:
+            self._move(stage, done, total)
+        except OSError:
+            self._lost = True
+            self._drop()
+
+    def _move(self, stage: str, done: int, total: int) -> None:
         from tqdm import tqdm
 
-        if stage.endswith("windows"):
-            return
         if stage != self._stage or self._bar is None or self._bar.total != total:
             self.close()
             self._stage, self._bar = stage, tqdm(total=total, desc=stage, file=sys.stderr)
@@ -49,9 +61,15 @@ class ProgressBar:
     def close(self) -> None:
         """Leave the current bar as it stands."""
         if self._bar is not None:
-            _shown.remove(self)
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._bar is not None:
+            self._bar.disable = True  # tqdm draws it no more, not even when it is collected
             self._bar = None
+            _shown.remove(self)
 
 
 class LogHandler(logging.StreamHandler):
@@ -62,8 +80,8 @@ class LogHandler(logging.StreamHandler):
         self.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
+        """Print one line, if the stream takes it."""
         from tqdm import tqdm
 
-        with tqdm.external_write_mode(file=self.stream):
+        with contextlib.suppress(OSError), tqdm.external_write_mode(file=self.stream):
             super().emit(record)

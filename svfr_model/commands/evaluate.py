@@ -33,7 +33,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.mask is not None and options.truth is None:
         raise InputError("--mask says where to compare with the truth: give TRUTH too, or leave the mask out.")
     detecting = made(DetectorOptions, options)
-    report = run_evaluate(
+    run_evaluate(
         options.restored,
         options.truth,
         mask=options.mask,
@@ -47,7 +47,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         ),
         json_path=options.json,
         profile=options.profile,
+        tell=lambda report: print(report.table()),
         callback=progress(options.quiet),
     )
-    print(report.table())
     return 0

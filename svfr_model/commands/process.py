@@ -52,8 +52,7 @@ def run(command: Callable[[], int], *, goes_on: str = "") -> int:
     except BrokenPipeError:
         return BROKEN_PIPE
     except OSError as error:
-        place = error.filename or "what is printed here"
-        say(f"error: {place}: {error.strerror or error}. Check permissions and free space.")
+        say(f"error: {_place(error)}: {error.strerror or error}. Check permissions and free space.")
         return SVFRError.exit_code
     except MemoryError:
         say("error: there is not enough memory for this. Use a smaller size, batch or window.")
@@ -100,6 +99,17 @@ def prepare_log(quiet: bool) -> None:
     """Warnings and errors on the standard error stream, above a progress bar; other libraries' warnings too."""
     logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[bar.LogHandler()], force=True)
     logging.captureWarnings(True)
+
+
+def _place(error: OSError) -> str:
+    """What could not be read or written."""
+    if error.filename:
+        return str(error.filename)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return "what is printed here"
+    return "a file"
 
 
 def _settle_output() -> None:

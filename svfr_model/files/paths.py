@@ -222,17 +222,15 @@ def _check_in_the_way(output: Output, path: Path, *, is_folder: bool) -> None:
     found = _status(path, output.name)
     if found is None:
         return
+    if not stat.S_ISDIR(found.st_mode) and not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path}: not a file, but a device or a pipe. Give the path of a file as the {output.name}.")
     if stat.S_ISDIR(found.st_mode) != is_folder:
         there = "file" if is_folder else "folder"
-        raise InputError(
-            f"{path}: a {there} is in the way of the {output.name}. Remove it or give another path."
-        )
+        raise InputError(f"{path}: a {there} is in the way of the {output.name}. Remove it or give another path.")
     if is_folder:
         remove_leftovers(path)
         if output.form == "clip" and any(path.iterdir()):
             raise InputError(f"{path}: the folder is not empty. Give an empty or a new folder for the frames.")
-    elif not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{path}: not a file, but a device or a pipe. Give the path of a file as the {output.name}.")
     else:
         _check_unprotected(output, path)
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..base.errors import InputError
+from ..base.errors import InputError, cannot_write
 
 log = logging.getLogger(__name__)
 
@@ -110,14 +110,20 @@ class Staging:
 
 @contextlib.contextmanager
 def staged(target: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Where to write what shall become target: it is put in place when the block ends well, else removed."""
-    staging = Staging(target, folder=folder)
+    """Where to write what shall become target: it is put in place when the block ends well, else removed.
+
+    The block should only write: every OSError in it becomes an InputError that names target.
+    """
     try:
-        yield staging.path
-        staging.commit()
-    except BaseException:
-        staging.discard()
-        raise
+        staging = Staging(target, folder=folder)
+        try:
+            yield staging.path
+            staging.commit()
+        except BaseException:
+            staging.discard()
+            raise
+    except OSError as error:
+        raise cannot_write(target, error) from error
 
 
 def discard_all() -> None:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from ..base.errors import InputError
-from ..base.pixels import MASK_THRESHOLD
+from ..base.pixels import MASK_THRESHOLD, is_stretched
 from .pictures import PictureClip
 from .reader import VideoClip, open_clip
 
@@ -116,7 +116,7 @@ def read_mask(path: str | os.PathLike[str], count: int, width: int, height: int)
     frames, of any size. White is masked. Colour is reduced to its luma (BT.601 weights); the grey picture is
     resized to the frame (area average when shrinking, bilinear when growing) and only then thresholded, so that the
     edge stays where it was: values of at least MASK_THRESHOLD (0.5) are masked. Pictures with transparency are read as
-    `reading_of` says, with a warning.
+    `reading_of` says, with a warning; a mask of another shape is stretched, with a warning.
 
     Raises InputError if the frame counts do not match (it names both), for a drawing that can be read in two ways, and
     as `open_clip` does.
@@ -125,6 +125,12 @@ def read_mask(path: str | os.PathLike[str], count: int, width: int, height: int)
     if len(source) not in (1, count):
         raise InputError(
             f"{path}: the mask has {len(source)} frames, the clip {count}. Give a mask of 1 or of {count} frames."
+        )
+    if is_stretched((source.width, source.height), (width, height)):
+        log.warning(
+            "%s: the mask has %dx%d pixels, the clip %dx%d: of another shape, so it is stretched and marks other "
+            "places than it was drawn on. Draw it on a frame of the clip itself.",
+            *(path, source.width, source.height, width, height),
         )
     return MaskClip(source, count, width, height)
 

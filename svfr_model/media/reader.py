@@ -45,7 +45,7 @@ def open_clip(path: str | os.PathLike[str]) -> VideoClip | PictureClip:
 
 @dataclass
 class _Losses:
-    """What one iteration met. stored: pictures to show, by the packets; damaged: numbers of frames that were patched."""
+    """What one iteration met. stored: pictures to show, by the packets; damaged: numbers of the patched frames."""
 
     stored: int = 0
     damaged: list[int] = field(default_factory=list)

@@ -87,13 +87,15 @@ def run_evaluate(
     instruments: InstrumentChoice | None = None,
     json_path: Path | None = None,
     profile: Path | None = None,
+    tell: Callable[[Report], None] | None = None,
     callback: Callback | None = None,
 ) -> Report:
     """Evaluate files: videos, pictures or folders of pictures; see `evaluate` and `InstrumentChoice`.
 
     mask: white where the picture was missing. json_path: also write the report to this file. profile: also write a
-    picture of the restored clip's middle column over time to this file. Raises InputError for files that cannot be
-    read or written or do not fit together, WeightsError for weights that are there but broken.
+    picture of the restored clip's middle column over time to this file. tell: gets the report before anything is
+    written, which may fail. Raises InputError for files that cannot be read or written or do not fit together,
+    WeightsError for weights that are there but broken.
     """
     from ..media import open_clip, read_mask
     from ..media.writer import PICTURE_OUT_SUFFIXES
@@ -106,12 +108,15 @@ def run_evaluate(
     true_clip = None if truth is None else open_clip(truth)
     masks = None if mask is None else read_mask(mask, len(clip), clip.width, clip.height)
     found = evaluate(clip, true_clip, load_instruments(choice), masks=masks, callback=callback)
+    if tell is not None:
+        tell(found)
     if json_path is not None:
         with staged(json_path) as path:
             path.write_text(found.to_json() + "\n", encoding="utf-8")
     if profile is not None:
+        picture = temporal_profile(clip)
         with staged(profile) as path:
-            write_picture(path, temporal_profile(clip))
+            write_picture(path, picture)
     return found
 
 

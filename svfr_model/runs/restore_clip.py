@@ -137,11 +137,18 @@ def _crop_masks(masks: Iterable[np.ndarray], plans: Sequence[PlannedCrop]) -> li
     """The masks in each track's crops, (n,1,h,w) bool, in one walk of the masks."""
     cropped = [torch.zeros((len(plan), 1, *plan.size[::-1]), dtype=torch.bool) for plan in plans]
     last = max(plan.track.stop for plan in plans)
+    marked = False
     for number, mask in enumerate(itertools.islice(masks, last)):
+        marked = marked or bool(mask.any())
         for plan, kept in zip(plans, cropped, strict=True):
             if plan.track.covers(number):
                 index = number - plan.track.start
                 kept[index, 0] = torch.from_numpy(crop_mask(mask, plan, index) >= MASK_THRESHOLD)
+    if marked and not any(kept.any() for kept in cropped):
+        log.warning(
+            "What the mask marks lies outside of every face crop, so nothing will be filled in: raise the margin until "
+            "the crop covers it, or restore whole frames."
+        )
     return cropped
 
 

@@ -145,21 +145,25 @@ def _identity(paths: Sequence[Path], loader: Loader) -> Identity:
 
 
 def _masks(job: Job, count: int, clip: Clip) -> MaskClip | None:
+    """The mask of each of the clip's count frames, if one is used; says it of one that does nothing."""
     if job.mask is None or Task.INPAINTING not in job.tasks:
         return None
-    return read_mask(job.mask, count, clip.width, clip.height)
+    masks = read_mask(job.mask, count, clip.width, clip.height)
+    if not any(mask.any() for mask in masks):
+        log.warning("%s: the mask is empty: nothing in it is white, so nothing will be filled in.", job.mask)
+    return masks
 
 
 def _whole_frames(
     job: Job, loader: Loader, clip: Clip, identity: Identity | None, callback: Callback | None
 ) -> Iterator[np.ndarray]:
     """The clip's restored whole frames."""
-    spans = find_shots(clip, callback)
-    networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
     reference = None
     if job.reference is not None:
         picture = torch.from_numpy(read_picture(job.reference)).permute(2, 0, 1)  # HWC -> CHW
         reference = cover(to_network_range(picture), clip.width, clip.height)
+    spans = find_shots(clip, callback)
+    networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
     request = Request(job.tasks, job.options, reference, identity)
     masks = _masks(job, spans[-1][1], clip)
     return restore_whole(clip, networks, request, spans, masks=masks, callback=callback)
@@ -175,6 +179,11 @@ def _face_frames(
     callback: Callback | None,
 ) -> tuple[Iterator[np.ndarray], list[Path]]:
     """The clip's frames with restored faces, and what else is written; that appears when targets end well."""
+    reference = None
+    if job.reference is not None:
+        # The picture is good already: it is not made soft like the clip's crops.
+        crop = replace(faces.crop, pre_downscale=1.0)
+        reference = crop_portrait(read_picture(job.reference), loader.face_detector, crop, name=str(job.reference))
     found = find_tracks(clip, loader.face_detector, faces.track, _encoder(faces, loader), callback)
     chosen = _chosen(faces, found, loader)
     if faces.outline:
@@ -182,11 +191,6 @@ def _face_frames(
     plans = [plan_crop(track, faces.crop) for track in chosen]
     written = [_write_debug(job.debug, clip, found, plans, targets)] if job.debug is not None else []
     networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
-    reference = None
-    if job.reference is not None:
-        # The picture is good already: it is not made soft like the clip's crops.
-        crop = replace(faces.crop, pre_downscale=1.0)
-        reference = crop_portrait(read_picture(job.reference), loader.face_detector, crop, name=str(job.reference))
     request = Request(job.tasks, job.options, reference, identity)
     masks = _masks(job, found.frame_count, clip)
     restored = restore_tracks(clip, plans, networks, [request] * len(plans), masks=masks, callback=callback)

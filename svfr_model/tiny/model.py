@@ -26,6 +26,7 @@ from ..networks.unet import ROLE as UNET_ROLE
 from ..networks.vae import ROLE as VAE_ROLE
 from ..networks.vae import DiffusersVAE, build_vae
 from ..synthesis.clips import make_clip
+from ..training.files import save_state
 from ..training.latents import DrawOptions, LatentClips, encode_clips
 from ..training.loop import LoopOptions, make_accelerator
 from ..weights import load_network, save, weight_file
@@ -137,8 +138,7 @@ def _clips(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callb
     frames.flush()
     with staged(work / "landmarks.npy") as path:
         np.save(path, landmarks)
-    with staged(work / "faces.pt") as path:
-        torch.save(aligned_faces(frames, landmarks, callback=callback), path)
+    save_state(aligned_faces(frames, landmarks, callback=callback), work / "faces.pt")
 
 
 def _one_clip(frames: int, size: int, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,9 @@ from torch import Tensor
 from ..base.errors import InputError
 from ..base.pixels import to_network_range
 from ..base.tasks import Task, Tasks, task_vector
-from ..files.staging import staged
 from ..synthesis.degrade import degrade_clip
 from ..synthesis.options import options_for
+from .files import save_state
 from .losses import draw_sigmas
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class LatentClips:
 
     def save(self, path: Path | str) -> None:
         """Write a file that `load` reads."""
-        with staged(Path(path)) as place:
-            torch.save({field.name: getattr(self, field.name) for field in fields(self)}, place)
+        save_state({field.name: getattr(self, field.name) for field in fields(self)}, Path(path))
 
     @classmethod
     def load(cls, path: Path | str) -> LatentClips:

@@ -19,11 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..base.errors import DependencyError, InputError
+from ..base.errors import DependencyError, InputError, cannot_write
 from ..base.options import Range, option, options
 from ..base.progress import Callback, report
 from ..files.staging import staged
 from ..media.pictures import write_picture
+from .files import save_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -213,8 +214,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
         }
-        with staged(self.folder / CHECKPOINT) as path:
-            torch.save(state, path)
+        save_state(state, self.folder / CHECKPOINT)
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
@@ -233,8 +233,12 @@ class Loop:
         log.info("Continuing %s at step %d.", path, self.done)
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        with (self.folder / LOSSES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        path = self.folder / LOSSES
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
     def _forget_after(self, step: int) -> None:
         """Drop rows of the loss file that were written after the checkpoint: those steps are about to be repeated."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
 import reprlib
 import struct
 import zipfile
@@ -14,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from ..base.errors import InputError, WeightsError
+from ..base.errors import InputError, WeightsError, cannot_write
 from ..files.paths import Output, check_paths
 from ..files.staging import staged
 from .bounds import check_arguments
@@ -74,25 +76,31 @@ def model_config(metadata: Mapping[str, str], role: str, path: Path | str) -> di
     Every argument is known and within the bounds of `bounds.RULES`, so a network can be built from them. Raises
     WeightsError where it is not, and where the metadata is malformed or belongs to a network of another role.
     """
+    try:
+        return described(metadata, role)
+    except InputError as error:
+        raise _refusal(path, role, f"its {CONFIG_KEY} metadata {error}") from error
+
+
+def described(metadata: Mapping[str, str], role: str) -> dict[str, Any] | None:
+    """The same; what is wrong is an InputError that ends the sentence "its metadata"."""
     text = metadata.get(CONFIG_KEY)
     if text is None:
         return None
     if len(text) > MOST_METADATA:
-        reason = f"its {CONFIG_KEY} metadata has {len(text)} characters, of which no network needs {MOST_METADATA}"
-        raise _refusal(path, role, reason)
+        raise InputError(f"has {len(text)} characters, of which no network needs {MOST_METADATA}")
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _refusal(path, role, f"its {CONFIG_KEY} metadata is not JSON ({error})") from error
+        raise InputError(f"is not JSON ({error})") from error
     if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict) or "role" not in stored:
-        needed = '{"role": ..., "config": {...}}'
-        raise _refusal(path, role, f"its {CONFIG_KEY} metadata is not of the form {needed}")
+        raise InputError('is not of the form {"role": ..., "config": {...}}')
     if stored["role"] != role:
-        raise _refusal(path, role, f"its {CONFIG_KEY} metadata says that it is a {reprlib.repr(stored['role'])}")
+        raise InputError(f"says that it is a {reprlib.repr(stored['role'])}")
     try:
         check_arguments(role, stored["config"])
     except InputError as error:
-        raise _refusal(path, role, f"its {CONFIG_KEY} metadata describes no usable network: {error}") from error
+        raise InputError(f"describes no usable network: {error}") from error
     config: dict[str, Any] = stored["config"]
     return config
 
@@ -169,21 +177,15 @@ def convert(source: Path | str, target: Path | str, role: str, dtype: torch.dtyp
     """Write a checkpoint as safetensors, metadata kept, floating-point tensors cast to dtype if given.
 
     The file appears under its name only when it is whole. Raises InputError for a target that does not end in
-    .safetensors or cannot be written, WeightsError for a source that cannot be read.
+    .safetensors or cannot be written, WeightsError for a source that cannot be read or says that it is another network.
     """
-    from safetensors import SafetensorError
-
     source, target = Path(source), Path(target)
     check_paths([source], [Output(target, "converted checkpoint", (".safetensors",))])
     tensors, metadata = read_state_dict(source, role)
+    model_config(metadata, role, source)
     if dtype is not None:
         tensors = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
-    try:
-        _write_safetensors(tensors, target, metadata)
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{target} cannot be written: {error}. Nothing was left there; make room, or choose another place."
-        ) from error
+    _write_safetensors(tensors, target, metadata)
 
 
 def _read_safetensors(path: Path, role: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -253,16 +255,24 @@ def _unwrapped(stored: Any, path: Path, role: str) -> dict[Any, Any]:
 
 
 def _write_safetensors(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with staged(path) as partial:
-        partial.touch()
         mode = partial.stat().st_mode
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial, metadata=dict(metadata)
-        )
+        try:
+            save_file(stored, partial, metadata=dict(metadata))
+        except SafetensorError as error:
+            raise cannot_write(path, _disks_own(error)) from error
         partial.chmod(mode)  # safetensors 0.8 leaves its files readable by their owner only
+
+
+def _disks_own(error: Exception) -> Exception:
+    """The system's error that safetensors only quotes; the error itself where it quotes none."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else error
 
 
 def _refuse_faults(module: nn.Module, state_dict: Mapping[str, torch.Tensor], path: Path | str, role: str) -> None:

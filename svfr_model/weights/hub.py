@@ -302,7 +302,8 @@ def _difference(path: Path, size: int, checksum: str) -> str | None:
 
 
 def _unreachable(url: str, error: Exception) -> WeightsError:
+    reason = re.sub(r"^<urlopen error |>$|\[Errno -?\d+\] ", "", str(error))  # the words without their wrapping
     return WeightsError(
-        f"{url} could not be downloaded: {error}. Check the connection and, for a repository that asks for one, "
+        f"{url} could not be downloaded: {reason}. Check the connection and, for a repository that asks for one, "
         "the login (`hf auth login`); then try again, or download the file by hand."
     )

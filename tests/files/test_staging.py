@@ -168,7 +168,7 @@ def test_a_target_that_is_open_for_a_moment_is_waited_for(tmp_path, monkeypatch)
 def test_a_folder_that_is_gone_is_said_as_it_is(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(FileNotFoundError), staged(folder / "out.txt"):
+    with pytest.raises(InputError, match=r"out\.txt.*no longer exists"), staged(folder / "out.txt"):
         shutil.rmtree(folder)
     assert names(tmp_path) == []
 

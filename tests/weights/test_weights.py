@@ -535,7 +535,7 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
     save(network, path, PROJECTION_ROLE, random_networks.RANDOM_PROJECTION)
     before, mode = path.read_bytes(), path.stat().st_mode
     monkeypatch.setattr("safetensors.torch.save_file", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match="no space"):
         save(network, path, PROJECTION_ROLE, random_networks.RANDOM_PROJECTION)
     assert path.read_bytes() == before
     assert mode == touch(tmp_path / "plain").stat().st_mode

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -28,8 +29,9 @@ class YuNetDetector:
                 f"OpenCV {cv2.__version__} has no FaceDetectorYN: install opencv-python 4.8 or newer."
             )
         try:
-            _check_yunet(path)
-            self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), checked_threshold(threshold), iou)
+            with _quiet_opencv():
+                _check_yunet(path)
+                self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), checked_threshold(threshold), iou)
         except cv2.error as error:
             raise WeightsError(
                 f"OpenCV cannot read {path} as the YuNet detector ({str(error.err or error).strip()}). "
@@ -52,6 +54,17 @@ class YuNetDetector:
         rows = rows[np.isfinite(rows).all(axis=1)]
         boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1)
         return sorted_faces(boxes, rows[:, 4:14].reshape(-1, 5, 2), rows[:, 14])
+
+
+@contextlib.contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Nothing of OpenCV's on the error stream: what fails is raised, and OpenCV 5 warns of a setting of its own."""
+    logging = cv2.utils.logging
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)
 
 
 def _check_yunet(path: Path) -> None:
