@@ -10,6 +10,7 @@ from ..synthesis.options import DegradeOptions, SeedOptions, options_for
 from .bar import progress
 from .derive import add_options, made
 from .options import HelpFormatter, add_clips, path
+from .process import tell
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -55,5 +56,5 @@ def _degrade(options: argparse.Namespace) -> int:
             for writer, shown in zip(writers, (frame, np.repeat(mask[..., None] * 255, 3, axis=2)), strict=False):
                 writer.write(shown)
     if not options.quiet:
-        print(f"wrote {options.output}")
+        tell(f"wrote {options.output}")
     return 0

@@ -8,6 +8,7 @@ from ..engine.options import RestoreOptions
 from .bar import progress
 from .derive import add_options, made
 from .options import path
+from .process import tell
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -29,5 +30,5 @@ def _demo(options: argparse.Namespace) -> int:
         seed=made(RestoreOptions, options).seed,
         callback=progress(options.quiet),
     )
-    print(report)
+    tell(report)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .options import add_folders
+from .process import tell
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -18,7 +19,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from ..runs.doctor import examine
 
     findings = examine(options.weights)
-    print("\n".join(str(finding) for finding in findings))
+    tell("\n".join(str(finding) for finding in findings))
     missing = sum(finding.state == "missing" for finding in findings)
-    print(f"{missing} thing(s) missing" if missing else "everything needed is there")
+    tell(f"{missing} thing(s) missing" if missing else "everything needed is there")
     return 1 if missing else 0

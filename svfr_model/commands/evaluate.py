@@ -9,6 +9,7 @@ from ..faces.options import DetectorOptions
 from .bar import progress
 from .derive import add_options, made
 from .options import add_machine, path
+from .process import tell
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -47,7 +48,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         ),
         json_path=options.json,
         profile=options.profile,
-        tell=lambda report: print(report.table()),
+        tell=lambda report: tell(report.table()),
         callback=progress(options.quiet),
     )
     return 0

@@ -40,11 +40,10 @@ def run(command: Callable[[], int], *, goes_on: str = "") -> int:
     staging.committed.clear()
     try:
         with _signals(goes_on):
-            code = command()
-            sys.stdout.flush()
-            return code
+            return command()
     except SVFRError as error:
-        say(f"error: {error}")
+        kept = _kept()
+        say(f"error: {error}{f' Written before that: {kept}.' if kept else ''}")
         return error.exit_code
     except KeyboardInterrupt as error:
         say(interruption(goes_on))
@@ -52,7 +51,7 @@ def run(command: Callable[[], int], *, goes_on: str = "") -> int:
     except BrokenPipeError:
         return BROKEN_PIPE
     except OSError as error:
-        say(f"error: {_place(error)}: {error.strerror or error}. Check permissions and free space.")
+        say(f"error: {error.filename or 'a file'}: {error.strerror or error}. Check permissions and free space.")
         return SVFRError.exit_code
     except MemoryError:
         say("error: there is not enough memory for this. Use a smaller size, batch or window.")
@@ -69,12 +68,30 @@ def say(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
 
 
+def tell(text: str) -> None:
+    """What a command has found out or done, on the standard output stream. Raises SVFRError where that is full."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise SVFRError(
+            f"What is printed here cannot be written ({error.strerror or error}). Check permissions and free space."
+        ) from error
+
+
 def interruption(goes_on: str = "") -> str:
     """What is true after an interruption: what was written by then, and how to go on."""
+    kept = _kept()
+    told = [f"written before that: {kept}"] * bool(kept) + [goes_on] * bool(goes_on)
+    return f"interrupted; {'. '.join(told) or 'nothing was written'}"
+
+
+def _kept() -> str:
+    """The names of what was written whole, "" where nothing was."""
     names = [str(path) for path in dict.fromkeys(staging.committed)]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    kept = f"written before that: {', '.join(names[:_SHOWN])}{more}" if names else ""
-    return "interrupted; " + (". ".join(part for part in (kept, goes_on) if part) or "nothing was written")
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def prepare_streams() -> None:
@@ -99,17 +116,6 @@ def prepare_log(quiet: bool) -> None:
     """Warnings and errors on the standard error stream, above a progress bar; other libraries' warnings too."""
     logging.basicConfig(level=logging.ERROR if quiet else logging.WARNING, handlers=[bar.LogHandler()], force=True)
     logging.captureWarnings(True)
-
-
-def _place(error: OSError) -> str:
-    """What could not be read or written."""
-    if error.filename:
-        return str(error.filename)
-    try:
-        sys.stdout.flush()
-    except OSError:
-        return "what is printed here"
-    return "a file"
 
 
 def _settle_output() -> None:
@@ -149,7 +155,8 @@ def _signals(goes_on: str) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # After a signal the process is about to end, and one more may end it at once, without a word.
+            signal.signal(number, signal.SIG_DFL if ended.is_set() else handler)
         signal.set_wakeup_fd(old_bell)
         bell.close()
         watcher.join()

@@ -15,6 +15,7 @@ from ..runs.options import FaceOptions, PrecisionOptions
 from .bar import progress
 from .derive import add_options, made
 from .options import HelpFormatter, add_clips, add_machine, path
+from .process import tell
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -79,7 +80,7 @@ def _restore(options: argparse.Namespace) -> int:
     )
     written = run(job, loader, progress(options.quiet))
     if not options.quiet:
-        print("\n".join(f"wrote {path}" for path in written))
+        tell("\n".join(f"wrote {path}" for path in written))
     return 0
 
 

@@ -9,6 +9,7 @@ from ..stc.options import EnhanceOptions
 from .bar import progress
 from .derive import add_options, made
 from .options import HelpFormatter, add_clips, add_machine
+from .process import tell
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -48,5 +49,5 @@ def _stc(options: argparse.Namespace) -> int:
     loader = made(Loader, options, folders=options.weights)
     path = run_enhance(job, loader, progress(options.quiet))
     if not options.quiet:
-        print(f"wrote {path}")
+        tell(f"wrote {path}")
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .bar import progress
 from .options import path, whole
+from .process import tell
 
 if TYPE_CHECKING:
     from ..base.progress import Callback
@@ -29,7 +30,7 @@ def _train(options: argparse.Namespace) -> int:
     speaks = os.environ.get("RANK", "0") == "0"  # of torchrun's processes the first speaks for all
     result = _trained(options, progress(options.quiet or not speaks))
     if speaks:
-        print(result)
+        tell(result)
     return 0
 
 

@@ -8,6 +8,7 @@ from ..faces.options import TrustOptions
 from .bar import progress
 from .derive import add_options
 from .options import add_folders, path
+from .process import tell
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -45,7 +46,7 @@ def _list_weights(options: argparse.Namespace) -> int:
         except WeightsError:
             place = "not found"
         note = f"\n  note: {entry.note}" if entry.note else ""
-        print(f"{role}: {place}\n  {entry.purpose}\n  {entry.url}\n  licence: {entry.licence}{note}")
+        tell(f"{role}: {place}\n  {entry.purpose}\n  {entry.url}\n  licence: {entry.licence}{note}")
     return 0
 
 
@@ -58,7 +59,7 @@ def _download_weights(options: argparse.Namespace) -> int:
         check_paths([], [Output(options.weights, "weights", form="folder")])
     callback = progress(options.quiet)
     for got in download(roles, options.weights, accept_license=options.accept_license, callback=callback):
-        print(got)
+        tell(str(got))
     return 0
 
 
@@ -70,8 +71,8 @@ def _convert_weights(options: argparse.Namespace) -> int:
         from ..faces.detectors.yoloface import convert_to_onnx
 
         convert_to_onnx(options.source, options.target, trusted=options.trust_torchscript)
-        print(options.target)
+        tell(str(options.target))
         return 0
     convert(options.source, options.target, options.role, DTYPES[options.dtype] if options.dtype else None)
-    print(options.target)
+    tell(str(options.target))
     return 0

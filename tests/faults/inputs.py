@@ -15,6 +15,9 @@ LONG = "n" * 251 + ".mp4"
 """As long a name as file systems allow: 255 bytes."""
 
 
+FIFTHS = (Fraction(0), Fraction(1, 5), Fraction(2, 5))
+
+
 def frames(name: str, count: int, height: int = 48, width: int = 64):
     """A check: so many frames of this size were written."""
 
@@ -138,6 +141,15 @@ ODD = [
         writes=("out.mp4",),
     ),
     read("an animated GIF", odd.animated(".gif"), "in.gif", check=frames("out.mp4", 3)),
+    read("an animated WebP", odd.animated(".webp", duration=200), "in.webp", check=shown_at(*FIFTHS)),
+    read("an animated PNG", odd.animated(".png", duration=200), "in.png", check=shown_at(*FIFTHS)),
+    read("a TIFF of three pages", odd.animated(".tif"), "in.tif", check=frames("out.mp4", 3)),
+    Fault(
+        "input: an animated PNG to a picture",
+        "degrade in.png out.png",
+        {"in.png": odd.animated(".png")},
+        says=("out.png", "the clip has 3"),
+    ),
     read("a WebP", odd.picture(suffix=".webp"), "in.webp", "out.png", check=frames("out.png", 1)),
     read("16-bit grey PNG", odd.array("I;16"), "in.png", "out.png", check=frames("out.png", 1)),
     read("a palette", odd.picture(mode="P"), "in.png", "out.png", check=frames("out.png", 1)),
@@ -150,6 +162,19 @@ ODD = [
         "out.png",
         says=("alpha",),
         check=frames("out.png", 1),
+    ),
+    read(
+        "a folder with gaps in its numbers",
+        odd.folder(names=("0.png", "1.png", "2.png", "5.png", "9.png")),
+        "in",
+        says=("3, 4, 6, 7, 8", "missing"),
+    ),
+    read(
+        "a folder of every tenth number",
+        odd.folder(names=("0.png", "10.png", "20.png")),
+        "in",
+        never=("missing",),
+        check=frames("out.mp4", 3),
     ),
     restored("a folder", odd.folder(5), "in", "out.mp4"),
     Fault(
@@ -172,4 +197,56 @@ ODD = [
     ),
 ]
 
-ROWS = [*BROKEN, *ODD]
+BESIDE = [
+    read(
+        "times before 0",
+        odd.timed(tuple(Fraction(t, 25) for t in range(-5, 4)), ".mkv"),
+        "in.mkv",
+        check=shown_at(*(Fraction(t, 25) for t in range(9))),
+    ),
+    *(
+        read(
+            f"{codec} sound in {suffix}",
+            odd.clip(suffix=suffix, codec=video, sound=codec),
+            f"in{suffix}",
+            says=("encoded to AAC",),
+        )
+        for codec, suffix, video in (
+            ("pcm_s16le", ".avi", "mpeg4"),
+            ("pcm_s16le", ".mkv", "libx264"),
+            ("pcm_s24le", ".mkv", "libx264"),
+        )
+    ),
+    read("sound that is kept", odd.clip(suffix=".mkv", sound="pcm_s16le"), "in.mkv", "out.mkv", never=("WARNING",)),
+    read("VP9 with alpha", odd.alpha_vp9(), "in.webm", says=("alpha channel is dropped",)),
+    read(
+        "an AVI that shows frames longer",
+        odd.timed(tuple(Fraction(t, 5) for t in range(5)), ".avi"),
+        "in.avi",
+        never=("WARNING",),
+    ),
+    read(
+        "an AVI without its end",
+        odd.cut(odd.clip(suffix=".avi", codec="mpeg4"), 0.95),
+        "in.avi",
+        says=("cut short",),
+        check=None,
+    ),
+    read(
+        "one of everything, for MP4",
+        odd.rich(),
+        "in.mkv",
+        says=("left out, because MP4 cannot hold it", "subtitles (srt)", "font.ttf"),
+        check=frames("out.mp4", 10),
+    ),
+    read(
+        "one of everything, for Matroska",
+        odd.rich(),
+        "in.mkv",
+        "out.mkv",
+        never=("WARNING",),
+        check=frames("out.mkv", 10),
+    ),
+]
+
+ROWS = [*BROKEN, *ODD, *BESIDE]

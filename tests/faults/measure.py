@@ -176,6 +176,7 @@ DEMO = [
     Fault(
         "demo with a detector of text", "demo --detector-weights d.onnx", {"d.onnx": odd.text}, code=3, says=("d.onnx",)
     ),
+    Fault("weights without a folder", "weights download --weights=", says=("--weights: the path is empty",)),
     Fault("demo without a name for its folder", ("demo", "--out", ""), says=("--out",)),
 ]
 

@@ -8,11 +8,10 @@ from support.faults import Fault
 HUGE = "1000000000"
 
 
-def number(option, value, *says, **more):
-    """A value that restore refuses."""
-    return Fault(
-        f"restore {option} {value!r}", ("restore", "in.mp4", "out.mp4", *option.split(), value), says=says, **more
-    )
+def number(option, value, *says, clip="absent.mp4", **more):
+    """A value that restore refuses before anything is read: the clip is not there, and that is not what is said."""
+    command = ("restore", clip, "out.mp4", *option.split(), value)
+    return Fault(f"restore {option} {value!r}", command, says=says, never=("absent.mp4",), **more)
 
 
 def face_number(option, value, *says, **more):
@@ -39,7 +38,7 @@ SAMPLING = [
     number("--steps", "9" * 30, "steps"),
     number("--first-steps", "0", "steps", "between 1 and"),
     number("--first-steps", HUGE, "steps"),
-    number("--seed", "-1", "seed"),
+    number("--seed", "-1", "--seed: -1 is no whole number between 0 and 9223372036854775807"),
     number("--seed", "9" * 20, "seed"),
     number("--seed", "1.0", "--seed"),
     number("--seed", "nan", "--seed"),
@@ -56,13 +55,14 @@ SAMPLING = [
     Fault("restore with a scale before the names", "restore --guidance 2 in.mp4 out.mp4", says=("in.mp4",)),
     *(number("--strength", value, "strength") for value in ("0", "-1", "1.5", "nan", "inf", "-0.0")),
     number("--steps 1 --strength", "0.1", "strength", "0.1", "raise"),
+    number("--first-steps 1 --strength", "0.5", "leaves none of 1 steps"),
     number("--strength", "1e-9", "strength"),
     number("--augmentation", "-1", "augmentation"),
     number("--augmentation", "nan", "augmentation"),
     number("--augmentation", "1e400", "augmentation"),
     number("--window", "0", "window"),
     number("--window", "-4", "window"),
-    number("--window", HUGE, "window"),
+    number("--window", HUGE, "window", "at most 256"),
     number("--overlap", "-1", "overlap"),
     number("--overlap", "16", "overlap", "16"),
     number("--windows", "round", "--windows", "reference", "linear"),
@@ -78,6 +78,7 @@ SAMPLING = [
     number("--alignment", "crooked", "--alignment"),
     number("--decode-chunk", "0", "--decode-chunk"),
     number("--decode-chunk", "-1", "--decode-chunk"),
+    number("--decode-chunk", HUGE, "--decode-chunk"),
     number("--decode-overlap", "16", "overlap"),
     number("--decode-overlap", "-1", "overlap"),
 ]
@@ -86,11 +87,11 @@ MACHINE = [
     number("--batch", "0", "batch"),
     number("--batch", "-2", "batch"),
     number("--batch", HUGE, "batch"),
-    number("--device", "cuda:99", "cuda:99"),
-    number("--device", "gpu", "gpu", "auto, cpu, cuda"),
-    number("--device", "", "device"),
-    number("--device", "meta", "meta"),
-    number("--device", "mps", "mps"),
+    number("--device", "cuda:99", "cuda:99", clip="in.mp4"),
+    number("--device", "gpu", "gpu", "auto, cpu, cuda", clip="in.mp4"),
+    number("--device", "", "device", clip="in.mp4"),
+    number("--device", "meta", "meta", clip="in.mp4"),
+    number("--device", "mps", "mps", clip="in.mp4"),
     number("--dtype", "fp8", "--dtype", "fp16"),
     number("--dtype", "", "--dtype"),
     number("--tasks", "", "No task"),
@@ -177,6 +178,7 @@ STC = [
         ("--window", "0", ("window",)),
         ("--window", "-24", ("window",)),
         ("--overlap 1 --window", "5", ("multiples",)),
+        ("--window", HUGE, ("window", "at most 256")),
         ("--window", "x", ("--window",)),
         ("--overlap", "24", ("overlap",)),
         ("--overlap", "-8", ("overlap",)),

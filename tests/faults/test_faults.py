@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from faults import inputs, measure, numbers, outputs
+from faults import inputs, masks, measure, numbers, outputs, weights
 from support.faults import Fault, check_outcome, parameters, read_only, run_here
 from support.snapshot import snapshot
 
-ROWS: list[Fault] = [*inputs.ROWS, *outputs.ROWS, *numbers.ROWS, *measure.ROWS]
+ROWS: list[Fault] = [*inputs.ROWS, *masks.ROWS, *outputs.ROWS, *numbers.ROWS, *measure.ROWS, *weights.ROWS]
 
 
 @pytest.mark.parametrize("row", parameters(ROWS))

@@ -71,7 +71,7 @@ class Fault:
     code: of the exit, or those it may be. says: words that the error stream must hold, prints: the output stream.
     never: words that neither may hold. writes: what is there afterwards and was not, replaces: what was there and may
     be another. faces: look for faces, instead of restoring whole frames. readonly: folders that cannot be written to.
-    check: what else must hold in the folder. silent: nothing can be said.
+    check: what else must hold in the folder. silent: nothing can be said. slow: only `make test-slow` runs it.
     """
 
     id: str
@@ -87,6 +87,7 @@ class Fault:
     readonly: tuple[str, ...] = ()
     check: Callable[[Path], None] | None = None
     silent: bool = False
+    slow: bool = False
 
     def words(self) -> list[str]:
         """The command's words as they stand in the row."""
@@ -119,7 +120,7 @@ class Fault:
 
 def parameters(rows: Iterable[Fault]) -> list:
     """The rows for pytest.mark.parametrize."""
-    return [pytest.param(row, id=row.id) for row in rows]
+    return [pytest.param(row, id=row.id, marks=[pytest.mark.slow] if row.slow else []) for row in rows]
 
 
 def run_here(arguments: list[str]) -> int:

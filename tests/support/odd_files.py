@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -70,6 +71,55 @@ def turned() -> Made:
         set_display_matrix(path, 0, 1, -1, 0)
 
     return Made(".mp4", build)
+
+
+@cache
+def alpha_vp9() -> Made:
+    """A WebM whose alpha is a picture of its own, which FFmpeg's decoder does not show."""
+    frames = [av.VideoFrame(64, 48, "yuva420p") for _ in range(5)]
+    return Made(".webm", lambda path: encode(path, frames, codec="libvpx-vp9", options={"auto-alt-ref": "0"}))
+
+
+CHAPTERS = ((0, 200, "Eins"), (200, 400, "Zwei"))
+"""Begin and end in milliseconds, and title, of those in `rich`."""
+
+
+@cache
+def rich() -> Made:
+    """A Matroska file with one of everything: two videos, sound, subtitles, attached files, chapters and titles."""
+    return Made(".mkv", _write_rich)
+
+
+def _write_rich(path: Path) -> None:
+    millisecond = Fraction(1, 1000)
+    cover = io.BytesIO()
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(cover, "JPEG")
+    plain = encode(path.with_name("plain.mkv"), numbered_frames(10), audio={"codec": "aac"})
+    with av.open(str(plain)) as source, av.open(str(path), "w") as output:
+        copies = [output.add_stream_from_template(source.streams.video[0], opaque=True) for _ in range(2)]
+        sound = output.add_stream_from_template(source.streams.audio[0])
+        sound.metadata["language"] = "deu"
+        subtitles = output.add_mux_stream("subrip")
+        output.add_attachment("font.ttf", "application/x-truetype-font", b"x" * 100)
+        output.add_attachment("cover.jpg", "image/jpeg", cover.getvalue())
+        output.metadata.update({"title": "Film", "artist": "Somebody"})
+        output.set_chapters([
+            {"id": number, "start": start, "end": end, "time_base": millisecond, "metadata": {"title": title}}
+            for number, (start, end, title) in enumerate(CHAPTERS)
+        ])  # fmt: skip
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            for stream in copies if packet.stream.type == "video" else [sound]:
+                twin = av.Packet(bytes(packet))
+                twin.pts, twin.dts, twin.time_base = packet.pts, packet.dts, packet.time_base
+                twin.is_keyframe, twin.stream = packet.is_keyframe, stream
+                output.mux(twin)
+        for number in range(3):
+            line = av.Packet(f"line {number}".encode())
+            line.stream, line.time_base, line.duration = subtitles, millisecond, 90
+            line.pts = line.dts = number * 100
+            output.mux(line)
 
 
 @cache
@@ -241,6 +291,16 @@ empty = data(b"")
 """A file of no bytes."""
 text = data("Dear diary,\n" * 50)
 """Words, whatever the name says."""
+
+
+def protected(made: Made) -> Maker:
+    """A file that may only be read."""
+
+    def make(path: Path) -> None:
+        made(path)
+        path.chmod(0o444)
+
+    return make
 
 
 def corner_mask(size: int) -> Maker:

@@ -4,97 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import subprocess
 import threading
-import time
 from dataclasses import replace
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 import torch
+from support.hub import CONTENT, Hub
 
 from svfr_model.base.errors import InputError, WeightsError
-from svfr_model.weights import REGISTRY, convert, download
-
-CONTENT = bytes(torch.randint(256, (5000,), generator=torch.Generator().manual_seed(0)).tolist())
-
-
-class Hub(ThreadingHTTPServer):
-    """A local stand-in for the hub: answers with metadata and a redirect to another host that holds the bytes."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.content = CONTENT
-        self.etag = hashlib.sha256(CONTENT).hexdigest()
-        self.status = 200
-        self.knows_ranges = True
-        self.break_after = []
-        self.names_storage = True
-        self.pieces = None
-        self.storage = f"http://localhost:{self.server_port}"
-        self.requests = []
-
-    def page(self, repository, path):
-        return f"http://127.0.0.1:{self.server_port}/{repository}/resolve/main/{path}"
-
-    def handle_error(self, request, client_address):
-        """A client that hangs up is part of the tests."""
-
-    @property
-    def ranges(self):
-        return [headers.get("Range") for method, _, headers in self.requests if method == "GET"]
-
-
-class HubHandler(BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_HEAD(self):
-        hub = self.server
-        hub.requests.append(("HEAD", self.path, dict(self.headers)))
-        if self.path.startswith("/release/"):
-            self.send_response(hub.status)
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.send_header("ETag", '"some-version"')
-            self.end_headers()
-            return
-        redirects = hub.status == 200 and hub.names_storage
-        self.send_response(302 if redirects else hub.status)
-        self.send_header("Content-Length", "0")
-        if redirects:
-            self.send_header("Location", f"{hub.storage}/bytes{self.path}")
-        if hub.status == 200:
-            self.send_header("X-Repo-Commit", "0" * 40)
-            self.send_header("X-Linked-Etag", f'"{hub.etag}"')
-            self.send_header("X-Linked-Size", str(len(CONTENT)))
-        self.end_headers()
-
-    def do_GET(self):
-        hub = self.server
-        hub.requests.append(("GET", self.path, dict(self.headers)))
-        if self.headers["Host"].startswith("127.0.0.1"):
-            self.send_response(302)
-            self.send_header("Location", f"{hub.storage}{self.path}")
-            self.end_headers()
-            return
-        start = 0
-        if hub.knows_ranges and self.headers.get("Range"):
-            start = int(re.fullmatch(r"bytes=(\d+)-", self.headers["Range"])[1])
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(hub.content) - start))
-        self.end_headers()
-        sent = hub.break_after.pop(0) if hub.break_after else len(hub.content)
-        for piece in range(start, start + sent, hub.pieces or sent or 1):
-            self.wfile.write(hub.content[piece : min(piece + (hub.pieces or sent), start + sent)])
-            self.wfile.flush()
-            if hub.pieces:
-                time.sleep(0.02)
-        self.close_connection = True
+from svfr_model.weights import REGISTRY, download
 
 
 @pytest.fixture
@@ -326,53 +246,3 @@ def test_a_file_in_place_of_the_folder_and_a_folder_in_place_of_the_file(hub, tm
     with pytest.raises(InputError, match=r"id_linear\.pth is in the way"):
         fetch(tmp_path)
     assert not hub.requests
-
-
-@pytest.fixture
-def mount(tmp_path):
-    """Mounts a small disk of its own; the test is skipped where that is not allowed."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = []
-
-    def mounting(options):
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("no disk of its own can be mounted for this test")
-        mounted.append(folder)
-        return folder
-
-    yield mounting
-    for _ in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_disk_that_fills_up_keeps_what_came_and_says_so(hub, mount, monkeypatch):
-    folder = mount("size=32k")
-    (folder / "other").write_bytes(bytes(28 << 10))
-    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 30))
-    with pytest.raises(WeightsError, match=r"No space left.*4096 of 5000 bytes are kept in \.id_linear.*--weights"):
-        fetch(folder)
-    (folder / "other").unlink()
-    assert fetch(folder)[0].read_bytes() == CONTENT
-    assert hub.ranges[-1] == "bytes=4096-"
-
-
-def test_a_read_only_folder_is_told(hub, mount):
-    folder = mount("ro,size=64k")
-    with pytest.raises(WeightsError, match=r"disk cannot be written to \(Read-only file system\).*--weights"):
-        fetch(folder)
-
-
-def test_a_conversion_on_a_full_disk_leaves_nothing_and_says_so(mount, tmp_path):
-    torch.save({"a": torch.zeros(100_000)}, tmp_path / "id_linear.pth")
-    folder = mount("size=64k")
-    with pytest.raises(InputError, match=r"id_linear\.safetensors: cannot be written \(No space left"):
-        convert(tmp_path / "id_linear.pth", folder / "id_linear.safetensors", "id_linear")
-    assert not list(folder.iterdir())
-
-
-def test_a_conversion_into_a_read_only_folder_says_so(mount, tmp_path):
-    torch.save({"a": torch.zeros(10)}, tmp_path / "id_linear.pth")
-    with pytest.raises(InputError, match=r"nothing can be written.*Read-only"):
-        convert(tmp_path / "id_linear.pth", mount("ro,size=64k") / "id_linear.safetensors", "id_linear")
