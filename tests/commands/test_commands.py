@@ -9,6 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.data import astronaut
 from support.files import frames_of, gradient, write
@@ -95,11 +96,30 @@ def test_a_clip_without_a_face_says_so_and_writes_nothing(face_weights, tmp_path
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_same_seed_same_bytes_through_faces_and_two_passes(face_weights, tmp_path):
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """So many threads of torch, which are what the promise of same bytes depends on."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_same_seed_and_threads_same_bytes_through_faces_and_two_passes(face_weights, tmp_path, threads):
     source = portrait_video(tmp_path / "in.mp4")
     for name in "ab":
         assert restore(source, tmp_path / f"{name}.mp4", face_weights) == 0
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+def test_where_same_bytes_are_promised_it_says_what_they_depend_on(root, capsys):
+    with pytest.raises(SystemExit):
+        main(["restore", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "same seed, input and number of threads, same output" in told
+    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    assert "same bytes on one machine with one number of threads (`OMP_NUM_THREADS`)" in readme
+    assert "with one and with two threads the encoded pixels differed by up to 16 levels" in readme
 
 
 def test_same_seed_same_bytes_another_seed_others(weights, short_clip, tmp_path):

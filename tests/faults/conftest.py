@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import torch
 from support import bad_weights
 
 from svfr_model.runs import loader as load
@@ -25,6 +26,15 @@ def loaded_once():
         for name in ("load_unet", "load_vae"):
             patch.setattr(load, name, _kept(getattr(load, name)))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks as small as these gain nothing by a second one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def _kept(loading):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 from support import bad_weights as bad
+from support import odd_files as odd
 from support.faults import Fault
-
-CRASH = ("Traceback",)
 
 
 def network(name, role, make, *says, command="restore in.mp4 out.mp4", code=3, **more):
@@ -153,7 +152,23 @@ CONVERT = [
     )
 ]
 
+FETCH = "weights download id_linear --accept-license"
+
 DOWNLOAD = [
+    Fault("weights download into a file", FETCH, {"weights": odd.text}, says=("weights", "a file is in the way")),
+    Fault(
+        "weights download where a folder has its name",
+        FETCH,
+        {"weights/id_linear.pth": odd.full_folder},
+        says=("id_linear.pth is in the way",),
+    ),
+    Fault(
+        "weights download of a file that is there and damaged",
+        FETCH,
+        {"weights": odd.subfolder, "weights/id_linear.pth": bad.half_pth},
+        code=3,
+        says=("is there already", "lost its end"),
+    ),
     Fault("weights download without consent", "weights download", says=("licences of their own", "--accept-license")),
     Fault(
         "weights download of what is not known",

@@ -293,16 +293,6 @@ text = data("Dear diary,\n" * 50)
 """Words, whatever the name says."""
 
 
-def protected(made: Made) -> Maker:
-    """A file that may only be read."""
-
-    def make(path: Path) -> None:
-        made(path)
-        path.chmod(0o444)
-
-    return make
-
-
 def corner_mask(size: int) -> Maker:
     """A mask of a few pixels in the corner, far from any face."""
 

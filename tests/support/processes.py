@@ -36,7 +36,8 @@ class Process(Fault):
 
     shell: what bash is given, {} being the command, for pipes and closed streams. signals: those it gets, one after the
     other, once `when` (a stage of the progress bar, or a pattern of files) is to be seen. disks: folders that are disks
-    of their own, with their mount options; one that is `readonly`, too, is mounted so after its files were made.
+    of their own, with their mount options; what is `readonly` becomes so after its files were made, by its mount or by
+    its permissions.
     most: bytes that a file may have. server: how the download server behaves; None for no server. environment: what is
     set besides. then: a command that runs afterwards and must succeed.
     """
@@ -73,6 +74,8 @@ def disks(row: Process, folder: Path) -> Iterator[None]:
     finally:
         for place in mounted:
             subprocess.run(["umount", str(place)], check=True)
+        for name in set(row.readonly) - set(row.disks):
+            (folder / name).chmod(0o755)
 
 
 def _mount(*options: str) -> None:
@@ -131,8 +134,7 @@ def _run(
             stdin=subprocess.DEVNULL,
             stdout=printed,
             stderr=said,
-            preexec_fn=partial(_limit, row.most) if row.most else None,
-            restore_signals=True,
+            preexec_fn=partial(_settle, row.most),
         )
     try:
         _send(row, process, folder, err)
@@ -152,8 +154,12 @@ def _line(row: Process, arguments: list[str]) -> list[str]:
     return command if row.shell == "{}" else ["bash", "-c", row.shell.replace("{}", shlex.join(command))]
 
 
-def _limit(most: int) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+def _settle(most: int) -> None:
+    """In the new process: answer signals as from a terminal, even where the tests run in the background, and limits."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    if most:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
 
 def _send(row: Process, process: subprocess.Popen, folder: Path, err: Path) -> None:
