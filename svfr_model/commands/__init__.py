@@ -12,7 +12,7 @@ import argparse
 import os
 from collections.abc import Sequence
 
-from ..errors import InputError
+from ..base.errors import InputError
 from . import degrade, demo, doctor, evaluate, process, restore, stc, train, weights
 from .options import Parser
 
