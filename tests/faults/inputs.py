@@ -106,7 +106,7 @@ ODD = [
         "its last tenth missing",
         odd.cut(odd.clip(suffix=".mkv", codec="ffv1"), 0.9),
         "in.mkv",
-        says=("in.mkv", "cut short", "missing at its end", "4 frames"),
+        says=("in.mkv", "cut short", "missing", "4 frames"),
         check=frames("out.mp4", 4),
     ),
     read("no suffix", odd.clip(), "in"),

@@ -40,7 +40,7 @@ HOSTILE = (
     ("1e9 channels", described(block_out_channels=[10**9, 10**9]), "block_out_channels"),
     ("channels in words", described(block_out_channels="many"), "block_out_channels"),
     ("an argument that is not known", described(trust_remote_code=True), "trust_remote_code"),
-    ("levels that differ", described(num_attention_heads=[2, 2, 2]), "must have one length"),
+    ("levels that differ", described(num_attention_heads=[2, 2, 2]), "num_attention_heads has 3"),
     ("two million brackets", bad.metadata("[" * 2_000_000), "2000000 characters"),
     ("many brackets", bad.metadata("[" * 60_000), "is not JSON"),
     ("a list", bad.metadata("[]"), "is not of the form"),
@@ -51,10 +51,10 @@ HOSTILE = (
 
 RESTORE = [
     network("none", "unet", None, "unet.pth", "was not found in w", "weights download --accept-license"),
-    network("a text", "unet", lambda path: path.write_text("hello"), "no whole safetensors file"),
-    network("no bytes", "unet", lambda path: path.touch(), "no whole safetensors file"),
-    network("half a file", "unet", bad.cut("unet"), "no whole safetensors file"),
-    network("half a .pth", "unet", bad.as_pth(bad.half_pth), "truncated download"),
+    network("a text", "unet", lambda path: path.write_text("hello"), "truncated or corrupt"),
+    network("no bytes", "unet", lambda path: path.touch(), "truncated or corrupt"),
+    network("half a file", "unet", bad.cut("unet"), "truncated or corrupt"),
+    network("half a .pth", "unet", bad.as_pth(bad.half_pth), "truncated"),
     network("another network", "unet", bad.other("vae"), "'vae'"),
     network("one entry less", "unet", bad.changed("unet", bad.drop_one), "1 entry is missing"),
     network("one entry more", "unet", bad.changed("unet", bad.add_one), "unexpected: surplus"),
@@ -68,7 +68,7 @@ RESTORE = [
     network("a pickle of numbers", "unet", bad.as_pth(bad.pickled({"a": 1})), "only tensors belong"),
     network("a folder", "unet", lambda path: path.mkdir(), "was not found"),
     *(network(f"described by {name}", "unet", make, words) for name, make, words in HOSTILE),
-    network("half a VAE", "vae", bad.cut("vae"), "svd_vae.safetensors", "no whole safetensors file"),
+    network("half a VAE", "vae", bad.cut("vae"), "svd_vae.safetensors", "truncated or corrupt"),
     network(
         "a detector of another kind", "yunet", bad.onnx(), "not YuNet", command="restore face.mp4 out.mp4", faces=True
     ),
@@ -112,8 +112,8 @@ RESTORE = [
 ]
 
 LISTS = [
-    *listed("half a UNet", "unet", bad.cut("unet"), "is no whole safetensors file"),
-    *listed("half a .pth", "unet", bad.as_pth(bad.half_pth), "has lost its end"),
+    *listed("half a UNet", "unet", bad.cut("unet"), "truncated or corrupt"),
+    *listed("half a .pth", "unet", bad.as_pth(bad.half_pth), "is truncated"),
     *listed("a UNet with 3000 layers", "unet", described(layers_per_block=3000), "layers_per_block is 3000"),
     *listed("another network", "vae", bad.other("unet"), "'unet'"),
     Fault(
@@ -167,9 +167,9 @@ DOWNLOAD = [
         FETCH,
         {"weights": odd.subfolder, "weights/id_linear.pth": bad.half_pth},
         code=3,
-        says=("is there already", "lost its end"),
+        says=("is there already", "is truncated"),
     ),
-    Fault("weights download without consent", "weights download", says=("licences of their own", "--accept-license")),
+    Fault("weights download without consent", "weights download", says=("Nothing was downloaded", "--accept-license")),
     Fault(
         "weights download of what is not known",
         "weights download unett --accept-license",
