@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from svfr_model.base.errors import InputError
+from svfr_model.base.errors import InputError, SVFRError
 from svfr_model.commands import bar, process
 from svfr_model.files import staging
 
@@ -82,6 +82,39 @@ def test_an_interruption_says_what_is_true(tmp_path, capsys):
     assert process.run(work, goes_on="The same command goes on") == 130
     said = capsys.readouterr().err
     assert said == f"interrupted; written before that: {tmp_path / 'checkpoint.pt'}. The same command goes on\n"
+
+
+def test_an_error_says_what_was_written_before_it(tmp_path, capsys):
+    def work():
+        with staging.staged(tmp_path / "out.bin") as path:
+            path.write_text("")
+        raise InputError("d.mp4: the disk is full.")
+
+    assert process.run(work) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: d.mp4: the disk is full. Written before that: {tmp_path / 'out.bin'}.\n"
+
+
+def full(text, file=None, flush=False):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_bar_that_cannot_be_shown_is_done_without(capsys, monkeypatch):
+    show = bar.progress(False)
+    show("denoise", 1, 4)
+    monkeypatch.setattr("sys.stderr.flush", lambda: full(""))
+    show("denoise", 4, 4)
+    show("decode", 1, 4)
+    monkeypatch.undo()
+    show("decode", 2, 4)
+    bar.close()
+    assert "decode" not in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_printed_are_an_error_of_ours(capsys, monkeypatch):
+    monkeypatch.setattr("builtins.print", full)
+    with pytest.raises(SVFRError, match="printed here cannot be written \\(No space left"):
+        process.tell("a table")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,12 @@ from faults import process
 from support.processes import disks, run
 
 
+def test_as_many_rows_are_processes_as_the_readme_says():
+    names = [row.id for row in process.ROWS]
+    assert len(names) == len(set(names))
+    assert len(names) > 50
+
+
 @pytest.mark.parametrize("row", parameters(process.ROWS))
 def test_a_fault_is_named_and_harms_nothing(row, networks, tmp_path, tmp_path_factory):
     with disks(row, tmp_path):
