@@ -23,7 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors of ours are printed as one message without a traceback."""
     process.prepare_streams()
     given: list[argparse.Namespace] = []
-    code = process.run(lambda: given.append(_parsed(arguments)) or 0)
+
+    def parse() -> int:
+        given.append(_parsed(arguments))
+        return 0
+
+    code = process.run(parse)
     if not given:
         return code
     (options,) = given

@@ -5,12 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from tqdm import tqdm
 
     from ..base.progress import Callback
+
+    StreamHandler = logging.StreamHandler[TextIO]
+else:
+    StreamHandler = logging.StreamHandler
 
 _shown: list[ProgressBar] = []
 
@@ -34,7 +39,7 @@ class ProgressBar:
 
     def __init__(self) -> None:
         self._stage = ""
-        self._bar = None
+        self._bar: tqdm[NoReturn] | None = None
         self._lost = False
 
     def __call__(self, stage: str, done: int, total: int, preview: Tensor | None = None) -> None:  # noqa: ARG002
@@ -52,7 +57,8 @@ class ProgressBar:
 
         if stage != self._stage or self._bar is None or self._bar.total != total:
             self.close()
-            self._stage, self._bar = stage, tqdm(total=total, desc=stage, file=sys.stderr)
+            self._stage = stage
+            self._bar = tqdm(total=total, desc=stage, file=sys.stderr)
             _shown.append(self)
         self._bar.update(done - self._bar.n)
         if done == total:
@@ -72,7 +78,7 @@ class ProgressBar:
             _shown.remove(self)
 
 
-class LogHandler(logging.StreamHandler):
+class LogHandler(StreamHandler):
     """Log lines on the standard error stream; a bar makes way for each and is drawn again below it."""
 
     def __init__(self) -> None:

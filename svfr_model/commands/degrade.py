@@ -9,11 +9,11 @@ from ..base.errors import InputError
 from ..synthesis.options import DegradeOptions, SeedOptions, options_for
 from .bar import progress
 from .derive import add_options, made
-from .options import HelpFormatter, add_clips, path
+from .options import Commands, HelpFormatter, add_clips, path
 from .process import tell
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: Commands) -> None:
     """Add the command `degrade`."""
     command = commands.add_parser(
         "degrade", help="make a degraded clip for tests, as the papers do", formatter_class=HelpFormatter

@@ -7,11 +7,11 @@ import argparse
 from ..engine.options import RestoreOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import path
+from .options import Commands, path
 from .process import tell
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: Commands) -> None:
     """Add the command `demo`."""
     command = commands.add_parser("demo", help="make a degraded clip and run everything on it, without any download")
     command.add_argument("--out", metavar="DIR", type=path, default="demo_output", help="folder for the videos")

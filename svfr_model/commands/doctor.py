@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from .options import add_folders
+from .options import Commands, add_folders
 from .process import tell
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: Commands) -> None:
     """Add the command `doctor`."""
     command = commands.add_parser("doctor", help="look at versions, devices, providers and weights")
     add_folders(command)

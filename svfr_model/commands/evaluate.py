@@ -8,11 +8,11 @@ from ..base.errors import InputError
 from ..faces.options import DetectorOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import add_machine, path
+from .options import Commands, add_machine, path
 from .process import tell
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: Commands) -> None:
     """Add the command `evaluate`."""
     command = commands.add_parser("evaluate", help="measure a restored clip, against the truth where there is one")
     command.set_defaults(run=_evaluate)

@@ -14,11 +14,11 @@ from ..faces.options import DetectorOptions, FaceChoice
 from ..runs.options import FaceOptions, PrecisionOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import HelpFormatter, add_clips, add_machine, path
+from .options import Commands, HelpFormatter, add_clips, add_machine, path
 from .process import tell
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: Commands) -> None:
     """Add the command `restore`."""
     command = commands.add_parser(
         "restore",

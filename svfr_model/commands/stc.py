@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from ..base.errors import InputError
 from ..faces.options import ChoiceOptions, DetectorOptions, TrackOptions
 from ..stc.options import EnhanceOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import HelpFormatter, add_clips, add_machine
+from .options import Commands, HelpFormatter, add_clips, add_machine
 from .process import tell
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: Commands) -> None:
     """Add the command `stc`."""
     command = commands.add_parser(
         "stc",
@@ -37,12 +39,18 @@ def _stc(options: argparse.Namespace) -> int:
     from ..runs.loader import Loader
     from ..runs.stc_file import EnhanceJob, run_enhance
 
+    choice = made(ChoiceOptions, options).choice
+    if isinstance(choice, Path):
+        raise InputError(
+            "stc does not look for the person in a picture, only restore does: give --faces largest, all, left, right "
+            "or a number."
+        )
     job = EnhanceJob(
         source=options.input,
         target=options.output,
         tasks=tuple(word.strip() for word in options.task.split(",")),
         whole=True if options.whole else False if options.crops else None,
-        faces=made(ChoiceOptions, options).choice,
+        faces=choice,
         track=made(TrackOptions, options),
         options=made(EnhanceOptions, options),
     )

@@ -7,14 +7,14 @@ import os
 from typing import TYPE_CHECKING
 
 from .bar import progress
-from .options import path, whole
+from .options import Commands, path, whole
 from .process import tell
 
 if TYPE_CHECKING:
     from ..base.progress import Callback
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: Commands) -> None:
     """Add the command `train`."""
     command = commands.add_parser("train", help="train or fine-tune; see docs/training.md")
     what = command.add_mutually_exclusive_group(required=True)

@@ -7,11 +7,11 @@ import argparse
 from ..faces.options import TrustOptions
 from .bar import progress
 from .derive import add_options
-from .options import add_folders, path
+from .options import Commands, add_folders, path
 from .process import tell
 
 
-def add(commands: argparse._SubParsersAction) -> None:
+def add(commands: Commands) -> None:
     """Add the command `weights`."""
     command = commands.add_parser("weights", help="list, download or convert weight files")
     actions = command.add_subparsers(required=True, metavar="action")

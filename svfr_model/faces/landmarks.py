@@ -17,7 +17,7 @@ from ..base.clip import Clip
 from ..base.errors import InputError, WeightsError
 from ..base.pixels import as_uint8
 from ..base.progress import Callback, report
-from ..weights.onnx import active_provider, open_session, run_session
+from ..weights.onnx import open_session, run_session
 from .geometry import apply, invert
 from .track import FaceTrack
 from .warp import warp
@@ -46,11 +46,6 @@ class LandmarkModel:
                 f"outputs {[entry.shape for entry in outputs]}. Expected are a picture (1,3,{INPUT_SIZE},{INPUT_SIZE}) "
                 f"in, and at least {COUNT} 3-D points out: use 1k3d68.onnx of insightface's buffalo_l."
             )
-
-    @property
-    def provider(self) -> str:
-        """The onnxruntime provider that is really active."""
-        return active_provider(self._session)
 
     def detect(self, frame: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
         """68 landmarks per box, in the frame's pixels: frame (H,W,3) uint8 RGB, boxes (n,4) -> (n,68,2) float64."""

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from ...base.errors import WeightsError
-from ...weights.onnx import active_provider, open_session, run_session
+from ...weights.onnx import open_session, run_session
 from ..face import Face, checked_threshold, sorted_faces
 from ..geometry import non_max_suppression
 
@@ -60,7 +60,7 @@ def decode(
 
 
 class ScrfdDetector:
-    """SCRFD through onnxruntime; `provider` names what it really runs on."""
+    """SCRFD through onnxruntime."""
 
     def __init__(self, path: str | Path, threshold: float = 0.5, iou: float = 0.4, device: str = "cpu") -> None:
         """Load the ONNX file on "cpu", "cuda" or "mps"; threshold in (0,1). Raises WeightsError."""
@@ -80,11 +80,6 @@ class ScrfdDetector:
         shape = self._session.get_inputs()[0].shape
         width, height = (n if isinstance(n, int) and n > 0 else INPUT_SIZE for n in (shape[3], shape[2]))
         self._size = width, height
-
-    @property
-    def provider(self) -> str:
-        """The onnxruntime provider that is really active."""
-        return active_provider(self._session)
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces of each (H,W,3) uint8 RGB frame, best score first."""
