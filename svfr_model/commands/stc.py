@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from typing import cast, get_args
 
 from ..base.errors import InputError
-from ..faces.options import ChoiceOptions, DetectorOptions, TrackOptions
+from ..faces.options import ChoiceOptions, DetectorOptions, FaceChoice, TrackOptions
 from ..stc.options import EnhanceOptions
 from .bar import progress
 from .derive import add_options, made
@@ -39,18 +39,12 @@ def _stc(options: argparse.Namespace) -> int:
     from ..runs.loader import Loader
     from ..runs.stc_file import EnhanceJob, run_enhance
 
-    choice = made(ChoiceOptions, options).choice
-    if isinstance(choice, Path):
-        raise InputError(
-            "stc does not look for the person in a picture, only restore does: give --faces largest, all, left, right "
-            "or a number."
-        )
     job = EnhanceJob(
         source=options.input,
         target=options.output,
         tasks=tuple(word.strip() for word in options.task.split(",")),
         whole=True if options.whole else False if options.crops else None,
-        faces=choice,
+        faces=_choice(options),
         track=made(TrackOptions, options),
         options=made(EnhanceOptions, options),
     )
@@ -59,3 +53,13 @@ def _stc(options: argparse.Namespace) -> int:
     if not options.quiet:
         tell(f"wrote {path}")
     return 0
+
+
+def _choice(options: argparse.Namespace) -> FaceChoice | int:
+    choice = options.faces
+    if isinstance(choice, str) and choice not in get_args(FaceChoice):
+        raise InputError(
+            f"--faces takes all, largest, left, right or a number, not {choice[:80]!r}; only restore looks for the "
+            "person in a picture."
+        )
+    return cast("FaceChoice | int", made(ChoiceOptions, options).choice)
