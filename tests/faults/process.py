@@ -40,7 +40,7 @@ def killed(name, command, when, then, *writes, **more):
         command,
         signals=("SIGKILL",),
         when=when,
-        code=-signal.SIGKILL,
+        code=-getattr(signal, "SIGKILL", 9),
         then=then,
         writes=writes,
         **more,

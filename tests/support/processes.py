@@ -86,8 +86,12 @@ def _mount(*options: str) -> None:
         )
 
 
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
 def _may_mount() -> bool:
-    return sys.platform == "linux" and os.geteuid() == 0 and shutil.which("mount") is not None
+    return _is_root() and sys.platform == "linux" and shutil.which("mount") is not None
 
 
 @contextlib.contextmanager
@@ -147,7 +151,7 @@ def _run(
 
 def _line(row: Process, arguments: list[str]) -> list[str]:
     command = [sys.executable, "-m", "svfr_model", *arguments]
-    if any(name not in row.disks for name in row.readonly) and os.geteuid() == 0:
+    if any(name not in row.disks for name in row.readonly) and _is_root():
         if shutil.which("setpriv") is None:
             pytest.skip("root can write everywhere, and there is no setpriv to give that up")
         command = ["setpriv", f"--bounding-set={_CAPABILITIES}", "--inh-caps=-all", *command]
