@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,7 +110,7 @@ def _find(
     clip: ArrayClip,
     detector: FaceDetector,
     options: TrackOptions,
-    choice: str | int | Path,
+    choice: str | int,
     face: Tensor | None,
     encoder: ResidentEncoder | None,
     progress: Progress,

@@ -85,6 +85,8 @@ def _input(name: str, kind: Any, default: Any, words: str, entry: Option) -> io.
         return io.Boolean.Input(name, **told)
     if kind in (int, float):
         least, most = widget.range or (entry.about.within.least, entry.about.within.most)
+        if least is None or most is None:
+            raise TypeError(f"The option {name} is declared without a range, and its widget needs two ends.")
         if widget.unset is not None:
             least = min(least, widget.unset)
         told |= {"min": kind(least), "max": kind(most)}

@@ -37,10 +37,22 @@ def pyproject_dependencies(root):
 
 
 def test_requirements_are_the_design_cards_packages_and_pyav(root):
-    """And what else is imported: Pillow for pictures, tqdm for the bar, and two that ComfyUI itself requires: scipy to
-    solve the banded equations of `faces.smooth`, pydantic to check options.
+    """And what else is imported: Pillow for pictures, tqdm for the bar, and what ComfyUI itself requires.
+
+    That is scipy, for the banded equations of `faces.smooth`, and pydantic with typing_extensions, to check options.
     """
-    assert {name_of(line) for line in requirement_lines(root)} == CARD | {"av", "pillow", "tqdm", "scipy", "pydantic"}
+    others = {"av", "pillow", "tqdm", "scipy", "pydantic", "typing_extensions"}
+    assert {name_of(line) for line in requirement_lines(root)} == CARD | others
+
+
+def test_what_is_imported_is_declared(root):
+    paths = [path for side in ("svfr_model", "nodes") for path in (root / side).rglob("*.py")]
+    found = {name for path in paths for name in imported(path)} - sys.stdlib_module_names
+    found -= {"comfy", "comfy_api", "folder_paths", "latent_preview"}  # ComfyUI's own
+    distributions = {"PIL": "pillow", "cv2": "opencv-python", "onnxruntime": "onnxruntime-gpu"}
+    training = [line for line in (root / "requirements-train.txt").read_text().splitlines() if line[:1].isalpha()]
+    declared = {name_of(line).replace("_", "-") for line in [*requirement_lines(root), *training]}
+    assert {distributions.get(name, name.replace("_", "-")) for name in found} - declared == set()
 
 
 def test_requirements_and_pyproject_agree(root):

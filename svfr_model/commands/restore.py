@@ -91,12 +91,13 @@ def _sampling(options: argparse.Namespace) -> RestoreOptions:
 
 
 def _faces(options: argparse.Namespace) -> FaceOptions:
-    choice = options.faces
+    choice, person = options.faces, None
     if isinstance(choice, str) and choice not in get_args(FaceChoice):
         if not os.path.isfile(choice):
             raise InputError(
                 "--faces takes all, largest, left, right, a number, or a picture of the person; "
                 f"{choice[:80]!r} is none of these, and there is no such file."
             )
-        options.faces = Path(choice)
-    return made(FaceOptions, options)
+        person = Path(choice)
+        del options.faces  # the default, which the picture overrules
+    return made(FaceOptions, options, person=person)

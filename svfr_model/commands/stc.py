@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import cast, get_args
 
-from ..base.errors import InputError
-from ..faces.options import ChoiceOptions, DetectorOptions, FaceChoice, TrackOptions
+from ..faces.options import ChoiceOptions, DetectorOptions, TrackOptions
 from ..stc.options import EnhanceOptions
 from .bar import progress
 from .derive import add_options, made
@@ -44,7 +42,7 @@ def _stc(options: argparse.Namespace) -> int:
         target=options.output,
         tasks=tuple(word.strip() for word in options.task.split(",")),
         whole=True if options.whole else False if options.crops else None,
-        faces=_choice(options),
+        faces=made(ChoiceOptions, options).choice,
         track=made(TrackOptions, options),
         options=made(EnhanceOptions, options),
     )
@@ -53,13 +51,3 @@ def _stc(options: argparse.Namespace) -> int:
     if not options.quiet:
         tell(f"wrote {path}")
     return 0
-
-
-def _choice(options: argparse.Namespace) -> FaceChoice | int:
-    choice = options.faces
-    if isinstance(choice, str) and choice not in get_args(FaceChoice):
-        raise InputError(
-            f"--faces takes all, largest, left, right or a number, not {choice[:80]!r}; only restore looks for the "
-            "person in a picture."
-        )
-    return cast("FaceChoice | int", made(ChoiceOptions, options).choice)

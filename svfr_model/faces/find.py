@@ -121,8 +121,10 @@ def _mean_direction(vectors: Sequence[np.ndarray]) -> np.ndarray | None:
     if not vectors:
         return None
     stack = np.stack(vectors)
-    middle = stack[int(np.argmax((stack @ stack.T).sum(axis=1)))]
-    mean: np.ndarray = stack[stack @ middle >= 0.5].mean(axis=0)
+    first = int(np.argmax((stack @ stack.T).sum(axis=1)))
+    near = stack @ stack[first] >= 0.5
+    near[first] = True  # the look of a blank picture is zero, and so is its product with itself
+    mean: np.ndarray = stack[near].mean(axis=0)
     mean /= max(float(np.linalg.norm(mean)), 1e-6)
     return mean
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ..base.errors import InputError
@@ -59,7 +58,7 @@ class DetectorOptions(TrustOptions):
 class ChoiceOptions:
     """Whose face is worked on."""
 
-    choice: FaceChoice | int | Path = option(
+    choice: FaceChoice | int = option(
         default="largest",
         within=Range(0, 999_999_999),
         help="Whose face: at every moment the largest or outermost one (left, right), all, the one with this number, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ..base.options import option, options
@@ -13,11 +14,15 @@ Precision: TypeAlias = Literal["auto", "fp32", "fp16", "bf16"]
 
 @options
 class FaceOptions(ChoiceOptions):
-    """Which faces are restored, how they are found and cut out, and how they go back."""
+    """Which faces are restored, how they are found and cut out, and how they go back.
+
+    person: a picture of the person to restore, which overrules the choice; on the command line --faces takes it.
+    """
 
     track: TrackOptions = field(default_factory=TrackOptions)
     crop: CropOptions = field(default_factory=CropOptions)
     paste: PasteOptions = field(default_factory=PasteOptions)
+    person: Path | None = None
     outline: bool = option(
         default=False,
         help="Paste along the face's outline from 68 landmarks (1k3d68.onnx), not an oval. Needs that "

@@ -22,7 +22,7 @@ from ..base.progress import Callback, report
 from ..base.tasks import Tasks
 from ..engine.options import RestoreOptions
 from ..engine.restore import Known, Networks, SampledClip, restore
-from ..engine.windows import MIN_FRAMES, shots
+from ..engine.windows import shots
 from ..faces.crop import crop_frame, crop_mask
 from ..faces.paste_clip import RestoredTrack
 from ..faces.shots import CutDetector
@@ -123,10 +123,8 @@ def _restore_track(
     callback: Callback | None,
 ) -> RestoredTrack:
     stream = CropStream(clip, plan, callback)
-    # A track too short for the network is padded, which takes all of its few frames at once.
-    pixels = stream if len(plan) >= MIN_FRAMES else stream[0 : len(plan)]
     landmarks = torch.from_numpy(plan.landmarks)
-    restored = _restored(networks, pixels, request, mask, landmarks, callback)
+    restored = _restored(networks, stream, request, mask, landmarks, callback)
     crops = torch.empty(stream.shape, dtype=torch.uint8)
     for index, frame in enumerate(_decoded(networks, restored, request, callback)):
         crops[index] = frame

@@ -64,7 +64,7 @@ class Job:
 
     def inputs(self) -> list[Path]:
         """Every file and folder that is read, apart from weights."""
-        by_picture = [self.faces.choice] if self.faces is not None and isinstance(self.faces.choice, Path) else []
+        by_picture = [self.faces.person] if self.faces is not None and self.faces.person is not None else []
         given = [self.source, self.mask, self.reference, *self.identity, *by_picture]
         return [path for path in given if path is not None]
 
@@ -90,7 +90,7 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
         self_referred = job.options.passes == 2 and job.reference is None
         pictures = job.identity or ((job.reference,) if job.reference and job.options.passes == 2 else ())
-        by_picture = job.faces is not None and isinstance(job.faces.choice, Path)
+        by_picture = job.faces is not None and job.faces.person is not None
         _check_files(job)
         _check_mask(job)
         _check_reference_frame(job, loader, self_referred)
@@ -117,8 +117,8 @@ def _check_files(job: Job) -> None:
     """Refuse, before any work, files that cannot be read."""
     if job.mask is not None:
         open_clip(job.mask)
-    if job.faces is not None and isinstance(job.faces.choice, Path):
-        read_picture(job.faces.choice)
+    if job.faces is not None and job.faces.person is not None:
+        read_picture(job.faces.person)
 
 
 def _check_reference_frame(job: Job, loader: Loader, self_referred: bool) -> None:
@@ -202,14 +202,14 @@ def _face_frames(
 
 def _encoder(faces: FaceOptions, loader: Loader) -> IdentityEncoder | None:
     """The identity encoder where a person is looked for by a picture."""
-    return loader.encoder if isinstance(faces.choice, Path) else None
+    return loader.encoder if faces.person is not None else None
 
 
 def _chosen(faces: FaceOptions, found: FoundFaces, loader: Loader) -> list[FaceTrack]:
     """The tracks that are to be restored."""
-    if not isinstance(faces.choice, Path):
+    if faces.person is None:
         return select_tracks(found.tracks, faces.choice)
-    wanted = reference_embedding(read_picture(faces.choice), loader.face_detector, loader.encoder)
+    wanted = reference_embedding(read_picture(faces.person), loader.face_detector, loader.encoder)
     return select_similar(found.tracks, wanted)
 
 

@@ -12,7 +12,7 @@ from support import clips, dots
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.faces.face import Face
-from svfr_model.faces.find import find_tracks
+from svfr_model.faces.find import _mean_direction, find_tracks
 from svfr_model.faces.follow import Follower, FollowOptions
 from svfr_model.faces.options import TrackOptions
 
@@ -286,3 +286,11 @@ def test_memory_is_flat_in_the_length_of_the_clip():
     peak(30)
     short, long = peak(60), peak(240)
     assert long - short < 180 * 4000, "4 kB per frame: numbers only; a frame alone has 172,800 bytes"
+
+
+def test_blank_pictures_have_no_direction_and_no_nan():
+    """The look of a picture of one colour is zero, so that its likeness to any other is 0."""
+    assert _mean_direction([np.zeros(4), np.zeros(4)]).tolist() == [0, 0, 0, 0]
+    assert _mean_direction([np.array([0.0, 1.0]), np.array([0.6, 0.8]), np.array([-1.0, 0.0])]) == pytest.approx(
+        np.array([0.6, 1.8]) / np.hypot(0.6, 1.8)
+    )

@@ -51,7 +51,7 @@ FORMS = [
     refused("none", "restore in.mp4", "required: OUT"),
     refused("nothing at all", "restore", "required: IN, OUT"),
     refused("a person of whole frames", "restore in.mp4 out.mp4 --no-crop --faces in.png", "--faces", "--no-crop"),
-    refused("a person for stc", "stc face.mp4 o.mp4 --faces face.mp4", "only restore looks", "--faces", faces=True),
+    refused("a person for stc", "stc face.mp4 o.mp4 --faces face.mp4", "right or a whole number", faces=True),
     refused("crops of whole frames", "restore in.mp4 out.mp4 --keep-crop", "do not go with whole frames"),
     refused("a debug video of whole frames", "restore in.mp4 out.mp4 --debug-video d.mp4", "whole frames"),
     refused("a debug video as picture", "restore face.mp4 out.mp4 --debug-video d.png", "d.png", faces=True),

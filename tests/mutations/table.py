@@ -108,7 +108,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("center_x += float(np.clip(", "center_x -= float(np.clip("),
     ],
     ("svfr_model/faces/find.py", "tests/faces/test_people.py tests/faces/test_tracks.py"): [
-        ("stack @ middle >= 0.5", "stack @ middle >= -1.0"),
+        ("stack @ stack[first] >= 0.5", "stack @ stack[first] >= -1.0"),
         ("piece.frames[0] - last.frames[-1] - 1 <= max_gap", "piece.frames[0] - last.frames[-1] <= max_gap"),
         ("(lengths[shot] + 1) // 2", "lengths[shot]"),
         ("np.where(seen & whole, 1.0, UNSURE)", "np.ones(len(boxes))"),

@@ -149,7 +149,7 @@ def test_a_person_is_chosen_by_a_picture(job, tmp_path):
     write(tmp_path / "clip.mp4", list(scene))
     loader = StubLoader()
     loader.backend.estimate = lambda x, sigma, degraded, *_: torch.full_like(x, StubVAE.scaling_factor)
-    faces = replace(job.faces, choice=tmp_path / "person.png", paste=PasteOptions(color_match="none"))
+    faces = replace(job.faces, person=tmp_path / "person.png", paste=PasteOptions(color_match="none"))
     run(replace(job, faces=faces, reference=None, options=replace(TWO_PASSES, passes=1)), loader)
     row = frames_of(job.target)[:, 64].astype(int).mean((0, 2))
     assert row[112:128].min() > 240, "white, as the network makes everything"
