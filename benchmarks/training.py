@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from svfr_model.base.tasks import Task
 from svfr_model.engine.options import RestoreOptions
-from svfr_model.tiny.evaluate import HELD_OUT, evaluate_model, summary, write_samples
+from svfr_model.tiny.evaluate import HELD_OUT, Trial, evaluate_model, summary, write_samples
 from svfr_model.tiny.model import TinyPlan, load_latents, save_unet
 from svfr_model.tiny.unet import train_unet
 
@@ -42,9 +42,8 @@ def main() -> None:
     for ulr, prior in WEIGHTS:
         folder = given.work / f"ablation_{ulr}_{prior}"
         trained(given.work, networks, folder, given.steps, ulr, prior)
-        samples = evaluate_model(
-            folder, RestoreOptions(steps=6), clips=given.clips, first=FIRST, two_passes=(), tasks=TASKS
-        )
+        trial = Trial(RestoreOptions(steps=6), tasks=TASKS, two_passes=())
+        samples = evaluate_model(folder, trial, range(FIRST, FIRST + given.clips))
         write_samples(samples, folder / "samples.json")
         tables = summary(samples).values()
         cells = [" / ".join(format(table["single"][key], form) for table in tables) for key, form in COLUMNS.items()]

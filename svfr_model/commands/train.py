@@ -43,10 +43,11 @@ def _trained(options: argparse.Namespace, callback: Callback | None) -> str:
         train_tiny(options.tiny, options.tiny / "model", callback=callback)
         return f"wrote {options.tiny / 'model'}"
     if options.evaluate_tiny:
-        from ..tiny.evaluate import evaluate_model, markdown, summary
+        from ..tiny.evaluate import HELD_OUT, Trial, evaluate_model, markdown, summary
         from ..tiny.model import EVALUATION, bundled
 
-        return markdown(summary(evaluate_model(bundled(), EVALUATION, clips=options.clips, callback=callback)))
+        seeds = range(HELD_OUT, HELD_OUT + options.clips)
+        return markdown(summary(evaluate_model(bundled(), Trial(EVALUATION), seeds, callback)))
     from ..training.train import train_from_file
 
     return f"wrote {train_from_file(options.config, callback)}"

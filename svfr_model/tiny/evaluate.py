@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import torch
+from einops import rearrange
 
+from ..base.clip import ArrayClip
 from ..base.errors import InputError
 from ..base.pixels import from_network_range
 from ..base.progress import Callback, report
@@ -24,20 +25,25 @@ from ..engine.options import RestoreOptions
 from ..engine.restore import Known, Networks, restore
 from ..engine.self_reference import SelfReferrer
 from ..faces.face import Face
-from ..faces.geometry import align_face
 from ..files.staging import staged
-from ..metrics.faces import difference
-from ..metrics.pixels import chroma_error, psnr, ssim
+from ..metrics.evaluate import evaluate
+from ..metrics.instruments import Instruments
 from ..runs.loader import Loader
 from ..synthesis.clips import SyntheticClip, make_clip
 from ..synthesis.degrade import degrade_clip
-from ..synthesis.options import LowQuality, options_for
+from ..synthesis.options import options_for
 
 if TYPE_CHECKING:
     from ..networks.identity import IdentityEncoder
 
 HELD_OUT = 1_000_000
 """Seeds of clips from here on are never trained on."""
+
+SEEDS = range(HELD_OUT, HELD_OUT + 32)
+"""The clips of svfr-tiny's table."""
+
+SIZE = 64
+"""Width and height of the clips in pixels: what svfr-tiny was trained on."""
 
 EVALUATED: tuple[Tasks, ...] = (
     frozenset({Task.BFR}),
@@ -47,20 +53,21 @@ EVALUATED: tuple[Tasks, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Quality:
-    """One clip against its truth. psnr, ssim: means over frames. chroma: mean distance in a,b of CIELAB.
+Quality: TypeAlias = Mapping[str, float]
+"""One clip against its truth: the value of each of `metrics.report.METRICS` that could be computed, by its key."""
 
-    hole: PSNR inside the mask, None without one. ids: cosine similarity of embeddings, restored against truth. vidd:
-    distance of embeddings of neighbouring frames.
+
+@dataclass(frozen=True)
+class Trial:
+    """What clips are put through: the restoration's options, the tasks, those that also run in two passes, the length.
+
+    two_passes: a subset of tasks. frames: of each clip, at least 1.
     """
 
-    psnr: float
-    ssim: float
-    chroma: float
-    ids: float
-    vidd: float
-    hole: float | None = None
+    options: RestoreOptions
+    tasks: Sequence[Tasks] = EVALUATED
+    two_passes: Sequence[Tasks] = EVALUATED
+    frames: int = 16
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,16 @@ class Sample:
     degraded: Quality
     single: Quality
     referred: Quality | None = None
+
+
+@dataclass(frozen=True)
+class _Degraded:
+    """A clip, what the tasks' degradations made of it (N,H,W,3) uint8, and 1 in masks (N,H,W) where it is missing."""
+
+    clip: SyntheticClip
+    tasks: Tasks
+    frames: np.ndarray
+    masks: np.ndarray
 
 
 class KnownFaces:
@@ -89,95 +106,53 @@ class KnownFaces:
         return found
 
 
-def evaluate_clip(
-    networks: Networks,
-    encoder: IdentityEncoder,
-    seed: int,
-    tasks: Tasks,
-    options: RestoreOptions,
-    *,
-    frames: int = 16,
-    size: int = 64,
-    two_passes: bool = False,
-    low_quality: LowQuality | None = None,
-) -> Sample:
-    """Make, degrade, restore and measure one clip; with two_passes also by the self-referred run."""
-    clip = make_clip(seed, frames, size)
-    spoiled, masks = degrade_clip(clip.frames, options_for(tasks, low_quality), seed)
+def evaluate_clip(networks: Networks, encoder: IdentityEncoder, seed: int, tasks: Tasks, trial: Trial) -> Sample:
+    """Make, degrade, restore and measure one clip; where the trial says so also by the self-referred run."""
+    clip = make_clip(seed, trial.frames, SIZE)
+    degraded = _Degraded(clip, tasks, *degrade_clip(clip.frames, options_for(tasks), seed))
+    networks = replace(networks, referrer=SelfReferrer(KnownFaces(clip), encoder))
 
     def run(passes: Literal[1, 2]) -> Quality:
-        made = _restored(networks, encoder, clip, spoiled, masks, tasks, replace(options, passes=passes))
-        return measure(made, clip, masks, encoder)
+        made = _restored(networks, degraded, replace(trial.options, passes=passes))
+        return measure(made, clip, degraded.masks, encoder)
 
     return Sample(
         seed,
         ",".join(task.value for task in Task if task in tasks),
-        measure(spoiled, clip, masks, encoder),
+        measure(degraded.frames, clip, degraded.masks, encoder),
         run(1),
-        run(2) if two_passes else None,
+        run(2) if tasks in trial.two_passes else None,
     )
 
 
-def _restored(
-    networks: Networks,
-    encoder: IdentityEncoder,
-    clip: SyntheticClip,
-    spoiled: np.ndarray,
-    masks: np.ndarray,
-    tasks: Tasks,
-    options: RestoreOptions,
-) -> np.ndarray:
+def _restored(networks: Networks, degraded: _Degraded, options: RestoreOptions) -> np.ndarray:
     """(N,H,W,3) uint8."""
-    networks = replace(networks, referrer=SelfReferrer(KnownFaces(clip), encoder))
-    pixels = torch.from_numpy(spoiled).permute(0, 3, 1, 2).contiguous()
-    mask = torch.from_numpy(masks)[:, None].float() if Task.INPAINTING in tasks else None
-    sampled = restore(networks, pixels, tasks, options, known=Known(mask=mask))
+    pixels = rearrange(torch.from_numpy(degraded.frames), "n h w c -> n c h w").contiguous()
+    mask = torch.from_numpy(degraded.masks)[:, None].float() if Task.INPAINTING in degraded.tasks else None
+    sampled = restore(networks, pixels, degraded.tasks, options, known=Known(mask=mask))
     made = torch.cat(list(sampled.decode(networks.vae, options)))
-    return from_network_range(made).permute(0, 2, 3, 1).contiguous().numpy()
+    return rearrange(from_network_range(made), "n c h w -> n h w c").contiguous().numpy()
 
 
 def measure(made: np.ndarray, clip: SyntheticClip, masks: np.ndarray, encoder: IdentityEncoder) -> Quality:
     """made (N,H,W,3) uint8 against the clip's truth; masks (N,H,W), 1 where the picture was missing."""
-    pairs = list(zip(made, clip.frames, strict=True))
-    who, truth = (
-        encoder.embed(torch.stack([align_face(f, at, "arcface") for f, at in zip(shown, clip.five, strict=True)]))
-        for shown in (made, clip.frames)
-    )
-    holes = [psnr(a, b, m > 0) for (a, b), m in zip(pairs, masks, strict=True) if m.any()]
-    return Quality(
-        psnr=float(np.mean([psnr(a, b) for a, b in pairs])),
-        ssim=float(np.mean([ssim(a, b) for a, b in pairs])),
-        chroma=float(np.mean([chroma_error(a, b) for a, b in pairs])),
-        ids=float((who * truth).sum(dim=1).mean()),
-        vidd=float(np.mean([difference(a, b) for a, b in pairwise(who)])),
-        hole=float(np.mean(holes)) if holes else None,
-    )
+    instruments = Instruments(encoder=encoder, landmarks=lambda number: clip.five[number])
+    found = evaluate(ArrayClip(made), ArrayClip(clip.frames), instruments, masks=masks > 0)
+    return {measure.key: measure.value for measure in found.measures if measure.value is not None}
 
 
 def evaluate_model(
-    weights: Path | str,
-    options: RestoreOptions,
-    *,
-    clips: int = 32,
-    first: int = HELD_OUT,
-    frames: int = 16,
-    size: int = 64,
-    two_passes: Sequence[Tasks] = EVALUATED,
-    tasks: Sequence[Tasks] = EVALUATED,
-    callback: Callback | None = None,
+    weights: Path | str, trial: Trial, seeds: Sequence[int] = SEEDS, callback: Callback | None = None
 ) -> list[Sample]:
     """Every clip in every task. weights: a folder with all four networks. Raises WeightsError and InputError."""
-    if clips < 1:
-        raise InputError(f"At least one clip is needed, not {clips}.")
+    if not seeds:
+        raise InputError("At least one clip is needed, and no seed was given.")
     loader = Loader(folders=[str(weights)], device="cpu")
     networks, encoder = loader.networks(self_referred=False), loader.encoder
     samples = []
-    jobs = [(seed, chosen) for seed in range(first, first + clips) for chosen in tasks]
-    for number, (seed, chosen) in enumerate(jobs):
-        twice = chosen in two_passes
-        samples.append(
-            evaluate_clip(networks, encoder, seed, chosen, options, frames=frames, size=size, two_passes=twice)
-        )
+    jobs = [(seed, tasks) for seed in seeds for tasks in trial.tasks]
+    for number, (seed, tasks) in enumerate(jobs):
+        samples.append(evaluate_clip(networks, encoder, seed, tasks, trial))
         report(callback, "evaluate", number + 1, len(jobs))
     return samples
 
@@ -202,11 +177,9 @@ def paired_bootstrap(differences: Sequence[float], seed: int = 0, draws: int = 1
 
 
 def mean_quality(samples: Sequence[Quality]) -> dict[str, float]:
-    """The mean of every measure over clips; a measure that no clip has is left out."""
-    rows = [asdict(sample) for sample in samples]
-    return {
-        name: float(np.mean(values)) for name in rows[0] if (values := [r[name] for r in rows if r[name] is not None])
-    }
+    """The mean of every metric over the clips that have it."""
+    keys = dict.fromkeys(key for sample in samples for key in sample)
+    return {key: float(np.mean([sample[key] for sample in samples if key in sample])) for key in keys}
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, float]]]:
@@ -222,7 +195,7 @@ def summary(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, float]]]
         if both:
             table["referred"] = mean_quality([referred for referred, _ in both])
             for name in ("ids", "vidd", "psnr"):
-                change = paired_bootstrap([getattr(a, name) - getattr(b, name) for a, b in both])
+                change = paired_bootstrap([a[name] - b[name] for a, b in both])
                 table[f"change of {name}"] = asdict(change)
         tables[tasks] = table
     return tables
@@ -230,15 +203,15 @@ def summary(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, float]]]
 
 def markdown(tables: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """The means as a table, and below it the changes from one pass to two with their intervals."""
-    lines = ["| task | clip | PSNR | SSIM | chroma | PSNR in hole | IDS | VIDD |", "|---|---|---|---|---|---|---|---|"]
+    lines = ["| task | clip | PSNR | SSIM | chroma | PSNR in mask | IDS | VIDD |", "|---|---|---|---|---|---|---|---|"]
     changes = []
     for tasks, table in tables.items():
         for kind, row in table.items():
             if kind.startswith("change of "):
                 changes.append(f"- {tasks}, {kind[10:]}: {row['mean']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]")
                 continue
-            hole = f"{row['hole']:.2f}" if "hole" in row else ""
-            values = f"{row['psnr']:.2f} | {row['ssim']:.3f} | {row['chroma']:.2f} | {hole}"
+            inside = f"{row['psnr_mask']:.2f}" if "psnr_mask" in row else ""
+            values = f"{row['psnr']:.2f} | {row['ssim']:.3f} | {row['chroma']:.2f} | {inside}"
             lines.append(f"| {tasks} | {kind} | {values} | {row['ids']:.3f} | {row['vidd']:.3f} |")
     head = ["", "Two passes minus one, mean and 95% paired bootstrap interval:", ""] if changes else []
     return "\n".join([*lines, *head, *changes])

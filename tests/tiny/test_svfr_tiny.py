@@ -7,7 +7,7 @@ from safetensors import safe_open
 
 from svfr_model.base.tasks import Task
 from svfr_model.runs.loader import Loader
-from svfr_model.tiny.evaluate import HELD_OUT, evaluate_clip, summary
+from svfr_model.tiny.evaluate import HELD_OUT, Trial, evaluate_clip, summary
 from svfr_model.tiny.model import EVALUATION, MODEL_FOLDER
 
 CLIPS = 3
@@ -20,10 +20,9 @@ def loader():
 
 def restored(loader, tasks, two_passes=False):
     networks = loader.networks(self_referred=False)
-    seeds = range(HELD_OUT, HELD_OUT + CLIPS)
-    encoder = loader.encoder
+    trial = Trial(EVALUATION, two_passes=(tasks,) if two_passes else (), frames=8)
     samples = [
-        evaluate_clip(networks, encoder, seed, tasks, EVALUATION, frames=8, two_passes=two_passes) for seed in seeds
+        evaluate_clip(networks, loader.encoder, seed, tasks, trial) for seed in range(HELD_OUT, HELD_OUT + CLIPS)
     ]
     table = next(iter(summary(samples).values()))
     return table["degraded"], table["referred" if two_passes else "single"]
@@ -43,7 +42,7 @@ def test_colors_come_back(loader):
 
 def test_holes_are_filled(loader):
     before, after = restored(loader, frozenset({Task.INPAINTING}))
-    assert after["hole"] > before["hole"] + 6
+    assert after["psnr_mask"] > before["psnr_mask"] + 6
 
 
 def test_all_three_at_once(loader):
