@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn, TypeAlias
 
 from ..base.errors import InputError
+from ..media.options import ReadOptions, VideoOptions
 from ..runs.options import DeviceOptions
 from .derive import add_options
 
@@ -73,6 +74,11 @@ def add_clips(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "output", metavar="OUT", type=path, help="video (.mp4, .mov, .mkv), picture, or folder of PNGs"
     )
+
+
+def add_video(command: argparse.ArgumentParser) -> None:
+    """How videos are read and written."""
+    add_options(command.add_argument_group("video"), ReadOptions, VideoOptions)
 
 
 def add_folders(group: argparse._ActionsContainer) -> None:

@@ -11,10 +11,11 @@ from ..base.errors import InputError
 from ..base.tasks import parse_tasks
 from ..engine.options import ReferrerOptions, RestoreOptions
 from ..faces.options import DetectorOptions, FaceChoice
+from ..media.options import ReadOptions, VideoOptions
 from ..runs.options import FaceOptions, PrecisionOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import Commands, HelpFormatter, add_clips, add_machine, path
+from .options import Commands, HelpFormatter, add_clips, add_machine, add_video, path
 from .process import tell
 
 
@@ -37,6 +38,7 @@ def add(commands: Commands) -> None:
     )
     _add_sampling(command)
     _add_faces(command)
+    add_video(command)
     _add_machine(command)
 
 
@@ -77,6 +79,8 @@ def _restore(options: argparse.Namespace) -> int:
         identity=tuple(options.identity or ()),
         keep_crop=options.keep_crop,
         debug=options.debug_video,
+        reading=made(ReadOptions, options),
+        writing=made(VideoOptions, options),
     )
     written = run(job, loader, progress(options.quiet))
     if not options.quiet:

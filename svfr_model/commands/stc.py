@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from ..faces.options import ChoiceOptions, DetectorOptions, TrackOptions
+from ..media.options import ReadOptions, VideoOptions
 from ..stc.options import EnhanceOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import Commands, HelpFormatter, add_clips, add_machine
+from .options import Commands, HelpFormatter, add_clips, add_machine, add_video
 from .process import tell
 
 
@@ -29,6 +30,7 @@ def add(commands: Commands) -> None:
     place.add_argument("--crops", action="store_true", help="face crops, pasted back; default where bfr is a task")
     add_options(command, EnhanceOptions)
     add_options(command.add_argument_group("faces"), ChoiceOptions, DetectorOptions, TrackOptions)
+    add_video(command)
     group = command.add_argument_group("machine")
     add_machine(group)
 
@@ -45,6 +47,8 @@ def _stc(options: argparse.Namespace) -> int:
         faces=made(ChoiceOptions, options).choice,
         track=made(TrackOptions, options),
         options=made(EnhanceOptions, options),
+        reading=made(ReadOptions, options),
+        writing=made(VideoOptions, options),
     )
     loader = made(Loader, options, folders=options.weights)
     path = run_enhance(job, loader, progress(options.quiet))

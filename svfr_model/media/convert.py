@@ -13,15 +13,30 @@ from typing import TYPE_CHECKING, SupportsBytes, cast
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from av.filter import Graph
     from av.video.frame import VideoFrame
 
+_RGB_FORMATS = {8: "rgb24", 16: "rgb48le"}
 _FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 
 # AVColorSpace (ITU-T H.273 matrix coefficients) -> the scale filter's names. 0 is RGB, 2 unspecified.
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+
+def white_level(bits: int, pix_fmt: str) -> int:
+    """What full white is in arrays of 8 or 16 bits that swscale turns from or into a pixel format.
+
+    Between YUV and 16-bit RGB it takes white for 255 * 256 (measured with FFmpeg 8: 940 of 10 bits <-> 65283).
+    """
+    if bits == 8:
+        return 255
+    return 65535 if _is_rgb(pix_fmt) else 65280
+
+
+def _is_rgb(pix_fmt: str) -> bool:
+    return pix_fmt.startswith(("gbr", "rgb", "bgr"))
+
 
 BT709 = 1
 """H.273 code of BT.709 for matrix, primaries and transfer."""
@@ -39,14 +54,16 @@ def color_matrix(tag: int, width: int, height: int) -> str:
 
 
 class RgbReader:
-    """Turns the decoded frames of one stream into (H,W,3) uint8 RGB, reusing one filter graph."""
+    """Turns the decoded frames of one stream into (H,W,3) RGB, reusing one filter graph."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, deep: bool = False) -> None:
+        """deep: give float32 in [0,1] with all of the source's bits, not uint8."""
+        self._deep = deep
         self._key: tuple[int, int, str, str] | None = None
         self._graph: Graph | None = None
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """The upright frame as (H,W,3) uint8 RGB; alpha is dropped, more than 8 bits are reduced to 8.
+        """The upright frame as (H,W,3) RGB; alpha is dropped.
 
         The filter takes the range from the frame's tag. Without one it is limited for YUV, and full for grey and the
         yuvj formats, as everywhere in FFmpeg.
@@ -55,22 +72,25 @@ class RgbReader:
         key = (frame.width, frame.height, frame.format.name, matrix)
         if self._graph is None or key != self._key:
             options = f"in_color_matrix={matrix}:out_range=pc:{_FLAGS}"
-            self._graph, self._key = _scale_graph(*key[:3], options, "rgb24"), key
-        return upright(_scaled(self._graph, frame).to_ndarray(), display_matrix(frame))
+            self._graph, self._key = _scale_graph(*key[:3], options, _RGB_FORMATS[16 if self._deep else 8]), key
+        picture = upright(_scaled(self._graph, frame).to_ndarray(), display_matrix(frame))
+        return picture / np.float32(white_level(16, frame.format.name)) if self._deep else picture
 
 
-class YuvWriter:
-    """Turns (H,W,3) uint8 RGB frames of one size into limited-range BT.709 YUV frames for the encoder."""
+class EncoderFrames:
+    """Turns (H,W,3) RGB arrays of one size into frames for the encoder: limited-range BT.709 YUV, or full-range RGB."""
 
-    def __init__(self, width: int, height: int, pix_fmt: str) -> None:
-        options = f"out_color_matrix=bt709:out_range=tv:{_FLAGS}"
-        self._graph = _scale_graph(width, height, "rgb24", options, pix_fmt)
+    def __init__(self, size: tuple[int, int], bits: int, pix_fmt: str) -> None:
+        """size: (width, height). bits: 8 for uint8 arrays, 16 for uint16. pix_fmt: of the encoder."""
+        options = f"out_color_matrix=bt709:out_range={'pc' if _is_rgb(pix_fmt) else 'tv'}:{_FLAGS}"
+        self._format = _RGB_FORMATS[bits]
+        self._graph = _scale_graph(*size, self._format, options, pix_fmt)
 
     def __call__(self, rgb: np.ndarray) -> VideoFrame:
         """One frame for the encoder; the caller sets its time."""
         from av import VideoFrame
 
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format=self._format)
         return _scaled(self._graph, frame)
 
 
@@ -80,14 +100,18 @@ def _scaled(graph: Graph, frame: VideoFrame) -> VideoFrame:
 
 
 def _scale_graph(width: int, height: int, pix_fmt: str, options: str, out_fmt: str) -> Graph:
+    return filter_graph(width, height, pix_fmt, [("scale", options), ("format", f"pix_fmts={out_fmt}")])
+
+
+def filter_graph(width: int, height: int, pix_fmt: str, filters: Sequence[tuple[str, str]]) -> Graph:
+    """FFmpeg's filters, as (name, options), one after the other, for frames of one size and format."""
     from av import VideoFormat
     from av.filter import Graph
 
     graph = Graph()
     nodes = [
         graph.add_buffer(width=width, height=height, format=VideoFormat(pix_fmt), time_base=Fraction(1, 1000)),
-        graph.add("scale", options),
-        graph.add("format", f"pix_fmts={out_fmt}"),
+        *(graph.add(name, options) for name, options in filters),
         graph.add("buffersink"),
     ]
     for before, after in itertools.pairwise(nodes):

@@ -15,7 +15,9 @@ import numpy as np
 from ..base.errors import InputError
 from .carried import Carried, is_cover
 from .convert import RgbReader, display_matrix
+from .deinterlace import deinterlaced
 from .ending import missing_bytes
+from .options import ReadOptions
 from .pictures import FOLDER_FPS, PictureClip, check_file, is_picture
 
 if TYPE_CHECKING:
@@ -30,17 +32,23 @@ _HDR_TRANSFERS = (16, 18)  # PQ and HLG
 _JUMP = Fraction(1)  # seconds; times that jump back further start anew, smaller jumps are disorder
 
 
-def open_clip(path: str | os.PathLike[str]) -> VideoClip | PictureClip:
-    """A video file, a single picture or a folder of pictures as a clip of (H,W,3) uint8 RGB frames.
+def open_clip(
+    path: str | os.PathLike[str], options: ReadOptions | None = None, *, deep: bool = False
+) -> VideoClip | PictureClip:
+    """A video file, a single picture or a folder of pictures as a clip of (H,W,3) RGB frames, uint8 if not deep.
 
-    Both kinds of clip have fps, width, height, audio, timestamps and len(). Raises InputError, naming the file, the
-    reason and what to do, for what cannot be read.
+    Both kinds of clip have fps, width, height, audio, timestamps and len(). options, deep: see `VideoClip`; pictures
+    are never deep. Raises InputError, naming the file, the reason and what to do, for what cannot be read, and for
+    pictures that are to be deinterlaced.
     """
-    path = Path(path)
-    if path.is_dir():
-        return PictureClip(path)
-    check_file(path)
-    return PictureClip(path) if is_picture(path) else VideoClip(path)
+    path, options = Path(path), options or ReadOptions()
+    if not path.is_dir():
+        check_file(path)
+        if not is_picture(path):
+            return VideoClip(path, options, deep=deep)
+    if options.deinterlace:
+        raise InputError(f"{path}: only videos can be deinterlaced, not pictures. Leave out --deinterlace.")
+    return PictureClip(path)
 
 
 @dataclass
@@ -58,19 +66,27 @@ class VideoClip:
 
     - colour matrix and range as tagged; without a tag BT.709 from 1280 wide or above 576 high, BT.601 below, limited
       range for YUV and full range for grey;
-    - more than 8 bits are reduced to 8; grey is expanded; alpha is dropped with a warning; HDR is not tone-mapped and
-      interlaced frames are not deinterlaced, both with a warning.
+    - more than 8 bits are reduced to 8, unless the clip is deep: then frames are float32 in [0,1]; grey is expanded;
+      alpha is dropped with a warning; HDR is not tone-mapped, with a warning;
+    - interlaced frames are deinterlaced where the options say so, and otherwise used as they are, with a warning.
 
     Attributes: path; fps (the average rate); width, height (upright, in pixels); sample_aspect_ratio (pixel width
-    over height, 1 if unknown); time_base (one tick of the stream in seconds); audio (whether the file has any);
-    stated_length (number of frames according to the header, 0 if it does not say); origin (seconds at which the
-    earliest of the file's video and audio streams begins, as far as is known before the timestamps are); plans
-    (container format -> what happens to the other streams in it, once `plan_streams` has decided).
+    over height, 1 if unknown); deep (whether frames are float32 in [0,1]); time_base (one tick of the stream in
+    seconds); audio (whether the file has any); stated_length (number of frames according to the header, 0 if it does
+    not say); origin (seconds at which the earliest of the file's video and audio streams begins, as far as is known
+    before the timestamps are); plans (container format -> what happens to the other streams in it, once `plan_streams`
+    has decided).
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read the file's headers and decode its first frame. Raises InputError if this is not possible."""
+    def __init__(
+        self, path: str | os.PathLike[str], options: ReadOptions | None = None, *, deep: bool = False
+    ) -> None:
+        """Read the file's headers and decode its first frame. Raises InputError if this is not possible.
+
+        deep: keep all bits of a source that has more than 8 in a channel.
+        """
         self.path = Path(path)
+        self._options = options or ReadOptions()
         self._timestamps: tuple[Fraction, ...] | None = None
         self.plans: dict[str, tuple[Carried, ...]] = {}
         with self._opened() as container:
@@ -89,6 +105,7 @@ class VideoClip:
         if first is None:
             raise InputError(f"{self.path}: no frame of the video can be decoded. Export it again.")
         self._stored_size = (first.width, first.height)
+        self.deep = deep and max(component.bits for component in first.format.components) > 8
         turned = display_matrix(first)[0] == 0
         self.width, self.height = self._stored_size[::-1] if turned else self._stored_size
         self.sample_aspect_ratio: Fraction = 1 / ratio if turned else ratio
@@ -109,14 +126,18 @@ class VideoClip:
         return len(self.timestamps)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        to_rgb = RgbReader()
+        to_rgb = RgbReader(deep=self.deep)
+        frames = self._of_one_size()
+        yield from map(to_rgb, deinterlaced(frames) if self._options.deinterlace else frames)
+
+    def _of_one_size(self) -> Iterator[VideoFrame]:
         for number, frame in enumerate(self._timed()):
             if (frame.width, frame.height) != self._stored_size:
                 raise InputError(
                     f"{self.path}: frame {number} has {frame.width}x{frame.height} pixels, the first one "
                     f"{self._stored_size[0]}x{self._stored_size[1]}. Re-encode the video to one size."
                 )
-            yield to_rgb(frame)
+            yield frame
 
     def _timed(self) -> Iterator[VideoFrame]:
         """All decoded frames; after the last one their times are known."""
@@ -198,8 +219,8 @@ class VideoClip:
             log.warning("%s: the alpha channel is dropped", self.path)
         if int(getattr(frame, "color_trc", 2)) in _HDR_TRANSFERS:
             log.warning("%s: this HDR video is read without tone mapping and will look flat", self.path)
-        if frame.interlaced_frame:
-            log.warning("%s: interlaced frames are used as they are; deinterlace the video first", self.path)
+        if frame.interlaced_frame and not self._options.deinterlace:
+            log.warning("%s: its frames are interlaced and used as they are; --deinterlace mends that", self.path)
 
 
 def _origin(streams: Sequence[Stream]) -> Fraction:

@@ -1,4 +1,4 @@
-"""Writing a clip: an H.264 video, a folder of PNGs or a single picture, complete or not at all."""
+"""Writing a clip: a video, a folder of PNGs or a single picture, complete or not at all."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import numpy as np
 
 from ..base.clip import Clip
-from ..base.errors import DependencyError, InputError, cannot_write
+from ..base.errors import InputError, cannot_write
 from ..files.paths import Output, check_paths
 from ..files.staging import Staging
 from .carry import Carrier
-from .convert import BT709, LIMITED_RANGE, YuvWriter
+from .codecs import CODECS, VIDEO_FORMATS, check_codec, set_up
+from .convert import EncoderFrames, white_level
+from .options import VideoOptions
 from .pictures import PictureClip, write_picture
 from .plan import plan_streams
 from .reader import VideoClip
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
-    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 log = logging.getLogger(__name__)
 
-VIDEO_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""Suffix of a written video -> FFmpeg's container format."""
 PICTURE_OUT_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 TimedClip: TypeAlias = VideoClip | PictureClip
 
-DEFAULT_CRF = 16
-"""Constant rate factor of x264: 0 is lossless, 51 is worst. 16 is hard to tell from the original frames."""
-_THREADS = 4  # the output of x264 depends on the number of threads, so this must not depend on the machine
+_WHITE = 255
 _MIN_TICKS = 10000  # per second: fine enough to place a clip that starts late
 
 
 class ClipWriter:
     """Writes frames to path; use it in a `with` statement.
 
-    The path decides the form: .mp4, .mov or .mkv is an H.264 video; an existing folder or a path without suffix
-    becomes a folder of 000000.png, 000001.png, ...; .png or .jpg takes a single frame.
+    The path decides the form: .mp4, .mov or .mkv is a video, H.264 if the options say nothing else; an existing folder
+    or a path without suffix becomes a folder of 000000.png, 000001.png, ...; .png or .jpg takes a single frame.
 
-    Videos are 4:2:0 if both sides are even, else 4:4:4 (which keeps the exact size, but not every player shows it), in
-    limited-range BT.709, and tagged as such. The same frames give the same bytes. With a source VideoClip, frame k is
+    H.264 and HEVC are 4:2:0 if both sides are even, else 4:4:4 (which keeps the exact size, but not every player shows
+    it), ProRes is 4:2:2 or 4:4:4, all in limited-range BT.709, and tagged as such; FFV1 is RGB, without any loss. A
+    source that is read with more than 8 bits is written with more, if the codec is to keep them. The same frames give
+    the same bytes. With a source VideoClip, frame k is
     shown at the time of the source's frame k, the pixels' aspect ratio is kept, and the source's sound, subtitles,
     further streams, chapters and tags are carried over: copied if the container can hold them; sound is encoded to AAC
     otherwise. A warning names what is lost, before any work.
@@ -65,12 +65,13 @@ class ClipWriter:
         size: tuple[int, int],
         *,
         source: Clip | None = None,
-        crf: int = DEFAULT_CRF,
+        options: VideoOptions | None = None,
     ) -> None:
         """size is (width, height) in pixels. Nothing is created yet.
 
         Raises InputError as `check_paths` does (for an unknown suffix, a folder that is missing, not empty or
-        protected, a name that is too long, or the path of the source itself), and for a size that H.264 does not allow.
+        protected, a name that is too long, or the path of the source itself), for a codec that does not go into the
+        container, and for a size that the codec does not allow.
         """
         self.path = Path(path)
         self.size = size
@@ -81,7 +82,7 @@ class ClipWriter:
         elif self.path.suffix.lower() in PICTURE_OUT_SUFFIXES:
             self._sink = _PictureSink(self.path)
         else:
-            self._sink = _VideoSink(self.path, fps, size, _timed(source), crf)
+            self._sink = _VideoSink(self.path, fps, size, _timed(source), options or VideoOptions())
         self._count = 0
 
     def __enter__(self) -> ClipWriter:
@@ -105,7 +106,7 @@ class ClipWriter:
                 f"(height, width, 3) = {(self.size[1], self.size[0], 3)}. All frames must have one size."
             )
         with self._own_errors():
-            self._sink.write(self._count, _to_uint8(frame, self._count), timestamp)
+            self._sink.write(self._count, _levels(frame, self._count, self._sink.white), timestamp)
         self._count += 1
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -132,9 +133,11 @@ class ClipWriter:
             raise cannot_write(self.path, error) from error
 
 
-def write_clip(path: str | os.PathLike[str], clip: Clip, *, source: Clip | None = None, crf: int = DEFAULT_CRF) -> None:
+def write_clip(
+    path: str | os.PathLike[str], clip: Clip, *, source: Clip | None = None, options: VideoOptions | None = None
+) -> None:
     """Write a whole clip at its own rate; see `ClipWriter`."""
-    with ClipWriter(path, clip.fps, (clip.width, clip.height), source=source, crf=crf) as writer:
+    with ClipWriter(path, clip.fps, (clip.width, clip.height), source=source, options=options) as writer:
         for frame in clip:
             writer.write(frame)
 
@@ -144,19 +147,26 @@ def clip_output(path: Path, name: str = "output", *, numbered: str = "") -> Outp
     return Output(path, name, (*VIDEO_FORMATS, *PICTURE_OUT_SUFFIXES), "clip", numbered=numbered)
 
 
-def _to_uint8(frame: np.ndarray, number: int) -> np.ndarray:
+def _levels(frame: np.ndarray, number: int, white: int) -> np.ndarray:
+    """A frame, uint8 or float in [0,1], as uint8 where white is 255, and else as uint16."""
     if frame.dtype == np.uint8:
-        return frame
+        return frame if white == _WHITE else _levels(frame / np.float32(_WHITE), number, white)
     if not np.issubdtype(frame.dtype, np.floating):
         raise InputError(f"frame {number} has values of type {frame.dtype}; uint8 or float in [0,1] is needed.")
     if not np.isfinite(frame).all():
         raise InputError(f"frame {number} holds values that are not finite, so it cannot be written.")
-    levels: np.ndarray = np.rint(frame.clip(0, 1) * 255)
-    return levels.astype(np.uint8)
+    levels: np.ndarray = np.rint(frame.clip(0, 1) * white)
+    return levels.astype(np.uint8 if white == _WHITE else np.uint16)
 
 
 class _Sink(Protocol):
-    """Where frames go. open, write..., then finish or discard; discard may be called at any time after open."""
+    """Where frames go. open, write..., then finish or discard; discard may be called at any time after open.
+
+    white: the level of full white, 255 in uint8 frames and more in uint16 frames.
+    """
+
+    @property
+    def white(self) -> int: ...
 
     def open(self) -> None: ...
 
@@ -169,6 +179,8 @@ class _Sink(Protocol):
 
 class _Staged:
     """Where a sink writes until it is finished."""
+
+    white = _WHITE
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -214,17 +226,22 @@ class _PictureSink(_Staged):
 
 
 class _VideoSink(_Staged):
-    """H.264 in MP4, MOV or Matroska, with the source's sound."""
+    """A video in MP4, MOV or Matroska, with the source's sound."""
 
-    def __init__(self, path: Path, fps: Fraction, size: tuple[int, int], source: TimedClip | None, crf: int) -> None:
+    def __init__(
+        self, path: Path, fps: Fraction, size: tuple[int, int], source: TimedClip | None, options: VideoOptions
+    ) -> None:
         super().__init__(path)
         self._fps = Fraction(fps)
         self._size = size
         self._source = source
-        self._crf = crf
+        self._options = options
+        self._bits = 16 if isinstance(source, VideoClip) and source.deep and options.keeps_depth else 8
+        self._pixel_format = CODECS[options.codec].pixel_format(size, self._bits)
+        self.white = white_level(self._bits, self._pixel_format)
         self._format = VIDEO_FORMATS[path.suffix.lower()]
         self._plan = plan_streams(source, self._format) if isinstance(source, VideoClip) else ()
-        self._check_encoder()
+        check_codec(path, options, size, self._bits, self._fps)
         self._output: OutputContainer | None = None
         self._carrier: Carrier | None = None
 
@@ -240,51 +257,20 @@ class _VideoSink(_Staged):
             format=self._format,
             container_options={"fflags": "+bitexact", "movflags": "+faststart"},
         )
-        self._stream = output.add_stream("libx264", rate=self._fps)
-        self._set_up(self._stream.codec_context)
-        self._stream.codec_context.time_base = self._time_base
-        self._to_yuv = YuvWriter(*self._size, self._pixel_format)
+        encoder = CODECS[self._options.codec].encoder
+        self._stream = cast("VideoStream", output.add_stream(encoder, rate=self._fps))
+        context = self._stream.codec_context
+        aspect = None if self._source is None else self._source.sample_aspect_ratio
+        set_up(context, self._options, self._size, self._bits, aspect)
+        context.time_base = self._time_base
+        self._to_encoder = EncoderFrames(self._size, self._bits, self._pixel_format)
         if isinstance(self._source, VideoClip):
             self._carrier = Carrier(self._source, output, self._plan)
-
-    def _check_encoder(self) -> None:
-        """Raise, before any work, if there is no encoder or it does not take the size."""
-        import av
-
-        try:
-            context = av.CodecContext.create("libx264", "w")
-        except av.codec.codec.UnknownCodecError as error:
-            raise DependencyError("This build of PyAV has no libx264. Install the wheel: pip install av") from error
-        context.time_base = 1 / self._fps
-        self._set_up(context)
-        try:
-            context.open()
-        except (av.error.FFmpegError, OverflowError) as error:
-            raise InputError(
-                f"{self._path}: H.264 does not take frames of {self._size[0]}x{self._size[1]} pixels. Give a folder of "
-                "PNGs as output, or resize the clip."
-            ) from error
-
-    @property
-    def _pixel_format(self) -> str:
-        width, height = self._size
-        return "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
-
-    def _set_up(self, context: VideoCodecContext) -> None:
-        width, height = self._size
-        context.width, context.height = width, height
-        context.pix_fmt = self._pixel_format
-        context.thread_count = _THREADS
-        context.options = {"crf": str(self._crf), "preset": "medium", "flags": "+bitexact", **_repeatable()}
-        context.color_range = LIMITED_RANGE
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        if self._source is not None:
-            context.sample_aspect_ratio = self._source.sample_aspect_ratio
 
     def write(self, number: int, frame: np.ndarray, timestamp: Fraction | None) -> None:
         if timestamp is None:
             timestamp = self._time_of(number)
-        picture = self._to_yuv(frame)
+        picture = self._to_encoder(frame)
         # The container would refuse times that do not increase, which some broken sources have.
         self._last_pts = max(round(timestamp / self._time_base), self._last_pts + 1)
         picture.pts, picture.time_base = self._last_pts, self._time_base
@@ -332,19 +318,6 @@ def _timed(source: Clip | None) -> TimedClip | None:
     if isinstance(source, VideoClip) or (isinstance(source, PictureClip) and source.animated):
         return source
     return None
-
-
-def _repeatable() -> dict[str, str]:
-    """Options that keep x264 from its AVX-512 code, which does not always give the same stream for the same frames.
-
-    Seen with PyAV 18.1 on noisy frames: 4 different results in 40 runs with one thread, and 1 with AVX2 and below.
-    Naming an instruction set that the processor lacks would crash, so it is only named if there is a better one.
-    """
-    import torch
-
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return {}
-    return {"x264-params": "asm=avx2"}
 
 
 def _schedule(source: TimedClip | None, fps: Fraction) -> tuple[tuple[Fraction, ...] | None, Fraction]:

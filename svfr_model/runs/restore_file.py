@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from ..faces.select import reference_embedding, select_similar, select_tracks
 from ..faces.track import FaceTrack, FoundFaces, PlannedCrop
 from ..files.paths import Output, check_frames, check_paths
 from ..media import ClipWriter, MaskClip, open_clip, read_mask
+from ..media.options import ReadOptions, VideoOptions
 from ..media.pictures import read_picture
 from ..media.writer import clip_output
 from .options import FaceOptions
@@ -48,7 +49,8 @@ class Job:
     the picture is missing. reference: picture that replaces the first pass, and with two passes
     asked for also gives the identity. identity: pictures of the person.
     keep_crop: also write each restored crop as a clip beside the target. debug: where to write the clip with boxes,
-    landmarks, ids and cuts drawn over it.
+    landmarks, ids and cuts drawn over it, always in H.264. reading, writing: how the source is read, and the target and
+    its crops are written.
     """
 
     source: Path
@@ -61,6 +63,8 @@ class Job:
     identity: tuple[Path, ...] = ()
     keep_crop: bool = False
     debug: Path | None = None
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    writing: VideoOptions = field(default_factory=VideoOptions)
 
     def inputs(self) -> list[Path]:
         """Every file and folder that is read, apart from weights."""
@@ -84,10 +88,10 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         raise InputError("Kept crops and the debug video show found faces: they do not go with whole frames.")
     outputs = job.outputs()
     check_paths(job.inputs(), outputs)
-    clip = open_clip(job.source)
+    clip = open_clip(job.source, job.reading, deep=job.faces is not None and job.writing.keeps_depth)
     check_frames(clip, outputs)
     with ExitStack() as targets:
-        writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
+        writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip, options=job.writing)
         self_referred = job.options.passes == 2 and job.reference is None
         pictures = job.identity or ((job.reference,) if job.reference and job.options.passes == 2 else ())
         by_picture = job.faces is not None and job.faces.person is not None
@@ -195,7 +199,7 @@ def _face_frames(
     masks = _masks(job, found.frame_count, clip)
     restored = restore_tracks(clip, plans, networks, [request] * len(plans), masks=masks, callback=callback)
     if job.keep_crop:
-        written += [_write_crop(job.target, entry, clip, targets) for entry in restored]
+        written += [_write_crop(job, entry, clip, targets) for entry in restored]
     pasted = paste_clip(clip, restored, faces.paste, job.tasks, count=found.frame_count, callback=callback)
     return (entry.frame for entry in pasted), written
 
@@ -221,10 +225,10 @@ def _write_debug(path: Path, clip: Clip, found: FoundFaces, plans: Sequence[Plan
     return path
 
 
-def _write_crop(target: Path, entry: RestoredTrack, clip: Clip, targets: ExitStack) -> Path:
+def _write_crop(job: Job, entry: RestoredTrack, clip: Clip, targets: ExitStack) -> Path:
     """Write a track's crops as a clip, or folder, beside the target."""
-    path = clip_output(target, numbered="crop").numbered_path(entry.plan.track.id)
-    writer = targets.enter_context(ClipWriter(path, clip.fps, entry.plan.size))
+    path = clip_output(job.target, numbered="crop").numbered_path(entry.plan.track.id)
+    writer = targets.enter_context(ClipWriter(path, clip.fps, entry.plan.size, options=job.writing))
     for crop in entry.crops:
         writer.write(crop.permute(1, 2, 0).numpy())  # CHW -> HWC
     return path

@@ -17,6 +17,7 @@ from ..faces.options import FaceChoice, PasteOptions, TrackOptions
 from ..faces.select import select_tracks
 from ..files.paths import check_frames, check_paths
 from ..media import ClipWriter, open_clip
+from ..media.options import ReadOptions, VideoOptions
 from ..media.writer import clip_output
 from ..stc.enhance import enhance_crops, enhance_whole
 from ..stc.load import ROLES, load_stc
@@ -33,7 +34,8 @@ class EnhanceJob:
     """Files and options of one enhancement.
 
     tasks: run in this order. whole: whole frames instead of face crops; None takes crops where "bfr" is among the
-    tasks. faces: which, see select_tracks. track: how they are searched and followed.
+    tasks. faces: which, see select_tracks. track: how they are searched and followed. reading, writing: how the source
+    is read and the target written.
     """
 
     source: Path
@@ -44,6 +46,8 @@ class EnhanceJob:
     track: TrackOptions = field(default_factory=TrackOptions)
     options: EnhanceOptions = field(default_factory=EnhanceOptions)
     paste: PasteOptions = field(default_factory=PasteOptions)
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    writing: VideoOptions = field(default_factory=VideoOptions)
 
     def __post_init__(self) -> None:
         unknown = [task for task in self.tasks if task not in TASKS]
@@ -55,11 +59,11 @@ def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = Non
     """Do the job and return the path that was written. Raises the library's errors."""
     output = clip_output(job.target)
     check_paths([job.source], [output])
-    clip = open_clip(job.source)
-    check_frames(clip, [output])
-    writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip)
-    choose_device(loader.device)
     whole = job.whole if job.whole is not None else "bfr" not in job.tasks
+    clip = open_clip(job.source, job.reading, deep=not whole and job.writing.keeps_depth)
+    check_frames(clip, [output])
+    writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip, options=job.writing)
+    choose_device(loader.device)
     for task in job.tasks:
         find(ROLES[task], loader.folders)
     frames = _whole(job, loader, clip, callback) if whole else _crops(job, loader, clip, callback)

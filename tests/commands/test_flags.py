@@ -13,6 +13,7 @@ from svfr_model.commands import build_parser
 from svfr_model.commands.derive import add_options, made
 from svfr_model.engine.options import ReferrerOptions, RestoreOptions
 from svfr_model.faces.options import DetectorOptions
+from svfr_model.media.options import ReadOptions, VideoOptions
 from svfr_model.runs.options import DeviceOptions, FaceOptions, PrecisionOptions
 from svfr_model.stc.options import EnhanceOptions
 from svfr_model.synthesis.options import DegradeOptions, SeedOptions
@@ -67,7 +68,7 @@ def derived():
     """The flags of all options that have one."""
     groups = (
         RestoreOptions, ReferrerOptions, FaceOptions, DetectorOptions, DeviceOptions, PrecisionOptions,
-        EnhanceOptions, DegradeOptions, SeedOptions,
+        EnhanceOptions, DegradeOptions, SeedOptions, ReadOptions, VideoOptions,
     )  # fmt: skip
     parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
     add_options(parser, *groups)

@@ -27,6 +27,7 @@ from support.video import (
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError
 from svfr_model.media import ClipWriter, open_clip, write_clip
+from svfr_model.media.options import VideoOptions
 from svfr_model.media.pictures import read_picture
 
 VIDEOS = [".mp4", ".mov", ".mkv"]
@@ -60,7 +61,7 @@ class TestPixels:
     def test_gradient(self, tmp_path, size):
         x, y = np.meshgrid(np.linspace(0, 1, size[0]), np.linspace(0, 1, size[1]))
         frame = np.rint(np.stack([x, 0.3 + 0.4 * y, 1 - x], axis=2) * 255).astype(np.uint8)
-        (exact,) = open_clip(write(tmp_path / "0.mp4", [frame], crf=0))
+        (exact,) = open_clip(write(tmp_path / "0.mp4", [frame], options=VideoOptions(crf=0)))
         assert np.abs(exact.astype(int) - frame).max() <= 3
         (usual,) = open_clip(write(tmp_path / "a.mp4", [frame]))
         errors = np.abs(usual.astype(int) - frame)
@@ -103,7 +104,7 @@ class TestPixels:
         noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
         errors = []
         for crf in (4, 40):
-            (back,) = open_clip(write(tmp_path / f"{crf}.mp4", [noise], crf=crf))
+            (back,) = open_clip(write(tmp_path / f"{crf}.mp4", [noise], options=VideoOptions(crf=crf)))
             errors.append(np.abs(back.astype(int) - noise).mean())
         assert errors[0] < errors[1]
 

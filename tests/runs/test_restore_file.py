@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import av
+import numpy as np
 import pytest
 import torch
 from support import clips, dots
 from support.files import frames_of, write
 from support.stubs import StubBackend, StubVAE
+from support.video import encode, stream_facts
 
+from svfr_model.base.errors import InputError
 from svfr_model.base.tasks import Task
 from svfr_model.engine.options import RestoreOptions
 from svfr_model.engine.restore import Networks
 from svfr_model.faces.options import CropOptions, PasteOptions
+from svfr_model.media import open_clip
+from svfr_model.media.options import ReadOptions, VideoOptions
 from svfr_model.media.pictures import write_picture
 from svfr_model.networks.identity import Identity
 from svfr_model.runs.options import FaceOptions
@@ -154,3 +160,38 @@ def test_a_person_is_chosen_by_a_picture(job, tmp_path):
     row = frames_of(job.target)[:, 64].astype(int).mean((0, 2))
     assert row[112:128].min() > 240, "white, as the network makes everything"
     assert row[:70].max() < 180
+
+
+def test_what_is_not_restored_keeps_the_ten_bits_of_the_source(job, tmp_path):
+    """The dot person before a wall with a hundred steps between two levels of 8 bits."""
+    actor = clips.Actor(dots.dot_person(0), clips.still(80, 64, 0.8))
+    scene = clips.Scene((clips.Shot(4, (actor,), background=-1),), width=160, height=128, noise=0.0)
+    fine = np.linspace(0, 200, 160).astype(np.uint16)[None, :, None]
+    deep = [av.VideoFrame.from_ndarray(frame.astype(np.uint16) * 250 + fine, format="rgb48le") for frame in scene]
+    encode(tmp_path / "deep.mkv", [frame.reformat(format="gbrp12le") for frame in deep], codec="ffv1")
+    loader = StubLoader()
+    loader.backend.estimate = lambda x, sigma, degraded, *_: torch.full_like(x, StubVAE.scaling_factor)
+    told = replace(job, source=tmp_path / "deep.mkv", target=tmp_path / "out.mkv", writing=VideoOptions(codec="ffv1"))
+    run(replace(told, reference=None, options=replace(TWO_PASSES, passes=1)), loader)
+    before, after = (np.stack(list(open_clip(path, deep=True))) for path in (told.source, told.target))
+    assert before.dtype == after.dtype == np.float32
+    wall = slice(0, 20)
+    assert np.abs(after - before)[:, :, wall].max() < 1 / 4000
+    assert len(np.unique(after[:, :, wall] * 255 % 1)) > 4, "finer than 8 bits"
+    assert np.abs(after - before)[:, 40:90, 60:100].max() > 0.2, "the face is restored"
+
+
+def test_the_source_is_deinterlaced_and_the_target_coded_as_told(job, tmp_path):
+    told = replace(job, target=tmp_path / "out.mkv", reading=ReadOptions(deinterlace=True))
+    run(replace(told, writing=VideoOptions(codec="hevc")), StubLoader())
+    assert stream_facts(told.target)["codec"] == "hevc"
+    with pytest.raises(InputError, match="only videos can be deinterlaced"):
+        run(replace(told, source=tmp_path / "person.png", target=tmp_path / "out.png"), StubLoader())
+
+
+def test_a_codec_that_the_target_cannot_hold_is_refused_before_any_work(job):
+    loader = StubLoader()
+    with pytest.raises(InputError, match=r"ProRes video does not go into \.mp4"):
+        run(replace(job, writing=VideoOptions(codec="prores")), loader)
+    assert not loader.backend.calls
+    assert not loader.required

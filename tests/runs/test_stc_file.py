@@ -9,6 +9,7 @@ import torch
 
 from svfr_model.commands import main
 from svfr_model.media import ClipWriter, open_clip
+from svfr_model.media.options import VideoOptions
 from svfr_model.stc.load import ROLES
 from svfr_model.stc.network import TASKS, build_network
 from svfr_model.weights import save, weight_file
@@ -42,7 +43,7 @@ def frames_of(path):
 
 
 def write(path, frames, fps=Fraction(25)):
-    with ClipWriter(path, fps, (frames[0].shape[1], frames[0].shape[0]), crf=0) as writer:
+    with ClipWriter(path, fps, (frames[0].shape[1], frames[0].shape[0]), options=VideoOptions(crf=0)) as writer:
         for frame in frames:
             writer.write(frame)
     return path
