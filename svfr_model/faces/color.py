@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from functools import cached_property
+from typing import ClassVar, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -27,6 +28,10 @@ FIELD_BLUR = 4.0
 GAIN_LIMITS = (0.7, 1.4)
 FEATHER = 0.1
 SHADOW = 1e-3
+LEVELS = np.arange(256, dtype=np.float32) / 255
+
+Box: TypeAlias = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in whole pixels; the last two are not in it."""
 
 
 class ColorMatch:
@@ -34,8 +39,12 @@ class ColorMatch:
 
     mode: ClassVar[ColorMode] = "none"
 
-    def apply(self, picture: np.ndarray) -> np.ndarray:
-        """A restored crop (h,w,3) float32 in [0,1] with the original's colours; may leave [0,1] slightly."""
+    def apply(self, picture: np.ndarray, box: Box) -> np.ndarray:
+        """The piece `box` of a restored crop with the original's colours; may leave [0,1] slightly.
+
+        picture (h,w,3) float32 in [0,1]: that piece, which may be written over. box: where it lies in the crop.
+        """
+        del box
         return picture
 
 
@@ -51,11 +60,12 @@ class LabMatch(ColorMatch):
     target: np.ndarray
     """Mean LAB colour of the original crops, (3,)."""
 
-    def apply(self, picture: np.ndarray) -> np.ndarray:
+    def apply(self, picture: np.ndarray, box: Box) -> np.ndarray:
         """See `ColorMatch.apply`."""
-        lab = cv2.cvtColor(np.clip(picture, 0.0, 1.0).astype(np.float32), cv2.COLOR_RGB2Lab)
-        moved = (lab - self.source) * self.gain + self.target
-        return np.asarray(cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_Lab2RGB))
+        del box  # the same for every place
+        lab = cv2.cvtColor(np.clip(picture, 0.0, 1.0, out=picture), cv2.COLOR_RGB2Lab)
+        moved = cv2.transform(lab, np.column_stack([np.diag(self.gain), self.target - self.gain * self.source]))
+        return np.asarray(cv2.cvtColor(moved, cv2.COLOR_Lab2RGB))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,24 +75,42 @@ class WaveletMatch(ColorMatch):
     mode: ClassVar[ColorMode] = "wavelet"
     field: np.ndarray
     """What is added to each place of the crop, reduced: (h,w,3) float32, 1 is full white."""
+    size: tuple[int, int]
+    """Width and height of the crops."""
 
-    def apply(self, picture: np.ndarray) -> np.ndarray:
+    @cached_property
+    def enlarged(self) -> np.ndarray:
+        """The field at the size of the crop."""
+        return np.asarray(cv2.resize(self.field, self.size, interpolation=cv2.INTER_CUBIC))
+
+    def apply(self, picture: np.ndarray, box: Box) -> np.ndarray:
         """See `ColorMatch.apply`."""
-        size = (picture.shape[1], picture.shape[0])
-        matched: np.ndarray = picture + cv2.resize(self.field, size, interpolation=cv2.INTER_CUBIC)
+        x1, y1, x2, y2 = box
+        matched: np.ndarray = picture + self.enlarged[y1:y2, x1:x2]
         return matched
 
 
+class _Sums:
+    """Over the frames so far: of the face's LAB colours and of their squares, (3,), and of the pictures, (h,w,3)."""
+
+    def __init__(self) -> None:
+        self.lab = np.zeros(3)
+        self.squares = np.zeros(3)
+        self.picture = np.zeros((1, 1, 3))  # float64, so that the difference of two long sums keeps its digits
+
+
 class ColorStatistics:
-    """Gathers the colours of a track's crops, original and restored, one frame at a time."""
+    """Gathers the colours of a track's crops, one frame at a time: those of the originals, and those of the restored.
+
+    Nothing is kept of a frame but what it adds to the sums, so that either may be gathered long before the other.
+    """
 
     def __init__(self) -> None:
         """Start without any frame."""
+        self._original, self._restored = _Sums(), _Sums()
         self._weight = 0.0
-        self._sums = np.zeros((2, 3))
-        self._squares = np.zeros((2, 3))
-        self._difference: np.ndarray | None = None
-        self._known: np.ndarray | None = None
+        self._known = np.zeros((1, 1), np.float32)
+        self._size: tuple[int, int] | None = None
 
     def add(
         self, original: torch.Tensor, restored: torch.Tensor, landmarks: np.ndarray | None, mask: np.ndarray | None
@@ -92,24 +120,39 @@ class ColorStatistics:
         landmarks (5,2) in the crop: LAB colours are taken of the face they belong to; None takes the whole crop.
         mask (h,w) in [0,1] is left out: there the original is missing something.
         """
-        first, second = _reduced(original), _reduced(restored)
-        if first.shape != second.shape:
-            raise InputError(f"Crops must be of one size, got {tuple(original.shape)} and {tuple(restored.shape)}.")
-        size = (first.shape[1], first.shape[0])
-        known = np.ones(first.shape[:2], np.float32)
-        if mask is not None:
-            unknown = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-            known = np.clip(1.0 - 4.0 * unknown, 0.0, 1.0)
-        height, width = original.shape[-2:]
-        weights = known * _face_weights(landmarks, (height, width), size)
-        for row, picture in enumerate((first, second)):
-            lab = cv2.cvtColor(picture, cv2.COLOR_RGB2Lab)
-            self._sums[row] += (weights[..., None] * lab).sum(axis=(0, 1))
-            self._squares[row] += (weights[..., None] * lab**2).sum(axis=(0, 1))
+        self.add_original(original, landmarks, mask)
+        self.add_restored(restored, landmarks, mask)
+
+    def add_original(self, crop: torch.Tensor, landmarks: np.ndarray | None, mask: np.ndarray | None) -> None:
+        """Add one frame's crop as it was; see `add`."""
+        known, weights = self._gather(self._original, crop, landmarks, mask)
+        self._known = self._known + known
         self._weight += float(weights.sum())
-        difference = known[..., None] * (first - second)
-        self._difference = difference if self._difference is None else self._difference + difference
-        self._known = known if self._known is None else self._known + known
+
+    def add_restored(self, crop: torch.Tensor, landmarks: np.ndarray | None, mask: np.ndarray | None) -> None:
+        """Add one frame's restored crop; see `add`."""
+        self._gather(self._restored, crop, landmarks, mask)
+
+    def _gather(
+        self, sums: _Sums, crop: torch.Tensor, landmarks: np.ndarray | None, mask: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Add a crop to its sums; how far its reduced pixels count, and how far those of the face: (h,w) each."""
+        height, width = crop.shape[-2:]
+        picture = _reduced(crop)
+        reduced = (picture.shape[1], picture.shape[0])
+        if self._size is not None and _reduced_size(*self._size) != reduced:
+            raise InputError(f"Crops must be of one size, got {self._size} and {(width, height)} (width, height).")
+        self._size = (width, height)
+        known = np.ones(picture.shape[:2], np.float32)
+        if mask is not None:
+            unknown = cv2.resize(mask.astype(np.float32), reduced, interpolation=cv2.INTER_AREA)
+            known = np.clip(1.0 - 4.0 * unknown, 0.0, 1.0)
+        weights = known * _face_weights(landmarks, (height, width), reduced)
+        lab = cv2.cvtColor(picture, cv2.COLOR_RGB2Lab)
+        sums.lab = sums.lab + (weights[..., None] * lab).sum(axis=(0, 1))
+        sums.squares = sums.squares + (weights[..., None] * lab**2).sum(axis=(0, 1))
+        sums.picture = sums.picture + known[..., None] * picture.astype(np.float64)
+        return known, weights
 
     def match(self, mode: str) -> ColorMatch:
         """The correction for all frames added; none where nothing of the original could be seen.
@@ -118,14 +161,18 @@ class ColorStatistics:
         """
         if mode not in COLOR_MODES:
             raise InputError(f'Unknown colour matching "{mode}": use one of {", ".join(COLOR_MODES)}.')
-        if mode == "none" or self._difference is None or self._known is None or self._weight <= SHADOW:
+        if mode == "none" or self._size is None or self._weight <= SHADOW:
             return ColorMatch()
         if mode == "wavelet":
             weight = cv2.GaussianBlur(self._known, (0, 0), FIELD_BLUR)[..., None]
-            field = cv2.GaussianBlur(self._difference, (0, 0), FIELD_BLUR) / np.maximum(weight, SHADOW)
-            return WaveletMatch(field.astype(np.float32))
-        means = self._sums / self._weight
-        spreads = np.sqrt(np.maximum(self._squares / self._weight - means**2, 0.0))
+            difference = (self._original.picture - self._restored.picture).astype(np.float32)
+            field = cv2.GaussianBlur(difference, (0, 0), FIELD_BLUR) / np.maximum(weight, SHADOW)
+            return WaveletMatch(field.astype(np.float32), self._size)
+        means = [sums.lab / self._weight for sums in (self._original, self._restored)]
+        spreads = [
+            np.sqrt(np.maximum(sums.squares / self._weight - mean**2, 0.0))
+            for sums, mean in zip((self._original, self._restored), means, strict=True)
+        ]
         gain = np.clip((spreads[0] + SHADOW) / (spreads[1] + SHADOW), *GAIN_LIMITS)
         return LabMatch(gain, source=means[1], target=means[0])
 
@@ -143,19 +190,26 @@ def color_shift(originals: Iterable[torch.Tensor], restored: Iterable[torch.Tens
 
 
 def as_picture(crop: torch.Tensor | np.ndarray) -> np.ndarray:
-    """A crop (3,h,w), uint8 or float in [0,1], as (h,w,3) float32 in [0,1]."""
+    """A crop (3,h,w), uint8 or float in [0,1], as (h,w,3) float32 in [0,1] with memory of its own."""
     values = crop.detach().cpu().numpy() if isinstance(crop, torch.Tensor) else np.asarray(crop)
     if values.ndim != 3 or values.shape[0] != 3:
         raise InputError(f"A crop must be (3,h,w), got {values.shape}.")
-    values = np.ascontiguousarray(values.transpose(1, 2, 0))  # CHW -> HWC
-    return values.astype(np.float32) / 255 if values.dtype == np.uint8 else values.astype(np.float32)
+    if values.dtype != np.uint8:
+        values = values.astype(np.float32, copy=False)
+    merged: np.ndarray = cv2.merge([np.ascontiguousarray(plane) for plane in values])  # CHW -> HWC
+    return np.asarray(cv2.LUT(merged, LEVELS)) if values.dtype == np.uint8 else merged
 
 
 def _reduced(crop: torch.Tensor) -> np.ndarray:
     picture = as_picture(crop)
-    factor = REDUCED / min(picture.shape[:2])
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
+    size = _reduced_size(picture.shape[1], picture.shape[0])
     return np.clip(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), 0.0, 1.0)
+
+
+def _reduced_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of a reduced crop."""
+    factor = REDUCED / min(width, height)
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def _face_weights(landmarks: np.ndarray | None, shape: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

@@ -14,13 +14,13 @@ import torch
 from ..base.errors import InputError
 from ..base.pixels import as_uint8
 from ..base.tasks import Task, Tasks
-from .color import ColorMatch, as_picture
+from .color import Box, ColorMatch, as_picture
 from .crop import BORDER, rescaled
 from .geometry import invert
 from .options import PasteOptions, Region
 from .region import bounds, paste_region, soft_step, to_frame
 from .track import FaceTrack, PlannedCrop
-from .warp import warp
+from .warp import moved_source, source_window, warp
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +47,21 @@ class Patch:
     mask: np.ndarray | None = None
     """The inpainting mask in the crop, (h,w) in [0,1]: it is filled too where it lies beside the face."""
 
-    def colored(self) -> np.ndarray:
-        """The crop with its colour correction, (h,w,3) float32; InputError where it is not of the planned size."""
-        picture, (width, height) = as_picture(self.picture), self.plan.size
-        if picture.shape[:2] != (height, width):
+    def colored(self, box: Box) -> np.ndarray:
+        """The piece x1,y1,x2,y2 of the crop with its colour correction, (h,w,3) float32; may leave [0,1] slightly."""
+        x1, y1, x2, y2 = box
+        piece = as_picture(self.picture[:, y1:y2, x1:x2])
+        return piece if self.color is None else self.color.apply(piece, box)
+
+    def check(self, frame: np.ndarray) -> None:
+        """Raise InputError where the frame (H,W,3) or the crop is not of the planned size."""
+        _check_frame_size(frame, self.plan.track)
+        height, width = self.picture.shape[-2:]
+        if (width, height) != self.plan.size:
             raise InputError(
-                f"The crop of track {self.plan.track.id} must be {width}x{height}, got "
-                f"{picture.shape[1]}x{picture.shape[0]}."
+                f"The crop of track {self.plan.track.id} must be {self.plan.size[0]}x{self.plan.size[1]}, got "
+                f"{width}x{height}."
             )
-        return picture if self.color is None else self.color.apply(picture)
 
 
 class Pasted(NamedTuple):
@@ -96,28 +102,32 @@ def paste_frame(
     """
     options = options or PasteOptions()
     for patch in patches:
-        _check_frame_size(frame, patch.plan.track)
+        patch.check(frame)
     limits = None if allowed is None else _checked_limits(allowed, frame)
-    pasted, kept = frame.copy(), np.ones(frame.shape[:2], np.float32)
+    pasted, changed = frame.copy(), np.zeros(frame.shape[:2], np.float32)
     for patch in sorted(patches, key=lambda patch: float(patch.plan.track.sizes[patch.index])):
         x1, y1, x2, y2 = window = bounds(patch.plan, patch.index)
         if x1 >= x2 or y1 >= y2:
             continue
-        picture = patch.colored()
-        weight = _blend_weights(frame, picture, patch, options, window)
+        weight = _blend_weights(frame, patch, options, window)
         if limits is not None:
             weight = weight * limits[y1:y2, x1:x2]
-        _blend(pasted, picture, patch, weight, (x1, y1))
-        kept[y1:y2, x1:x2] *= 1.0 - np.clip(weight, 0.0, 1.0)
-    return Pasted(pasted, 1.0 - kept)
+        rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
+        if not len(rows):
+            continue
+        # Only the box that changes is coloured, warped and mixed: it is a fraction of the crop.
+        weight = weight[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        box = (slice(y1 + rows[0], y1 + rows[-1] + 1), slice(x1 + columns[0], x1 + columns[-1] + 1))
+        _blend(pasted[box], patch, weight, (x1 + int(columns[0]), y1 + int(rows[0])))
+        changed[box] = 1.0 - (1.0 - changed[box]) * (1.0 - np.clip(weight, 0.0, 1.0))
+    return Pasted(pasted, changed)
 
 
 def _check_frame_size(frame: np.ndarray, track: FaceTrack) -> None:
     if track.frame_size != (frame.shape[1], frame.shape[0]):
         width, height = track.frame_size
         raise InputError(
-            f"Track {track.id} was found in frames of {width}x{height}, "
-            f"this one is {frame.shape[1]}x{frame.shape[0]}."
+            f"Track {track.id} was found in frames of {width}x{height}, this one is {frame.shape[1]}x{frame.shape[0]}."
         )
 
 
@@ -131,28 +141,30 @@ def _checked_limits(allowed: np.ndarray, frame: np.ndarray) -> np.ndarray:
     return limits
 
 
-def _blend(result: np.ndarray, picture: np.ndarray, patch: Patch, weight: np.ndarray, corner: tuple[int, int]) -> None:
-    """Mix a crop into result; weight (h,w) is of the part of the frame whose upper left corner (x,y) is given."""
-    rows, columns = np.flatnonzero(weight.any(axis=1)), np.flatnonzero(weight.any(axis=0))
-    if not len(rows):
-        return
-    weight = weight[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1, None]
-    x, y = corner[0] + int(columns[0]), corner[1] + int(rows[0])
-    height, width = weight.shape[:2]
+def _blend(target: np.ndarray, patch: Patch, weight: np.ndarray, corner: tuple[int, int]) -> None:
+    """Mix a crop into target (h,w,3), the part of the frame whose upper left corner (x,y) is given; weight (h,w)."""
+    height, width = weight.shape
     back = invert(patch.plan.matrices[patch.index])
-    back[:, 2] -= (x, y)
-    restored = warp(picture, back, (width, height), border="replicate")
-    target = result[y : y + height, x : x + width]
-    if result.dtype == np.uint8:
-        mixed = target + weight * (restored * 255 - target)
-        target[...] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    back[:, 2] -= corner
+    source = source_window(back, (width, height), patch.plan.size)
+    restored = warp(patch.colored(source), moved_source(back, source[:2]), (width, height), border="replicate")
+    # In place and with a weight for each channel: broadcasting over three channels is what takes numpy longest.
+    weights = cv2.merge([weight, weight, weight])
+    if target.dtype == np.uint8:
+        restored *= 255
+        restored -= target
+        restored *= weights
+        restored += target
+        restored += 0.5
+        target[...] = np.clip(restored, 0, 255, out=restored)
     else:
-        target[...] = target + weight * (np.clip(restored, 0.0, 1.0) - target)
+        restored = np.clip(restored, 0.0, 1.0, out=restored)
+        restored -= target
+        restored *= weights
+        target += restored
 
 
-def _blend_weights(
-    frame: np.ndarray, picture: np.ndarray, patch: Patch, options: PasteOptions, window: tuple[int, int, int, int]
-) -> np.ndarray:
+def _blend_weights(frame: np.ndarray, patch: Patch, options: PasteOptions, window: Box) -> np.ndarray:
     """How far each pixel of the window becomes the patch: region, inpainting mask, occlusions and doubt together."""
     plan, index = patch.plan, patch.index
     weight = paste_region(plan, index, window, options.region, options.feather)
@@ -161,7 +173,7 @@ def _blend_weights(
         whole = paste_region(plan, index, window, "crop", options.feather)
         weight = np.maximum(weight, whole * to_frame(patch.mask.astype(np.float32), back, window))
     if options.occlusion_safe:
-        agreed, matrix = _agreement(frame, picture, patch)
+        agreed, matrix = _agreement(frame, patch)
         weight = weight * to_frame(agreed, matrix, window)
     return weight * _trust(plan.track, index)
 
@@ -173,7 +185,7 @@ def _trust(track: FaceTrack, index: int) -> float:
     return float(np.clip(track.scores[index] / max(float(np.median(track.scores[track.seen])), 1e-6), 0.0, 1.0))
 
 
-def _agreement(frame: np.ndarray, picture: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+def _agreement(frame: np.ndarray, patch: Patch) -> tuple[np.ndarray, np.ndarray]:
     """Where the low frequencies of original and restored crop agree, reduced, and its matrix to the frame."""
     size = patch.plan.size
     factor = OCCLUSION_SIZE / min(size)
@@ -181,6 +193,7 @@ def _agreement(frame: np.ndarray, picture: np.ndarray, patch: Patch) -> tuple[np
     matrix = rescaled(patch.plan.matrices[patch.index], size, small)
     values = frame.astype(np.float32) / 255 if frame.dtype == np.uint8 else frame
     original = np.clip(warp(values, matrix, small, BORDER), 0.0, 1.0)
+    picture = patch.colored((0, 0, *size))
     restored = np.clip(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), 0.0, 1.0).astype(np.float32)
     first, second = (
         cv2.GaussianBlur(cv2.cvtColor(p, cv2.COLOR_RGB2Lab), (0, 0), OCCLUSION_BLUR) for p in (original, restored)

@@ -34,11 +34,20 @@ def low_pass(shrink: float) -> np.ndarray:
     return kernel
 
 
-def _source_window(corners: np.ndarray, size: tuple[int, int], reach: float) -> tuple[int, int, int, int]:
-    """The part x1,y1,x2,y2 of a source of size (w,h) that a target with these corners reads, borders mirrored."""
+def source_window(matrix: np.ndarray, size: tuple[int, int], source: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part x1,y1,x2,y2 of a source that `warp` reads for a target, borders mirrored.
+
+    matrix (2,3) from source to target pixels; size and source: width and height of the target and of the source. A warp
+    of that part alone, by `moved_source`, gives the same picture.
+    """
+    reach = (LOBES + REACH) * shrinkage(matrix)
+    width, height = size
+    inverse = cv2.invertAffineTransform(np.asarray(matrix, dtype=np.float64))
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
+    corners = corners @ inverse[:, :2].T + inverse[:, 2]
     bounds: list[tuple[int, int]] = []
     for axis in (0, 1):
-        length = size[axis]
+        length = source[axis]
         low, high = corners[:, axis].min() - reach, corners[:, axis].max() + reach
         # What lies outside is mirrored inwards, so its mirror image must be in the window too.
         first = min(low, 2 * (length - 1) - high) if high > length - 1 else low
@@ -46,6 +55,13 @@ def _source_window(corners: np.ndarray, size: tuple[int, int], reach: float) -> 
         start = int(np.clip(np.floor(first), 0, length - 1))
         bounds.append((start, int(np.clip(np.ceil(last) + 1, start + 1, length))))
     return bounds[0][0], bounds[1][0], bounds[0][1], bounds[1][1]
+
+
+def moved_source(matrix: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
+    """The matrix (2,3) for the part of a source whose upper left corner (x,y) is given, instead of all of it."""
+    moved = np.array(matrix, dtype=np.float64)
+    moved[:, 2] += moved[:, :2] @ corner
+    return moved
 
 
 def warp(
@@ -61,16 +77,8 @@ def warp(
     does not alias; the filter goes continuously to none at equal size. uint8 values saturate, floats may overshoot.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
-    shrink = shrinkage(matrix)
-    width, height = size
-    inverse = cv2.invertAffineTransform(matrix)
-    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
-    corners = corners @ inverse[:, :2].T + inverse[:, 2]
-    x1, y1, x2, y2 = _source_window(corners, (image.shape[1], image.shape[0]), (LOBES + REACH) * shrink)
-    source = image[y1:y2, x1:x2]
-    matrix = matrix.copy()
-    matrix[:, 2] += matrix[:, :2] @ (x1, y1)
-    source, matrix, shrink = _reduce(source, matrix, shrink)
+    x1, y1, x2, y2 = source_window(matrix, size, (image.shape[1], image.shape[0]))
+    source, matrix, shrink = _reduce(image[y1:y2, x1:x2], moved_source(matrix, (x1, y1)), shrinkage(matrix))
     if shrink > 1.0:
         kernel = low_pass(round(shrink, 3))
         edge = cv2.BORDER_REPLICATE if border == "zero" else BORDERS[border]

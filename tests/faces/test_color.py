@@ -28,6 +28,11 @@ def crops(plan):
     return torch.stack([torch.from_numpy(np.clip(base * k, 0, 255).astype(np.uint8)).permute(2, 0, 1) for k in light])
 
 
+def matched(match, picture):
+    """A whole crop (h,w,3) in its colours."""
+    return match.apply(picture.copy(), (0, 0, picture.shape[1], picture.shape[0]))
+
+
 def shifted(crops, noise=0.0):
     random = torch.Generator().manual_seed(1)
     moved = crops.float() * torch.tensor([0.9, 1.0, 1.05])[:, None, None] + torch.tensor([12.0, -10, 8])[:, None, None]
@@ -40,7 +45,7 @@ def test_brings_colours_back(plan, crops, mode, limit, noise):
     restored = shifted(crops, noise)
     match = match_colors(mode, plan, crops, restored)
     for before, after in zip(crops, restored, strict=True):
-        fixed = as_picture(match.apply(as_picture(after)).transpose(2, 0, 1)) * 255
+        fixed = as_picture(matched(match, as_picture(after)).transpose(2, 0, 1)) * 255
         wrong = np.abs(as_picture(after) * 255 - as_picture(before) * 255)[40:90, 40:90].mean(axis=(0, 1))
         right = np.abs((fixed - as_picture(before) * 255)[40:90, 40:90].mean(axis=(0, 1)))
         assert wrong.max() > 9
@@ -50,7 +55,7 @@ def test_brings_colours_back(plan, crops, mode, limit, noise):
 def test_one_correction_for_all_frames_leaves_changes_of_light(plan, crops):
     """The light rises over the plan; the correction must not flatten that."""
     match = match_colors("lab", plan, crops, shifted(crops))
-    fixed = [match.apply(as_picture(c))[40:90, 40:90].mean() for c in shifted(crops)]
+    fixed = [matched(match, as_picture(c))[40:90, 40:90].mean() for c in shifted(crops)]
     true = [as_picture(c)[40:90, 40:90].mean() for c in crops]
     assert np.allclose(np.diff(fixed), np.diff(true), atol=0.004)
     assert np.diff(true).min() > 0.005
@@ -60,14 +65,14 @@ def test_unchanged_crops_stay(plan, crops):
     for mode in ("lab", "wavelet"):
         match = match_colors(mode, plan, crops, crops)
         picture = as_picture(crops[0])
-        assert np.abs(match.apply(picture) - picture).max() < 0.004
+        assert np.abs(matched(match, picture) - picture).max() < 0.004
 
 
 def test_wavelet_corrects_place_by_place(plan, crops):
     restored = crops.clone()
     restored[:, :, :, :64] = (restored[:, :, :, :64].int() + 20).clamp(0, 255).to(torch.uint8)
     match = match_colors("wavelet", plan, crops, restored)
-    fixed = match.apply(as_picture(restored[3])) * 255 - as_picture(crops[3]) * 255
+    fixed = matched(match, as_picture(restored[3])) * 255 - as_picture(crops[3]) * 255
     assert abs(fixed[:, :40].mean()) < 3
     assert abs(fixed[:, 88:].mean()) < 2
 
@@ -83,17 +88,17 @@ def test_holes_do_not_count(plan, crops):
     blind = match_colors("lab", plan, broken, restored)
     true = match_colors("lab", plan, crops, restored)
     picture = as_picture(restored[2])
-    assert np.abs(aware.apply(picture) - true.apply(picture)).mean() < 0.01
-    assert np.abs(blind.apply(picture) - true.apply(picture)).mean() > 0.03
+    assert np.abs(matched(aware, picture) - matched(true, picture)).mean() < 0.01
+    assert np.abs(matched(blind, picture) - matched(true, picture)).mean() > 0.03
     nothing = match_colors("wavelet", plan, broken, restored, masks=[np.ones((128, 128), np.float32)] * 6)
     assert nothing.mode == "none"
 
 
 def test_none_and_errors(plan, crops):
     picture = as_picture(crops[0])
-    assert np.array_equal(match_colors("none", plan, crops, crops).apply(picture), picture)
+    assert np.array_equal(matched(match_colors("none", plan, crops, crops), picture), picture)
     assert ColorStatistics().match("lab").mode == "none"
-    assert np.array_equal(ColorMatch().apply(picture), picture)
+    assert np.array_equal(matched(ColorMatch(), picture), picture)
     with pytest.raises(InputError, match="sepia"):
         ColorStatistics().match("sepia")
     with pytest.raises(InputError, match="one size"):
@@ -108,3 +113,35 @@ def test_color_shift_is_the_distance_of_the_mean_colours():
     clips = [torch.from_numpy(picture).permute(2, 0, 1).expand(3, -1, -1, -1) for picture in (before, after)]
     assert color_shift(*clips) == pytest.approx(float(np.linalg.norm(lab[0] - lab[1])), abs=1e-3)
     assert color_shift(clips[0], clips[0]) == 0
+
+
+@pytest.mark.parametrize("mode", ["lab", "wavelet"])
+def test_a_piece_of_a_crop_gets_the_colours_of_its_place(plan, crops, mode):
+    restored = crops.clone()
+    restored[:, :, :, :64] = (restored[:, :, :, :64].int() + 20).clamp(0, 255).to(torch.uint8)
+    match = match_colors(mode, plan, crops, restored)
+    whole = matched(match, as_picture(restored[2]))
+    piece = match.apply(as_picture(restored[2][:, 20:90, 35:101]), (35, 20, 101, 90))
+    assert np.abs(piece - whole[20:90, 35:101]).max() < 1e-5  # vector code ends rows in another way
+
+
+def test_originals_and_restored_crops_may_be_gathered_one_after_the_other(plan, crops):
+    """The sums are those of frame by frame, to the last bit for LAB and within rounding for the field."""
+    hole = np.zeros((128, 128), np.float32)
+    hole[50:80, 50:80] = 1
+    restored = shifted(crops, 8.0)
+    parted = ColorStatistics()
+    for index, crop in enumerate(crops):
+        parted.add_original(crop, plan.landmarks[index], hole)
+    for index, crop in enumerate(restored):
+        parted.add_restored(crop, plan.landmarks[index], hole)
+    together = match_colors("lab", plan, crops, restored, [hole] * 6)
+    assert np.array_equal(parted.match("lab").gain, together.gain)
+    assert np.array_equal(parted.match("lab").target, together.target)
+    assert np.array_equal(parted.match("lab").source, together.source)
+    expected = match_colors("wavelet", plan, crops, restored, [hole] * 6)
+    assert np.array_equal(parted.match("wavelet").field, expected.field)
+    differences = [as_picture(a) - as_picture(b) for a, b in zip(crops, restored, strict=True)]
+    mean = np.mean([cv2.resize(d, (64, 64), interpolation=cv2.INTER_AREA) for d in differences], axis=0)
+    field = match_colors("wavelet", plan, crops, restored).field
+    assert np.abs(field - cv2.GaussianBlur(mean, (0, 0), 4.0)).max() < 1e-5

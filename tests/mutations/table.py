@@ -130,7 +130,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("svfr_model/faces/paste.py", "tests/faces/test_paste.py"): [
         ("key=lambda patch: float(", "key=lambda patch: -float("),
         ("return weight * _trust(plan.track, index)", "return weight"),
-        ("np.clip(mixed + 0.5,", "np.clip(mixed,"),
+        ("restored += 0.5", "restored += 0.0"),
     ],
     ("svfr_model/faces/color.py", "tests/faces/test_color.py"): [
         ("1.0 - 4.0 * unknown", "1.0 - 0.0 * unknown"),

@@ -243,9 +243,9 @@ def test_each_frame_has_its_own_limits_and_weights_are_computed_once(clip, plans
     restored = restore_tracks(clip, plans, networks(lambda latents: -latents), [Request(BFR, ONE_PASS)] * 2)
     computed, original = [], paste._blend_weights
 
-    def counting(frame, picture, patch, options, window):
+    def counting(frame, patch, options, window):
         computed.append((patch.plan.track.id, patch.index))
-        return original(frame, picture, patch, options, window)
+        return original(frame, patch, options, window)
 
     monkeypatch.setattr(paste, "_blend_weights", counting)
     limits = [np.full((HEIGHT, WIDTH), number % 2, np.float32) for number in range(COUNT)]

@@ -209,9 +209,7 @@ def convert_to_onnx(source: Path | str, target: Path | str, *, trusted: bool = F
 def _compare(one: Network, other: Network, source: Path) -> None:
     for height, width in ((64, 96), (416, 736)):
         picture = torch.rand(1, 3, height, width)
-        expected, found = (
-            _checked_rows(network(picture, grids(height, width)), source) for network in (one, other)
-        )
+        expected, found = (_checked_rows(network(picture, grids(height, width)), source) for network in (one, other))
         if expected.shape != found.shape or not np.allclose(expected, found, rtol=1e-3, atol=1e-3):
             raise WeightsError(
                 f"{source} gives other results as ONNX at {height}x{width}: it was not converted. Use the file itself, "
