@@ -11,8 +11,8 @@ YUNET = "YuNet (bundled)"
 """Saved workflows know them by these names; they end like no file, so that the frontend offers no download for them."""
 
 TINY_NOTICE = (
-    "svfr-tiny knows drawn faces of 64x64 pixels only and makes photographs worse: it is for trying the nodes out, "
-    "with width and height of SVFR Face Crop at 64. For real faces load the published networks."
+    "svfr-tiny only knows drawn faces of 64x64 pixels, and makes photographs worse: use it to try the nodes out, with "
+    "the width and height of SVFR Face Crop at 64. For real faces, load the published networks."
 )
 
 

@@ -41,8 +41,8 @@ class Conditioning(io.ComfyNode):
             "one window, so use it for about 16 frames; use SVFR Sampler for longer clips.",
             inputs=[*clip_inputs(), mask_input(), *reference_inputs(), identity_input()],
             outputs=[
-                io.Conditioning.Output("positive", tooltip="With reference and identity."),
-                io.Conditioning.Output("negative", tooltip="Without them."),
+                io.Conditioning.Output("positive", tooltip="Conditioning with reference and identity."),
+                io.Conditioning.Output("negative", tooltip="Conditioning without them."),
                 io.Latent.Output("latent", tooltip="The degraded frames: sample from here, with denoise 1."),
                 io.Image.Output(
                     "shown",

@@ -45,35 +45,35 @@ class FaceCrop(io.ComfyNode):
             description="Finds the people in a clip, follows each of them through every shot, and crops their faces. "
             "Each output is a list with one item per person and shot; whatever you wire to it runs once per item.",
             inputs=[
-                io.Image.Input("frames", tooltip="The clip's frames, whole."),
+                io.Image.Input("frames", tooltip="The clip's whole frames."),
                 DetectorType.Input("detector", tooltip="From Load Face Detector."),
                 *inputs_of(ChoiceOptions, CropOptions, TrackOptions),
                 mask_or_picture(
-                    "Where the frames are missing something, 1 for missing: one for all frames or one for each. It is "
-                    "cropped like them. Without it the masks come out empty."
+                    "Where the frames are missing something, 1 for missing: one mask for all frames, or one for each. "
+                    "It is cropped like the frames. Without it, the masks are empty."
                 ),
                 io.Image.Input(
                     "face",
                     optional=True,
-                    tooltip="A picture of the person to work on; overrules the choice and needs the encoder. Everyone "
-                    "who resembles it enough is taken.",
+                    tooltip="A picture of the person to work on; it overrides the choice and needs the encoder. "
+                    "Everyone who resembles it closely enough is taken.",
                 ),
                 EncoderType.Input(
                     "encoder",
                     optional=True,
-                    tooltip="Tells people apart where they leave and come back, and finds the person of the picture. "
-                    "Without it their looks within a shot must do.",
+                    tooltip="Recognises people who leave and come back, and finds the person in the picture. Without "
+                    "it, people are told apart by their looks within a shot.",
                 ),
             ],
             outputs=[
-                io.Image.Output("crops", is_output_list=True, tooltip="The face's frames, one batch per track."),
-                io.Mask.Output("masks", is_output_list=True, tooltip="The mask in the crops, one batch per track."),
+                io.Image.Output("crops", is_output_list=True, tooltip="The cropped faces, one batch per track."),
+                io.Mask.Output("masks", is_output_list=True, tooltip="The mask of the crops, one batch per track."),
                 TrackType.Output("tracks", is_output_list=True, tooltip="Where each face is, for SVFR Paste Back."),
                 io.Image.Output(
                     "preview",
                     is_output_list=True,
-                    tooltip="A frame from the middle of each track, with box, landmarks, crop, the region that "
-                    "paste-back changes and, in red, the mask drawn in.",
+                    tooltip="The middle frame of each track, with the box, the landmarks, the crop, the region that "
+                    "paste-back changes and, in red, the mask.",
                 ),
             ],
         )

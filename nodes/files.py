@@ -78,11 +78,12 @@ def missing(files: Sequence[str], roles: Sequence[str], folders: Sequence[str]) 
     entries = [weight_file(role) for role in roles]
     sources = "\n".join(f"{e.name}: {e.purpose}, from {e.url} (licence: {e.licence})" for e in entries)
     target = folder_paths.get_folder_paths(FOLDER)[0]
+    those = "it" if len(entries) == 1 else "them"
     return (
         f"{' and '.join(files)} {'is' if len(files) == 1 else 'are'} missing; looked for in {searched}.\n{sources}\n"
-        f"If you accept the licence, this command fetches {'it' if len(entries) == 1 else 'them'}:\n"
+        f"If you accept the licence, this command fetches {those}:\n"
         f"{download_command(roles, target)}\n"
-        f"Or download by hand into {target}. Press R afterwards, and choose the file."
+        f"Or download {those} by hand into {target}. Then press R, and choose the file."
     )
 
 

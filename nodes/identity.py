@@ -36,8 +36,8 @@ class IdEmbedding(io.ComfyNode):
                 io.Image.Input(
                     "pictures",
                     tooltip="One or more pictures of one person, as a batch or a list of any sizes; the largest face "
-                    "in each counts. Several are averaged: steadier against a bad picture, softer in what is typical "
-                    "of one.",
+                    "in each is used. Several are averaged: a bad one does less harm, but what is typical of one gets "
+                    "softer.",
                 ),
                 EncoderType.Input("encoder", tooltip="From Load SVFR Identity Encoder."),
                 DetectorType.Input("detector", tooltip="From Load Face Detector; finds the face in each picture."),

@@ -49,16 +49,17 @@ class LoadModel(io.ComfyNode):
                     [UNET_ROLE],
                     MODEL_FOLDERS,
                     STATE_DICTS,
-                    "SVFR's UNet, from models/svfr or models/diffusion_models. Published as unet.pth; unet.safetensors "
-                    "is the same. svfr-tiny comes with the pack, to try the nodes out: it knows drawn faces only.",
+                    "SVFR's UNet, from models/svfr or models/diffusion_models. Published as unet.pth; "
+                    "unet.safetensors is the same. svfr-tiny comes with the pack, for trying the nodes out: it only "
+                    "knows drawn faces.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=list(model.DTYPES),
                     default="auto",
-                    tooltip='What the weights are kept in. "auto" (default) is ComfyUI\'s choice for your card, fp16 '
-                    "on most. fp32 is the most exact and needs twice the memory; fp8 halves it again and costs some "
-                    "accuracy.",
+                    tooltip='Precision of the weights. "auto" (default) is ComfyUI\'s choice for your card, fp16 on '
+                    "most. fp32 is the most exact and needs twice the memory of fp16; fp8 needs half of it and costs "
+                    "some accuracy.",
                 ),
             ],
             outputs=[io.Model.Output("model", tooltip="SVFR's UNet, for SVFR Sampler, SVFR Restore or KSampler.")],
@@ -95,15 +96,15 @@ class LoadVAE(io.ComfyNode):
                     [VAE_ROLE],
                     VAE_FOLDERS,
                     STATE_DICTS,
-                    "The diffusers file of the VAE, or a whole checkpoint such as svd_xt.safetensors, from "
-                    "models/svfr, models/vae or models/checkpoints.",
+                    "The VAE's diffusers file, or a whole checkpoint such as svd_xt.safetensors, from models/svfr, "
+                    "models/vae or models/checkpoints.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=list(vae.DTYPES),
                     default="auto",
-                    tooltip='What frames are decoded in. "auto" (default) is ComfyUI\'s choice; fp32 is the most exact '
-                    "and slowest. Frames are encoded in full precision whatever is chosen.",
+                    tooltip='Precision of decoding. "auto" (default) is ComfyUI\'s choice; fp32 is the most exact and '
+                    "the slowest. Frames are always encoded in full precision.",
                 ),
             ],
             outputs=[io.Vae.Output("vae", tooltip="The VAE, for this pack's nodes and for VAE Decode.")],
@@ -138,8 +139,8 @@ class LoadFaceDetector(io.ComfyNode):
                     DETECTORS,
                     SMALL_FOLDERS,
                     DETECTOR_SUFFIXES,
-                    f"The detector's file. {YUNET} comes with the pack (default); another, such as "
-                    "face_detection_yunet_2023mar.onnx, belongs into models/svfr.",
+                    f"The detector's file. {YUNET} comes with the pack (default); others, such as "
+                    "face_detection_yunet_2023mar.onnx, go into models/svfr.",
                 ),
                 *inputs_of(DetectorOptions),
             ],
@@ -157,7 +158,7 @@ class LoadFaceDetector(io.ComfyNode):
         options = made(DetectorOptions, widgets)
         kind, trusted = options.detector, options.trust_torchscript
         if detector_name == YUNET and kind != "yunet":
-            raise InputError(f'{YUNET} is no {kind} detector: choose the kind "yunet", or a file of the kind "{kind}".')
+            raise InputError(f'{YUNET} is not a {kind} detector: choose the kind "yunet", or a {kind} file.')
         path = resolve(detector_name, DETECTOR_ROLES[kind], SMALL_FOLDERS)
         detector = load_detector(kind, path, options.threshold, trust_torchscript=trusted)
         return io.NodeOutput(detector, ui=notice(*[f"{path.name} {RUNS_CODE}"] * (trusted and path.suffix == ".pt")))

@@ -10,25 +10,25 @@ from ..svfr_model.base.tasks import Task, Tasks
 
 HOW_TO_MASK = (
     "Paint over what is missing in the mask editor of Load Image. A black-and-white picture, white where something is "
-    "missing, has no such mask: wire its IMAGE to the mask input instead of its MASK, or load it with Load Image (as "
-    "Mask) and channel red, or put Convert Image to Mask between."
+    "missing, carries no such mask: wire its IMAGE to the mask input instead of its MASK, load it with Load Image (as "
+    "Mask) and channel red, or put Convert Image to Mask in between."
 )
 EMPTY = f"The mask is empty: nothing is marked as missing, so nothing will be filled in. {HOW_TO_MASK}"
 MISSED = (
-    "What the mask marks lies outside of every face crop (the preview shows both), so nothing will be filled in. Raise "
-    "the margin until the crop covers it; or, for what is far from the face, such as subtitles, leave SVFR Face Crop "
-    "out and give the sampler whole frames and the mask."
+    "What the mask marks lies outside every face crop (the preview shows both), so nothing will be filled in. Raise "
+    "the margin until the crop covers it. If it is far from the face, as subtitles are, leave out SVFR Face Crop and "
+    "give the sampler whole frames and the mask."
 )
 NO_MASK = (
-    "The task has inpaint in it, but no mask marks anything as missing in these crops: only what is pure white in them "
-    f"counts as missing. Wire a mask to SVFR Face Crop and its masks to this node. {HOW_TO_MASK}"
+    "The task includes inpaint, but no mask marks anything as missing in these crops: only pure white counts as "
+    f"missing. Wire a mask to SVFR Face Crop, and its masks to this node. {HOW_TO_MASK}"
 )
-UNUSED = "The mask is not used: the task has no inpaint in it. Choose it in SVFR Task Vector."
+UNUSED = "The mask is not used: the task does not include inpaint. Switch it on in SVFR Task Vector."
 
 
 def mask_or_picture(tooltip: str) -> io.Input:
     """The input `mask`, of a MASK or a black-and-white IMAGE; see `as_mask`."""
-    tooltip = f"{tooltip} A black-and-white picture will do, too: white is missing."
+    tooltip = f"{tooltip} A black-and-white picture works too: white is missing."
     return io.MultiType.Input("mask", [io.Mask, io.Image], optional=True, tooltip=tooltip)
 
 
@@ -62,6 +62,7 @@ def _stretched(mask: Tensor, size: tuple[int, int]) -> list[str]:
     if not is_stretched((width, height), size[::-1]):
         return []
     return [
-        f"The mask has {width}x{height} pixels, what it belongs to {size[1]}x{size[0]}: of another shape, so it is "
-        "stretched and marks other places than it was drawn on. Draw it on a frame of the clip itself."
+        f"The mask has {width}x{height} pixels, but the picture it belongs to has {size[1]}x{size[0]}, which is "
+        "another shape: it is stretched, and no longer marks the places it was drawn on. Draw it on a frame of the "
+        "clip itself."
     ]

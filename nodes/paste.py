@@ -43,25 +43,25 @@ class PasteBack(io.ComfyNode):
                 TaskType.Input(
                     "task",
                     optional=True,
-                    tooltip="The task of the restoration: under colorization the original's colours are not brought "
+                    tooltip="The task of the restoration. For colorization, the original's colours are not brought "
                     "back, and a grey clip gives a warning.",
                 ),
                 io.Mask.Input(
                     "masks",
                     optional=True,
-                    tooltip="The masks from SVFR Face Crop, for inpainting: what was missing is filled beside the "
-                    "face too, and is left out when colours are compared.",
+                    tooltip="The masks from SVFR Face Crop, for inpainting: what was missing beside the face is then "
+                    "filled in too, and is left out when colours are compared.",
                 ),
                 io.Mask.Input(
                     "allowed",
                     optional=True,
-                    tooltip="Where the frames may change, 1 for yes: one for all frames or one for each. Default: "
-                    "everywhere.",
+                    tooltip="Where the frames may change, 1 for yes: one mask for all frames, or one for each. "
+                    "Default: everywhere.",
                 ),
             ],
             outputs=[
                 io.Image.Output("pasted", display_name="frames", tooltip="The clip with its restored faces."),
-                io.Mask.Output("mask", tooltip="How far each pixel was replaced, 0 to 1."),
+                io.Mask.Output("mask", tooltip="How much of each pixel was replaced, 0 to 1."),
             ],
         )
 
@@ -98,7 +98,7 @@ def _paste_inputs() -> list[io.Input]:
         min=0.0,
         max=1.0,
         step=0.05,
-        tooltip="How much of the restoration is taken; less keeps some of the original. Default: 1, all.",
+        tooltip="How much of the restoration is used; less keeps some of the original. Default: 1, all of it.",
     )
     return [*inputs[:3], blend, *inputs[3:]]
 

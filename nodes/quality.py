@@ -41,20 +41,20 @@ class Degrade(io.ComfyNode):
             description="Damages a good clip the way the papers do, so that you can test a restoration against the "
             "original: low quality, no colours, missing parts, flicker. The same seed gives the same damage.",
             inputs=[
-                io.Image.Input("frames", tooltip="The good frames; what SVFR Metrics calls the truth."),
+                io.Image.Input("frames", tooltip="The undamaged frames, which SVFR Metrics calls the truth."),
                 *inputs_of(DegradeOptions, SeedOptions),
                 TaskType.Input(
                     "task",
                     optional=True,
-                    tooltip="What is to be undone, from SVFR Task Vector, which can be wired to the sampler too. "
-                    "restore: blur, low resolution, noise, compression; colorize: grey; inpaint: white strokes or "
-                    "boxes. Without it only the flicker is made.",
+                    tooltip="What the restoration will have to undo, from SVFR Task Vector, which can be wired to the "
+                    "sampler too. restore: blur, low resolution, noise, compression; colorize: grey; inpaint: white "
+                    "strokes or boxes. Without it, only flicker is added.",
                 ),
             ],
             outputs=[
-                io.Image.Output("degraded", tooltip="The damaged frames, of the same size; with 8 bits."),
+                io.Image.Output("degraded", tooltip="The damaged frames, at the same size and with 8 bits."),
                 io.Mask.Output(
-                    "mask", tooltip="What was painted white, 1 for missing, one for each frame; 0 without inpaint."
+                    "mask", tooltip="What was painted white, 1 for missing: one mask per frame, all 0 without inpaint."
                 ),
             ],
         )
@@ -65,8 +65,7 @@ class Degrade(io.ComfyNode):
         flicker, seed = made(DegradeOptions, widgets), made(SeedOptions, widgets).seed
         if not (task or flicker.brightness_flicker or flicker.pixel_flicker):
             raise InputError(
-                "Nothing was chosen to damage: wire SVFR Task Vector to task, or raise brightness_flicker or "
-                "pixel_flicker."
+                "No damage was chosen: wire SVFR Task Vector to task, or raise brightness_flicker or pixel_flicker."
             )
         options = options_for(task or frozenset(), flicker=flicker)
         degraded, masks = degrade_clip(to_frames(frames), options, seed, Progress({"degrade": len(frames)}))
@@ -92,33 +91,33 @@ class Metrics(io.ComfyNode):
                 io.Image.Input(
                     "truth",
                     optional=True,
-                    tooltip="The same clip undamaged, with as many frames of the same size. Without it only what needs "
-                    "no truth is measured: motion and, with the networks below, how steady the identity is.",
+                    tooltip="The same clip undamaged, with as many frames and of the same size. Without it, only what "
+                    "needs no truth is measured: motion and, with the networks below, how steady the identity is.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="What had been missing, 1 for missing: one for all frames or one for each. PSNR is then "
-                    "also taken inside it alone.",
+                    tooltip="What had been missing, 1 for missing: one mask for all frames, or one for each. PSNR is "
+                    "then also measured inside it alone.",
                 ),
                 DetectorType.Input(
                     "detector",
                     optional=True,
-                    tooltip="From Load Face Detector; for the distance of landmarks (AKD), and with the encoder for "
-                    "the identity metrics. Takes longer.",
+                    tooltip="From Load Face Detector; for the landmark distance (AKD) and, together with the encoder, "
+                    "for the identity metrics. Takes longer.",
                 ),
                 EncoderType.Input(
                     "encoder",
                     optional=True,
-                    tooltip="From Load SVFR Identity Encoder; with the detector for the identity metrics (IDS, VIDD, "
-                    "Face-Cons).",
+                    tooltip="From Load SVFR Identity Encoder; together with the detector, for the identity metrics "
+                    "(IDS, VIDD, Face-Cons).",
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    "table", tooltip="A Markdown table, a row per metric, and what was not measured and why."
+                    "table", tooltip="A Markdown table with a row per metric, and what was not measured and why."
                 ),
-                io.String.Output("json", tooltip="The same figures for programs."),
+                io.String.Output("json", tooltip="The same figures as JSON, for programs."),
             ],
         )
 
@@ -166,13 +165,13 @@ class TemporalProfile(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Where the column is, as a part of the width: 0 the left edge, 1 the right one. Default "
-                    "0.5, the middle. Choose a place with detail that moves little.",
+                    tooltip="Where the column is, as a fraction of the width: 0 is the left edge, 1 the right one. "
+                    "Default: 0.5, the middle. Choose a place with detail that moves little.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
-                    "profile", tooltip="One picture, as high as the frames and as wide as there are frames."
+                    "profile", tooltip="One picture, as high as the frames and with one column of pixels per frame."
                 )
             ],
         )

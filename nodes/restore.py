@@ -51,8 +51,8 @@ class Restore(io.ComfyNode):
                 "RestoreFormer, GPEN, SeedVR2, KEEP, DiffBIR, ReActor, FaceDetailer, roop, FaceFusion"
             ),
             description="Restores a clip of faces in two passes: it restores the first window, picks its best frame "
-            "as the reference, then restores the whole clip with it. The result is the same as SVFR Sampler on the "
-            "first frames, SVFR Self-Reference, and SVFR Sampler with the next seed.",
+            "as the reference, then restores the whole clip with it. SVFR Sampler on the first frames, SVFR "
+            "Self-Reference, and SVFR Sampler with the next seed give the same result.",
             inputs=[
                 *clip_inputs(),
                 *referrer_inputs(),

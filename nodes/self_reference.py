@@ -43,8 +43,8 @@ class SelfReference(io.ComfyNode):
                 io.Image.Input(
                     "crops",
                     optional=True,
-                    tooltip="What the first pass was given, to measure how far the colours have moved. Default: not "
-                    "measured.",
+                    tooltip="The crops that the first pass was given, to measure how far the colours have shifted. "
+                    "Default: not measured.",
                 ),
                 track_input(),
             ],
@@ -52,8 +52,9 @@ class SelfReference(io.ComfyNode):
                 *reference_outputs(),
                 io.Float.Output(
                     "color_shift",
-                    tooltip="Distance of the mean colours of input and first pass in LAB: about 2 is just visible, and "
-                    "much more speaks for another seed. -1 where no crops were given. Means nothing for colorization.",
+                    tooltip="Distance between the mean colours of the input and the first pass, in LAB: about 2 is "
+                    "just visible; if it is much more, try another seed. -1 if no crops were given. Meaningless for "
+                    "colorization.",
                 ),
             ],
         )
@@ -96,22 +97,22 @@ def track_input() -> io.Input:
     return TrackType.Input(
         "track",
         optional=True,
-        tooltip="The track from SVFR Face Crop: where no face is found in the first pass, the face is taken from where "
-        "it was in the degraded clip. Default: that is an error.",
+        tooltip="The track from SVFR Face Crop: if no face is found in the first pass, it is taken from where it was "
+        "in the degraded clip. Without it, that is an error.",
     )
 
 
 def reference_outputs() -> list[io.Output]:
     """What a first pass hands to the second."""
     return [
-        io.Image.Output("reference", tooltip="The chosen frame, for the reference of a second SVFR Sampler."),
+        io.Image.Output("reference", tooltip="The chosen frame, for the input reference of a second SVFR Sampler."),
         IdentityType.Output(
             "seen", display_name="identity", tooltip="Whose face it shows, for the second SVFR Sampler."
         ),
         io.Float.Output(
             "score",
-            tooltip="How fit the frame is, 0 to 1: confidence of the detector times frontality times sharpness "
-            "against the sharpest. 0 where no face was found in it.",
+            tooltip="How well the frame suits, 0 to 1: detector confidence times frontality times sharpness relative "
+            "to the sharpest frame. 0 if no face was found in it.",
         ),
         io.Int.Output("chosen", display_name="index", tooltip="The number of the chosen frame."),
     ]

@@ -48,7 +48,7 @@ class _Guider:
     def __call__(self, x: Tensor, sigma: Tensor, model_options: dict[str, Any], seed: int | None = None) -> Tensor:  # noqa: ARG002
         if "sampler_post_cfg_function" in model_options or "sampler_cfg_function" in model_options:
             raise InputError(
-                "This sampler replaces guidance (the cfg_pp kind does), but SVFR Sampler guides window by window: "
-                "choose another, such as euler or dpmpp_2m."
+                "This sampler replaces guidance (the cfg_pp kind does), but SVFR Sampler applies guidance itself, "
+                "window by window: choose another, such as euler or dpmpp_2m."
             )
         return self._denoiser(x, float(sigma.flatten()[0]))  # one value for each frame, all the same

@@ -51,16 +51,16 @@ class LoadSTCModel(io.ComfyNode):
                     list(ROLES.values()),
                     FOLDERS,
                     STATE_DICTS,
-                    "The task's file from models/svfr; published as ckpt-bfvr.pth, ckpt-defilcker.pth (spelt so) and "
-                    "ckpt-deflickersd.pth.",
+                    "The task's file from models/svfr; published as ckpt-bfvr.pth, ckpt-defilcker.pth (spelt like "
+                    "this) and ckpt-deflickersd.pth.",
                 ),
                 io.Combo.Input(
                     "task",
                     options=list(TASKS),
                     default="bfr",
-                    tooltip="What the file does. bfr (default): restores faces. deflicker: removes jumps of "
-                    "brightness. deflicker_sd: removes the pixel flicker of diffusion upscalers. A file of another "
-                    "task is refused.",
+                    tooltip="What the file does. bfr (default) restores faces; deflicker removes jumps in brightness; "
+                    "deflicker_sd removes the pixel flicker of diffusion upscalers. A file for another task is "
+                    "refused.",
                 ),
             ],
             outputs=[STCType.Output("stc_model", tooltip="The network, for STC Enhance.")],
@@ -95,14 +95,14 @@ class EnhanceSTC(io.ComfyNode):
             "nodes to do two tasks: de-flicker first, then restore.",
             inputs=[
                 STCType.Input("stc_model", tooltip="From Load STC Model."),
-                io.Image.Input("frames", tooltip="The clip's frames, whole, of at least 64 pixels on a side."),
+                io.Image.Input("frames", tooltip="The clip's whole frames, at least 64 pixels on each side."),
                 io.Combo.Input(
                     "mode",
                     options=[CROPS, WHOLE],
                     default=CROPS,
-                    tooltip=f'"{CROPS}" (default, to restore) finds the faces, enhances each in a steady square and '
-                    f'puts it back; needs the detector. "{WHOLE}" (to de-flicker, or for crops that are cut '
-                    "already) sends each frame through the network's 512 pixels: finer detail of larger frames is "
+                    tooltip=f'"{CROPS}" (default, for restoring) finds the faces, enhances each in a steady square and '
+                    f'puts it back; needs the detector. "{WHOLE}" (for de-flickering, or for crops that are already '
+                    "cut) sends each frame through the network's 512 pixels: the finer detail of larger frames is "
                     "lost, unless low_frequency keeps it.",
                 ),
                 *inputs_of(EnhanceOptions, ChoiceOptions, without=["number"]),
@@ -115,7 +115,7 @@ class EnhanceSTC(io.ComfyNode):
                 io.Float.Output(
                     "motion",
                     is_output_list=True,
-                    tooltip="Motion intensity, one number per face track, or one for the clip: the mean share of "
+                    tooltip="Motion intensity, one number per face track or one for the clip: the mean fraction of "
                     "pixels that change from frame to frame, 0 to 1. Above 0.15 this method blurs, and the log warns.",
                 ),
             ],

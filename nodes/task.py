@@ -49,20 +49,20 @@ class TaskVector(io.ComfyNode):
                 io.Boolean.Input(
                     "restore",
                     default=True,
-                    tooltip="Blind face restoration: blur, noise, compression, low resolution. Default on. "
-                    "Not read under a preset.",
+                    tooltip="Blind face restoration: undo blur, noise, compression and low resolution. Default: on. "
+                    "Ignored with a preset.",
                 ),
                 io.Boolean.Input(
                     "colorize",
                     default=False,
-                    tooltip="Give colours to a grey clip; a coloured one is turned grey first. Default off. "
-                    "Not read under a preset.",
+                    tooltip="Colour a grey clip; a coloured one is turned grey first. Default: off. Ignored with a "
+                    "preset.",
                 ),
                 io.Boolean.Input(
                     "inpaint",
                     default=False,
-                    tooltip="Fill what a mask marks as missing; it is painted white first. Needs a mask to have an "
-                    "effect. Default off. Not read under a preset.",
+                    tooltip="Fill in what a mask marks as missing; it is painted white first. Needs a mask. Default: "
+                    "off. Ignored with a preset.",
                 ),
             ],
             outputs=[TaskType.Output("task", tooltip="The chosen tasks, for SVFR Sampler, Restore and Paste Back.")],
@@ -86,8 +86,8 @@ def _overruled(preset: str, *switches: bool) -> list[str]:
         return []
     chosen = " + ".join(NAMES[task] for task in _switched(switches)) or "none"
     return [
-        f'The preset decides: "{preset}". The switches below it ({chosen}) are not read; choose "{SWITCHES}" as the '
-        "preset to use them."
+        f'The preset decides: "{preset}". The switches below it ({chosen}) are ignored; to use them, choose the preset '
+        f'"{SWITCHES}".'
     ]
 
 

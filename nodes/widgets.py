@@ -77,7 +77,7 @@ def _input(name: str, kind: Any, default: Any, words: str, entry: Option) -> io.
     """One widget."""
     widget = entry.about.widget or Widget()
     unset = widget.unset is not None and default == widget.unset
-    note = f"{_shown(default)}: the default." if unset else f"Default: {_shown(default)}."
+    note = f"{_shown(default)} means the default." if unset else f"Default: {_shown(default)}."
     told: dict[str, Any] = {"default": default, "tooltip": f"{words} {note}"}
     if widget.late:
         told["optional"] = True

@@ -15,7 +15,12 @@ def add(commands: Commands) -> None:
     """Add the command `demo`."""
     command = commands.add_parser("demo", help="make a degraded clip and run everything on it, without any download")
     command.add_argument("--out", metavar="DIR", type=path, default="demo_output", help="folder for the videos")
-    command.add_argument("--detector-weights", metavar="FILE", type=path, help="another YuNet than the one that ships")
+    command.add_argument(
+        "--detector-weights",
+        metavar="FILE",
+        type=path,
+        help="a YuNet file to use instead of the one that ships with the package",
+    )
     add_options(command, RestoreOptions, only=["seed"])
     command.add_argument("--quiet", action="store_true")
     command.set_defaults(run=_demo)

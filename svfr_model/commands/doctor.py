@@ -10,7 +10,7 @@ from .process import tell
 
 def add(commands: Commands) -> None:
     """Add the command `doctor`."""
-    command = commands.add_parser("doctor", help="look at versions, devices, providers and weights")
+    command = commands.add_parser("doctor", help="check versions, devices, providers and weights")
     add_folders(command)
     command.set_defaults(run=_doctor, quiet=False)
 

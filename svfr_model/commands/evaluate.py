@@ -14,7 +14,7 @@ from .process import tell
 
 def add(commands: Commands) -> None:
     """Add the command `evaluate`."""
-    command = commands.add_parser("evaluate", help="measure a restored clip, against the truth where there is one")
+    command = commands.add_parser("evaluate", help="measure a restored clip, against the truth if there is one")
     command.set_defaults(run=_evaluate)
     command.add_argument("restored", metavar="RESTORED", type=path, help="video or folder of pictures")
     command.add_argument("truth", metavar="TRUTH", type=path, nargs="?", help="the same clip undamaged")

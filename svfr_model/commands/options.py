@@ -62,7 +62,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         except ValueError:
             value = None
         if value is None or not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text[:40]} is no whole number between {least} and {most}")
+            raise argparse.ArgumentTypeError(f"{text[:40]} is not a whole number between {least} and {most}")
         return value
 
     return parse
@@ -84,7 +84,11 @@ def add_video(command: argparse.ArgumentParser) -> None:
 def add_folders(group: argparse._ActionsContainer) -> None:
     """Where weights lie."""
     group.add_argument(
-        "--weights", metavar="DIR", type=path, action="append", help="folder of weights; ./weights if not given"
+        "--weights",
+        metavar="DIR",
+        type=path,
+        action="append",
+        help="folder of weights, may be repeated; ./weights if not given",
     )
 
 

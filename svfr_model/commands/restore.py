@@ -29,9 +29,14 @@ def add(commands: Commands) -> None:
     command.set_defaults(run=_restore)
     add_clips(command)
     command.add_argument("--tasks", default="bfr", help="any of bfr,colorization,inpainting, separated by commas")
-    command.add_argument("--mask", metavar="FILE", type=path, help="picture, video or folder, white: missing")
     command.add_argument(
-        "--reference", metavar="FILE", type=path, help="picture of the person to refer to; it replaces the first pass"
+        "--mask", metavar="FILE", type=path, help="picture, video or folder, white where something is missing"
+    )
+    command.add_argument(
+        "--reference",
+        metavar="FILE",
+        type=path,
+        help="picture of the person to use as the reference; replaces the first pass",
     )
     command.add_argument(
         "--identity", metavar="FILE", type=path, action="append", help="picture of the person; several are averaged"

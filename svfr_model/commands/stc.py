@@ -26,8 +26,10 @@ def add(commands: Commands) -> None:
         "--task", default="bfr", help="bfr, deflicker (brightness) or deflicker_sd (pixels); several run in this order"
     )
     place = command.add_mutually_exclusive_group()
-    place.add_argument("--whole", action="store_true", help="whole frames, through 512 pixels; default to de-flicker")
-    place.add_argument("--crops", action="store_true", help="face crops, pasted back; default where bfr is a task")
+    place.add_argument(
+        "--whole", action="store_true", help="whole frames, through 512 pixels; the default for de-flickering"
+    )
+    place.add_argument("--crops", action="store_true", help="face crops, pasted back; the default if bfr is a task")
     add_options(command, EnhanceOptions)
     add_options(command.add_argument_group("faces"), ChoiceOptions, DetectorOptions, TrackOptions)
     add_video(command)

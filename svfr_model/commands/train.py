@@ -19,11 +19,13 @@ def add(commands: Commands) -> None:
     command = commands.add_parser("train", help="train or fine-tune; see docs/training.md")
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument("config", metavar="CONFIG", type=path, nargs="?", help="what to train, a .json or .toml file")
-    what.add_argument("--tiny", metavar="DIR", type=path, help="make svfr-tiny anew in DIR, the networks in DIR/model")
+    what.add_argument(
+        "--tiny", metavar="DIR", type=path, help="train svfr-tiny again in DIR, with the networks in DIR/model"
+    )
     what.add_argument("--evaluate-tiny", action="store_true", help="measure svfr-tiny on clips it has not seen")
     command.add_argument("--clips", type=whole(1, 100_000), default=32, help="held-out clips to measure on")
     command.add_argument("--quiet", action="store_true", help="no progress, results and errors only")
-    command.set_defaults(run=_train, goes_on="The same command goes on from the last checkpoint that was written")
+    command.set_defaults(run=_train, goes_on="The same command continues from the last checkpoint that was written")
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from ..base.options import Flag, Range, Widget, option, options
 PlanName: TypeAlias = Literal["reference", "linear"]
 
 MOST_FRAMES = 256
-"""In a window or a decode chunk; more would end in want of memory."""
+"""In a window or a decode chunk; more would run out of memory."""
 
 MIN_FRAMES = 4
 """Shots of fewer frames are padded by repeating their last one: windows need more than the published overlap of 3."""
@@ -103,8 +103,8 @@ class WindowPlan:
         default=16,
         within=Range(1, MOST_FRAMES),
         unit="frames",
-        help="Frames the network sees together; it was trained on 16. Fewer take less memory, but show it less of the "
-        "motion.",
+        help="How many frames the network sees together; it was trained on 16. Fewer need less memory, but show it "
+        "less of the motion.",
         flag=Flag("window"),
         widget=Widget("window"),
     )
@@ -112,13 +112,14 @@ class WindowPlan:
         default=3,
         within=Range(0, MOST_FRAMES - 1),
         unit="frames",
-        help="Frames that neighbouring windows share; fewer than the window. More join the windows better and take "
-        "longer.",
+        help="How many frames neighbouring windows share; fewer than the window has. More join the windows better and "
+        "take longer.",
     )
     name: PlanName = option(
         default="reference",
-        help="How windows are laid. reference joins the clip's end to its start and overlaps in the first three steps "
-        "only; linear never wraps around and always overlaps: slower, and for clips whose end is unlike their start.",
+        help="How windows are laid out. reference joins the clip's end to its start and overlaps windows only in the "
+        "first three steps; linear never wraps around and always overlaps: slower, for clips whose end looks unlike "
+        "their start.",
         flag=Flag("windows"),
         widget=Widget("plan"),
     )

@@ -64,8 +64,8 @@ def _reduced(clip: Clip, reduction: Reduction) -> Iterator[np.ndarray]:
     for frame in clip:
         if frame.shape[:2] != (clip.height, clip.width):
             raise InputError(
-                f"All frames of a clip must be of one size: expected {clip.width}x{clip.height}, "
-                f"got {frame.shape[1]}x{frame.shape[0]}."
+                f"All frames of a clip must have the same size: expected {clip.width}x{clip.height}, got "
+                f"{frame.shape[1]}x{frame.shape[0]}."
             )
         yield as_uint8(reduction.shrink(frame))
 

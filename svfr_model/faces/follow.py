@@ -141,8 +141,8 @@ class Follower:
             for face in faces:
                 if face.landmarks.shape != (5, 2):
                     raise InputError(
-                        f"Following a face needs 5 landmarks, the detector gave {len(face.landmarks)}: "
-                        "choose yunet, scrfd or yoloface."
+                        f"Following a face needs 5 landmarks, but the detector gave {len(face.landmarks)}: choose "
+                        "yunet, scrfd or yoloface."
                     )
         return found
 

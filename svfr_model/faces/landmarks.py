@@ -43,8 +43,8 @@ class LandmarkModel:
         if len(shapes) != 2 or not _fits(shapes[0], (None, 3, INPUT_SIZE, INPUT_SIZE)) or not _holds_points(shapes[1]):
             raise WeightsError(
                 f"{path} is a network, but not 1k3d68: its inputs are {[entry.shape for entry in inputs]} and its "
-                f"outputs {[entry.shape for entry in outputs]}. Expected are a picture (1,3,{INPUT_SIZE},{INPUT_SIZE}) "
-                f"in, and at least {COUNT} 3-D points out: use 1k3d68.onnx of insightface's buffalo_l."
+                f"outputs {[entry.shape for entry in outputs]}. Expected a picture (1,3,{INPUT_SIZE},{INPUT_SIZE}) "
+                f"in, and at least {COUNT} 3-D points out: use 1k3d68.onnx from insightface's buffalo_l."
             )
 
     def detect(self, frame: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
@@ -63,7 +63,7 @@ class LandmarkModel:
         batch = np.ascontiguousarray(view.astype(np.float32).transpose(2, 0, 1)[None])  # HWC -> 1CHW
         points = np.asarray(run_session(self._session, batch, self._path)[0], dtype=np.float64).reshape(-1)
         if points.size % 3 or points.size < 3 * COUNT:
-            raise WeightsError(f"{self._path} gave {points.size} numbers, expected 3-D points, at least {COUNT}.")
+            raise WeightsError(f"{self._path} gave {points.size} numbers, expected at least {COUNT} 3-D points.")
         points = points.reshape(-1, 3)[-COUNT:, :2]
         return apply(invert(matrix), (points + 1) * (INPUT_SIZE / 2))
 

@@ -79,7 +79,7 @@ def _one_at_a_time(tracks: Sequence[FaceTrack], rank: Callable[[FaceTrack], floa
             taken.append(track)
     left = [track.id for track in tracks if track not in taken]
     if left:
-        log.info("Faces that are left as they are: %s", left)
+        log.info("Faces that are left unchanged: %s", left)
     return sorted(taken, key=lambda track: track.id)
 
 
@@ -99,8 +99,8 @@ def largest_face(picture: np.ndarray, detector: FaceDetector, name: str) -> Face
     (faces,) = detector.detect([reduction.shrink(picture)])
     if not faces:
         raise FaceNotFoundError(
-            f"No face was found in {name} ({width}x{height}). "
-            "Give one that shows the face clearly, or lower the detector's threshold."
+            f"No face was found in {name} ({width}x{height}). Give a picture that shows the face clearly, or lower "
+            "the detector's threshold."
         )
     return reduction.enlarge(faces[largest_box(np.stack([face.box for face in faces]))])
 
@@ -130,8 +130,9 @@ def select_similar(
     best = max(known, key=lambda track: likeness[track.id])
     if likeness[best.id] < threshold:
         raise FaceNotFoundError(
-            f"Nobody in the clip resembles the reference picture: the nearest is face {best.id} with a similarity of "
-            f"{likeness[best.id]:.2f}, needed is {threshold:.2f}. Choose the face by number, or give another picture."
+            f"Nobody in the clip resembles the reference picture: the closest is face {best.id} with a similarity of "
+            f"{likeness[best.id]:.2f}, but {threshold:.2f} is needed. Choose the face by number, or give another "
+            "picture."
         )
     chosen = [t for t in known if t.person == best.person or likeness[t.id] >= threshold]
     log.info("Similarity to the reference picture: %s", {track.id: round(likeness[track.id], 2) for track in known})

@@ -99,8 +99,8 @@ def check_frames(clip: Clip, outputs: Iterable[Output]) -> None:
     for output in outputs:
         if count > 1 and not output.is_folder and output.path.suffix.lower() in PICTURE_SUFFIXES:
             raise InputError(
-                f"{output.path}: a picture holds one frame, the clip has {count}. "
-                f"Give a video or a folder as the {output.name}."
+                f"{output.path}: a picture holds one frame, but the clip has {count}. Give a video or a folder for "
+                f"the {output.name}."
             )
 
 
@@ -135,8 +135,8 @@ def _check_against_inputs(output: Output, place: _Place, inputs: Iterable[_Place
             raise InputError(f"{place.path}: this is the input itself. Give another path for the {output.name}.")
         if place.is_in(given) and place.real.suffix.lower() in PICTURE_SUFFIXES:
             raise InputError(
-                f"{place.path}: the {output.name} would become one of the input pictures of that folder. "
-                "Give a path elsewhere."
+                f"{place.path}: the {output.name} would become one of the input pictures in that folder. Give a path "
+                "elsewhere."
             )
 
 
@@ -146,15 +146,15 @@ def _check_apart(output: Output, places: list[_Place], other: Output, others: li
         for two in others:
             if one.is_same(two) or _meets(output, one, other, two) or _meets(other, two, output, one):
                 raise InputError(
-                    f"{one.path}: the {output.name} and the {other.name} are the same file, or one lies in the other. "
-                    "Give them different names."
+                    f"{one.path}: the {output.name} and the {other.name} are the same file, or one lies inside the "
+                    "other. Give them different names."
                 )
     for numbered, fixed in ((output, others), (other, places)):
         clash = [place.path for place in fixed if numbered.numbered and _may_be(numbered, place)]
         if clash:
             raise InputError(
-                f"{clash[0]}: the {output.name} and the {other.name} may come to be the same file. "
-                "Give them different names."
+                f"{clash[0]}: the {output.name} and the {other.name} could become the same file. Give them different "
+                "names."
             )
 
 
@@ -179,12 +179,12 @@ def _check_form(output: Output) -> None:
         raise InputError(
             f"{path}: {parent} is a file, not a folder. Give another path for the {output.name}."
             if os.path.exists(parent)
-            else f"{path}: the folder {parent} does not exist. Make it first."
+            else f"{path}: the folder {parent} does not exist. Create it first."
         )
     if path.is_symlink() and not os.path.isdir(os.path.dirname(os.path.realpath(path))):
         raise InputError(
-            f"{path}: this is a link to {os.readlink(path)}, and the folder of that does not exist. Make that folder, "
-            "or remove the link."
+            f"{path}: this is a link to {os.readlink(path)}, whose folder does not exist. Create that folder, or "
+            "remove the link."
         )
     for target in output.targets():
         inside = not output.numbered and target != output.path
@@ -199,7 +199,7 @@ def _check_kind(output: Output) -> None:
     elif path.suffix.lower() not in output.suffixes:
         what = f"cannot write {path.suffix} files" if path.suffix else "this name has no suffix"
         choice = ", ".join(output.suffixes) + (", or no suffix for a folder of PNGs" if output.form == "clip" else "")
-        raise InputError(f"{path}: {what}. As the {output.name} use {choice}.")
+        raise InputError(f"{path}: {what}. For the {output.name}, use {choice}.")
 
 
 def _status(path: Path, name: str) -> os.stat_result | None:
@@ -211,7 +211,7 @@ def _status(path: Path, name: str) -> os.stat_result | None:
     except (OSError, ValueError) as error:
         hint = "Check its permissions, or give another path."
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            hint = f"The name has {len(os.fsencode(path.name))} bytes, and most file systems allow 255: shorten it."
+            hint = f"The name has {len(os.fsencode(path.name))} bytes, but most file systems allow 255: shorten it."
         raise InputError(
             f"{path}: cannot be used as {name} ({getattr(error, 'strerror', None) or error}). {hint}"
         ) from error
@@ -223,14 +223,14 @@ def _check_in_the_way(output: Output, path: Path, *, is_folder: bool) -> None:
     if found is None:
         return
     if not stat.S_ISDIR(found.st_mode) and not stat.S_ISREG(found.st_mode):
-        raise InputError(f"{path}: not a file, but a device or a pipe. Give the path of a file as the {output.name}.")
+        raise InputError(f"{path}: not a file, but a device or a pipe. Give the path of a file for the {output.name}.")
     if stat.S_ISDIR(found.st_mode) != is_folder:
         there = "file" if is_folder else "folder"
         raise InputError(f"{path}: a {there} is in the way of the {output.name}. Remove it or give another path.")
     if is_folder:
         remove_leftovers(path)
         if output.form == "clip" and any(path.iterdir()):
-            raise InputError(f"{path}: the folder is not empty. Give an empty or a new folder for the frames.")
+            raise InputError(f"{path}: the folder is not empty. Give an empty or new folder for the frames.")
     else:
         _check_unprotected(output, path)
 
@@ -240,8 +240,8 @@ def _check_unprotected(output: Output, path: Path) -> None:
         os.close(os.open(path, os.O_RDWR))
     except OSError as error:
         raise InputError(
-            f"{path}: this file is there already and cannot be replaced ({error.strerror}). "
-            f"Give another path for the {output.name}."
+            f"{path}: this file already exists and cannot be replaced ({error.strerror}). Give another path for the "
+            f"{output.name}."
         ) from error
 
 
@@ -266,8 +266,8 @@ def _try_folder(folder: Path, outputs: Iterable[Output]) -> bool:
         trial = Staging(folder / "trial")
     except OSError as error:
         raise InputError(
-            f"{folder}: nothing can be written into this folder ({error.strerror or error}). Check its permissions and "
-            "free space, or give a path elsewhere."
+            f"{folder}: cannot write into this folder ({error.strerror or error}). Check its permissions and free "
+            "space, or give a path elsewhere."
         ) from error
     hidden = trial.path.parent
     try:
@@ -288,12 +288,12 @@ def _try_name(output: Output, hidden: Path, home: Path) -> None:
         (hidden / name).touch()
     except OSError as error:
         raise InputError(
-            f"{output.path}: nothing can be made in {home} by the name {name!r} ({error.strerror or error}). Shorten "
-            f"the path, or give a plainer name for the {output.name}."
+            f"{output.path}: cannot create {name!r} in {home} ({error.strerror or error}). Shorten the path, or give "
+            f"a plainer name for the {output.name}."
         ) from error
     if _composed(name) not in map(_composed, os.listdir(hidden)):
         raise InputError(
-            f"{output.path}: this system takes {name!r} for another name. Give a plainer one for the {output.name}."
+            f"{output.path}: this system reads {name!r} as a different name. Give a plainer one for the {output.name}."
         )
 
 

@@ -91,8 +91,8 @@ class Staging:
                 raise error from None
             committed[beside] = None
             raise InputError(
-                f"{self._given}: cannot be replaced ({error.strerror}). The whole result is in {beside}: close what "
-                "has the other open, and rename this one."
+                f"{self._given}: cannot be replaced ({error.strerror}). The complete result is in {beside}: close the "
+                "program that has the other file open, and rename this one."
             ) from error
 
     def discard(self) -> None:
@@ -142,7 +142,7 @@ def remove_leftovers(folder: Path) -> None:
         # OSError: another run was quicker, the file is not ours to remove, or there are no locks to tell by.
         with contextlib.suppress(OSError):
             if _remove_if_dead(path):
-                log.warning("%s: removed; a run that was killed had left it.", path)
+                log.warning("%s: removed; a killed run had left it behind.", path)
 
 
 def _patiently(change: Callable[[Path], object], target: Path) -> None:

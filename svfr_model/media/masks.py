@@ -128,8 +128,8 @@ def read_mask(path: str | os.PathLike[str], count: int, width: int, height: int)
         )
     if is_stretched((source.width, source.height), (width, height)):
         log.warning(
-            "%s: the mask has %dx%d pixels, the clip %dx%d: of another shape, so it is stretched and marks other "
-            "places than it was drawn on. Draw it on a frame of the clip itself.",
+            "%s: the mask has %dx%d pixels, but the clip has %dx%d, which is another shape: it is stretched, and no "
+            "longer marks the places it was drawn on. Draw it on a frame of the clip itself.",
             *(path, source.width, source.height, width, height),
         )
     return MaskClip(source, count, width, height)

@@ -113,8 +113,8 @@ def check_onnxruntime(version: Callable[[str], str | None]) -> Iterator[Finding]
         yield Finding(
             "onnxruntime",
             "warning",
-            f"{text}; onnxruntime {plain} (wanted by insightface) has overwritten onnxruntime-gpu {gpu}, so it runs on "
-            "the CPU only",
+            f"{text}; onnxruntime {plain} (required by insightface) has overwritten onnxruntime-gpu {gpu}, so it runs "
+            "on the CPU only",
             f"python -m pip install --force-reinstall --no-deps onnxruntime-gpu=={gpu}",
         )
     else:

@@ -16,7 +16,7 @@ Precision: TypeAlias = Literal["auto", "fp32", "fp16", "bf16"]
 class FaceOptions(ChoiceOptions):
     """Which faces are restored, how they are found and cut out, and how they go back.
 
-    person: a picture of the person to restore, which overrules the choice; on the command line --faces takes it.
+    person: a picture of the person to restore, which overrides the choice; on the command line --faces takes it.
     """
 
     track: TrackOptions = field(default_factory=TrackOptions)
@@ -25,8 +25,7 @@ class FaceOptions(ChoiceOptions):
     person: Path | None = None
     outline: bool = option(
         default=False,
-        help="Paste along the face's outline from 68 landmarks (1k3d68.onnx), not an oval. Needs that "
-        "network.",
+        help="Paste along the face's outline, found by 68 landmarks, instead of an oval. Needs 1k3d68.onnx.",
         widget=None,
     )
 
@@ -35,7 +34,7 @@ class FaceOptions(ChoiceOptions):
 class DeviceOptions:
     """Where the networks run."""
 
-    device: str = option(default="auto", help="auto, cpu, cuda, cuda:N or mps.", widget=None)
+    device: str = option(default="auto", help="Where the networks run: auto, cpu, cuda, cuda:N or mps.", widget=None)
 
 
 @options
@@ -44,7 +43,8 @@ class PrecisionOptions:
 
     dtype: Precision = option(
         default="auto",
-        help="Precision of the networks; auto is fp16 on a GPU. fp32 is the most exact and takes twice the memory.",
+        help="Precision of the networks; auto is fp16 on a GPU and fp32 on the CPU. fp32 is the most exact and takes "
+        "twice the memory.",
         widget=None,
     )
     compile: bool = option(

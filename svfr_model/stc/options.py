@@ -18,33 +18,33 @@ class EnhanceOptions:
         default=WINDOW,
         within=Range(1, MOST_FRAMES),
         unit="frames",
-        help="Frames the network sees together, an even number. It was trained on 24: another number changes the "
-        "result. Fewer take less memory; 24 take about 2.6 GiB.",
+        help="How many frames the network sees together, an even number. It was trained on 24; any other number "
+        "changes the result. Fewer need less memory; 24 need about 2.6 GiB.",
         widget=Widget(range=(2, 240), step=2),
     )
     overlap: int = option(
         default=8,
         within=Range(0, MOST_FRAMES - 1),
         unit="frames",
-        help="Frames that neighbouring windows share and that are faded over, an even number below the window. More "
-        "join the windows better and take longer.",
+        help="How many frames neighbouring windows share and blend, an even number below the window. More join the "
+        "windows better and take longer.",
         widget=Widget(range=(0, 238), step=2),
     )
     low_frequency: bool = option(
         default=True,
-        help="When whole frames are de-flickered, add only the smooth part of the change to the original frame, which "
+        help="When de-flickering whole frames, add only the smooth part of the change to the original frame, which "
         "keeps its detail. Fine pixel flicker is removed only with this off: the network's own picture is then "
         "enlarged to the frame's size.",
         flag=Flag("own-picture"),
     )
     stretch: bool = option(
         default=False,
-        help="Bring the whole clip's darkest and brightest value to black and white, as the reference does for "
-        "viewing. It shifts brightness and contrast, and takes twice the time.",
+        help="Stretch the contrast so that the clip's darkest value becomes black and its brightest white, as the "
+        "reference does for viewing. This shifts brightness and contrast, and takes twice as long.",
     )
 
     def __post_init__(self) -> None:
-        """Refuse windows that no network takes; what its own stride asks for, `plan_windows` checks."""
+        """Refuse windows that no network takes; `plan_windows` checks what a network's stride needs."""
         if self.overlap >= self.window:
             raise InputError(
                 f"A window of {self.window} frames cannot overlap by {self.overlap}: the overlap must be smaller than "

@@ -26,7 +26,7 @@ class LowQuality:
         widget=None,
     )
     shrink: tuple[float, float] = option(
-        default=(2.0, 4.0), within=Range(1.0), help="How many times the picture is reduced.", flag=None, widget=None
+        default=(2.0, 4.0), within=Range(1.0), help="By which factor the picture is shrunk.", flag=None, widget=None
     )
     noise: tuple[float, float] = option(
         default=(0.0, 5.0),
@@ -38,22 +38,23 @@ class LowQuality:
     crf: tuple[int, int] = option(
         default=(18, 25),
         within=Range(0, 51),
-        help="Quality of the codec; for mpeg4 it is turned into the quantiser that H.264's 51 levels correspond to on "
-        "its 31.",
+        help="Quality of the codec; for mpeg4 it is converted from H.264's 51 levels to the nearest of the codec's "
+        "own 31.",
         flag=None,
         widget=None,
     )
     codec: Codec = option(default="h264", help="What compresses the clip.", flag=None, widget=None)
     order: Order = option(
         default="paper",
-        help="Compress the small picture (paper), or the one that is enlarged again (code, as BFVR-STC's does).",
+        help="Which picture is compressed: the small one (paper), or the one enlarged again (code, as in BFVR-STC's "
+        "code).",
         flag=None,
         widget=None,
     )
     per_frame: bool = option(
         default=False,
-        help="Draw anew for every frame, which the paper found worse; the codec keeps one crf, since it sees the clip "
-        "as a whole.",
+        help="Draw new values for every frame, which the paper found worse; crf stays the same, since the codec sees "
+        "the clip as a whole.",
         flag=None,
         widget=None,
     )
@@ -75,26 +76,26 @@ class DegradeOptions:
     brightness_flicker: float = option(
         default=0.0,
         within=Range(0.0, 1.0),
-        help="Chance of each frame to be made darker or brighter, by a factor of 0.5 to 1.5. More is more restless; "
-        "BFVR-STC takes 0.3.",
+        help="Chance that a frame is made darker or brighter, by a factor of 0.5 to 1.5. Higher values flicker more "
+        "often; BFVR-STC uses 0.3.",
         widget=Widget(step=0.05),
     )
     pixel_flicker: float = option(
         default=0.0,
         within=Range(0.0, 255.0),
-        help="Strength, in grey levels of 255, of a fine texture that differs from frame to frame, as diffusion "
-        "upscalers leave it; 12 is plain to see.",
+        help="Strength, in grey levels of 255, of a fine texture that changes from frame to frame, like the one "
+        "diffusion upscalers leave behind; 12 is plainly visible.",
         widget=Widget(step=1.0),
     )
     gain: tuple[float, float] = option(
         default=(0.5, 1.5), within=Range(0.0), help="Range of the brightness flicker's factor.", flag=None, widget=None
     )
-    grey: bool = option(default=False, help="Take the colours away.", flag=None, widget=None)
+    grey: bool = option(default=False, help="Remove the colours.", flag=None, widget=None)
     mask: MaskKind | None = option(
         default=None, help="White brush strokes or boxes, or none.", flag=None, widget=None
     )
     moving: bool | None = option(
-        default=None, help="Whether strokes or boxes move; by default either.", flag=None, widget=None
+        default=None, help="Whether strokes or boxes move; by default that is drawn too.", flag=None, widget=None
     )
 
 
@@ -105,8 +106,8 @@ class SeedOptions:
     seed: int = option(
         default=0,
         within=Range(0, MOST_SEED),
-        help="Which damage is drawn: the same seed and input give the same damage. Leaving one kind of damage out does "
-        "not change another.",
+        help="Seed of the random damage: the same seed and input give the same damage. Leaving out one kind of damage "
+        "does not change the others.",
         widget=Widget(control=False),
     )
 
@@ -114,7 +115,7 @@ class SeedOptions:
 def options_for(
     tasks: Tasks, low_quality: LowQuality | None = None, flicker: DegradeOptions | None = None
 ) -> DegradeOptions:
-    """What each task is about: low quality for bfr, grey for colorization, masks for inpainting.
+    """What each task has to undo: low quality for bfr, grey for colorization, masks for inpainting.
 
     flicker: the options to which these are added, such as those of a flicker.
     """

@@ -54,8 +54,8 @@ CROP = 64
 ENLARGED = 2
 TASKS = frozenset({Task.BFR, Task.INPAINTING})
 NOTICE = (
-    "Drawn faces, and svfr-tiny, a small model trained on drawn faces: this shows that the steps work together, not "
-    "how well the published SVFR restores."
+    "The faces are drawn, and svfr-tiny is a small model trained on drawn faces: this shows that the steps work "
+    "together, not how well the published SVFR restores."
 )
 
 
@@ -97,7 +97,7 @@ def run_demo(
     clips = {"degraded": scene.degraded, "restored": np.stack(pasted), "truth": scene.truth}
     table = compare({name: _crops(frames, plan) for name, frames in clips.items()}, landmarks, loader)
     return (
-        f"wrote {target}: from left to right the degraded clip, the result and the truth; YuNet found the face.\n\n"
+        f"wrote {target}: from left to right, the degraded clip, the result and the truth. YuNet found the face.\n\n"
         f"{table}\n\n{NOTICE}"
     )
 

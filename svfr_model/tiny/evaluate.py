@@ -146,7 +146,7 @@ def evaluate_model(
 ) -> list[Sample]:
     """Every clip in every task. weights: a folder with all four networks. Raises WeightsError and InputError."""
     if not seeds:
-        raise InputError("At least one clip is needed, and no seed was given.")
+        raise InputError("At least one clip is needed, but no seed was given.")
     loader = Loader(folders=[str(weights)], device="cpu")
     networks, encoder = loader.networks(self_referred=False), loader.encoder
     samples = []

@@ -47,8 +47,8 @@ def bundled() -> Path:
     """MODEL_FOLDER; InputError where the package came without it."""
     if not MODEL_FOLDER.is_dir():
         raise InputError(
-            f"{MODEL_FOLDER} is missing: svfr-tiny comes with this package. Install the package again, or make the "
-            "networks anew: python -m svfr_model train --tiny DIR."
+            f"{MODEL_FOLDER} is missing: svfr-tiny comes with this package. Install the package again, or train the "
+            "networks again: python -m svfr_model train --tiny DIR."
         )
     return MODEL_FOLDER
 

@@ -40,7 +40,7 @@ def check_arguments(role: str, arguments: Mapping[str, Any]) -> None:
     blocks = _blocks(arguments, max(lengths.values(), default=1))
     if blocks > MOST_BLOCKS:
         raise InputError(
-            f"its levels have {blocks} blocks, layers times transformers; it must be at most {MOST_BLOCKS}"
+            f"its levels have {blocks} blocks (layers times transformers); at most {MOST_BLOCKS} are allowed"
         )
 
 

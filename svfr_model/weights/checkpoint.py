@@ -66,7 +66,7 @@ def read_state_dict(path: Path | str, role: str) -> tuple[dict[str, torch.Tensor
     if path.suffix == ".safetensors":
         return _read_safetensors(path, role)
     if path.suffix not in (".pth", ".pt"):
-        raise _refusal(path, role, f"its suffix {path.suffix!r} is none of .safetensors, .pth, .pt")
+        raise _refusal(path, role, f"its suffix {path.suffix!r} is not one of .safetensors, .pth, .pt")
     return _read_pickle(path, role), {}
 
 
@@ -88,7 +88,7 @@ def described(metadata: Mapping[str, str], role: str) -> dict[str, Any] | None:
     if text is None:
         return None
     if len(text) > MOST_METADATA:
-        raise InputError(f"has {len(text)} characters, of which no network needs {MOST_METADATA}")
+        raise InputError(f"has {len(text)} characters; no network needs more than {MOST_METADATA}")
     try:
         stored = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -236,7 +236,7 @@ def _refuse_packed(path: Path, role: str) -> None:
         raise _refusal(path, role, f"its directory cannot be read ({error})") from error
     size = path.stat().st_size
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
-        raise _refusal(path, role, "its entries are compressed, which is never the case in a checkpoint")
+        raise _refusal(path, role, "its entries are compressed; those of a checkpoint never are")
 
 
 def _unwrapped(stored: Any, path: Path, role: str) -> dict[Any, Any]:
@@ -249,7 +249,9 @@ def _unwrapped(stored: Any, path: Path, role: str) -> dict[Any, Any]:
     if not isinstance(stored.get(inside), dict):
         names = ", ".join(repr(key) for key in list(stored)[:4])
         more = f" and {len(stored) - 4} more entries" if len(stored) > 4 else ""
-        raise _refusal(path, role, f"it holds {f'{names}{more}' if names else 'nothing'}, no weights under {inside!r}")
+        raise _refusal(
+            path, role, f"it holds {f'{names}{more}' if names else 'nothing'}, but no weights under {inside!r}"
+        )
     # training in several processes leaves the prefix
     return {k.removeprefix("module.") if isinstance(k, str) else k: value for k, value in stored[inside].items()}
 

@@ -85,7 +85,7 @@ def _fetch(entry: WeightFile, folder: Path, callback: Callback | None) -> Path:
         raise InputError(f"{target} is in the way: it is not a file. Move it, or choose another folder with --weights.")
     remote = _ask_hub(entry)
     if entry.size and remote.size != entry.size:
-        raise WeightsError(f"{entry.url} has {remote.size} bytes instead of {entry.size}: it is another file now.")
+        raise WeightsError(f"{entry.url} has {remote.size} bytes instead of {entry.size}: it is a different file now.")
     # named after the content, so that a newer version never continues an older one's beginning
     partial = folder / f".{entry.name}.{hashlib.sha256(remote.etag.encode()).hexdigest()[:12]}.partial"
     _check_room(partial, remote.size)
@@ -109,7 +109,7 @@ def _checked_old(target: Path, entry: WeightFile) -> Path:
     """The file that is already there. Raises WeightsError if it is damaged."""
     fault = fault_of(target, entry.role)
     if fault:
-        raise WeightsError(f"{target} is there already, but {fault}. Delete or rename it, and repeat the command.")
+        raise WeightsError(f"{target} already exists, but {fault}. Delete or rename it, and repeat the command.")
     return target
 
 
@@ -237,14 +237,16 @@ def _stream(remote: _Remote, start: int) -> Iterator[tuple[int, bytes]]:
             while chunk := _chunk(response):
                 if position + len(chunk) > remote.size:
                     raise WeightsError(
-                        f"{remote.url} sends more than the {remote.size} bytes that it stated. Try again later."
+                        f"{remote.url} sends more than the {remote.size} bytes it announced. Try again later."
                     )
                 yield position, chunk
                 position += len(chunk)
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(remote.url, error) from error
     if position < remote.size:
-        raise WeightsError(f"{remote.url} ended after {position} of {remote.size} bytes. Try again: it resumes there.")
+        raise WeightsError(
+            f"{remote.url} ended after {position} of {remote.size} bytes. Try again: the download resumes there."
+        )
 
 
 def _chunk(response: http.client.HTTPResponse) -> bytes:
@@ -259,7 +261,7 @@ def _chunk(response: http.client.HTTPResponse) -> bytes:
         length += len(part)
         if time.monotonic() - started > _SLOW_SECONDS:
             if length < _SLOW_BYTES:
-                raise TimeoutError(f"only {length} bytes came in {_SLOW_SECONDS} seconds")
+                raise TimeoutError(f"only {length} bytes arrived in {_SLOW_SECONDS} seconds")
             break
     return b"".join(parts)
 

@@ -90,6 +90,6 @@ def run_session(
         outputs: list[np.ndarray] = session.run(None, dict(inputs))
     except failures as error:
         raise WeightsError(
-            f"{path} cannot be run on a picture: it is another network ({str(error).splitlines()[0]})."
+            f"{path} cannot be run on a picture: it is a different network ({str(error).splitlines()[0]})."
         ) from error
     return outputs

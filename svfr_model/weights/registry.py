@@ -15,11 +15,11 @@ from ..base.errors import InputError, WeightsError
 
 DOWNLOAD_COMMAND = "python -m svfr_model weights download"
 
-_SVFR_LICENCE = "non-commercial research use only, by the README of github.com/wangzhiyaoo/SVFR"
-_INSIGHTFACE_LICENCE = "non-commercial research use only, by InsightFace (github.com/deepinsight/insightface)"
+_SVFR_LICENCE = "non-commercial research use only, according to the README of github.com/wangzhiyaoo/SVFR"
+_INSIGHTFACE_LICENCE = "non-commercial research use only, according to InsightFace (github.com/deepinsight/insightface)"
 _STC_LICENCE = "none stated by github.com/Dixin-Lab/BFVR-STC, neither for its code nor for its checkpoints"
 _SVD_LICENCE = (
-    "Stability AI's licence of Stable Video Diffusion, shown at "
+    "Stability AI's licence for Stable Video Diffusion, shown at "
     "https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt (may ask for a login)"
 )
 
@@ -127,7 +127,7 @@ _FILES = (
         comfyui_folders=("svfr",),
         purpose="the reference's face detector",
         kind="torchscript",
-        note="a TorchScript program, which runs only where it is trusted; YuNet is the default detector",
+        note="a TorchScript program, which runs only if it is trusted; YuNet is the default detector",
         optional=True,
     ),
     WeightFile(
@@ -148,7 +148,7 @@ _FILES = (
         comfyui_folders=("svfr",),
         purpose="the YuNet face detector",
         kind="onnx",
-        note="a detector of this kind ships with this package; a file of yours replaces it",
+        note="a detector of this kind ships with this package; your own file replaces it",
         optional=True,
         size=232_589,
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
@@ -210,7 +210,7 @@ REGISTRY: dict[str, WeightFile] = {entry.role: entry for entry in _FILES}
 def weight_file(role: str) -> WeightFile:
     """The registry's entry for a role. Raises InputError, which lists the known ones, for an unknown role."""
     if role not in REGISTRY:
-        raise InputError(f"No weights are registered under {role!r}; known: {', '.join(REGISTRY)}.")
+        raise InputError(f"No weights are registered under {role!r}; known roles: {', '.join(REGISTRY)}.")
     return REGISTRY[role]
 
 

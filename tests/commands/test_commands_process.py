@@ -79,9 +79,9 @@ def test_an_interruption_says_what_is_true(tmp_path, capsys):
 
     assert process.run(interrupt) == 130
     assert capsys.readouterr().err == "interrupted; nothing was written\n"
-    assert process.run(work, goes_on="The same command goes on") == 130
+    assert process.run(work, goes_on="The same command continues") == 130
     said = capsys.readouterr().err
-    assert said == f"interrupted; written before that: {tmp_path / 'checkpoint.pt'}. The same command goes on\n"
+    assert said == f"interrupted; written before that: {tmp_path / 'checkpoint.pt'}. The same command continues\n"
 
 
 def test_an_error_says_what_was_written_before_it(tmp_path, capsys):

@@ -99,7 +99,7 @@ def test_similar_is_in_one_place_at_a_time():
 
 def test_nobody_similar_and_no_embeddings():
     tracks = [stay(220, 0, 20, 0, embedding=unit(0, 1))]
-    with pytest.raises(FaceNotFoundError, match=r"face 0 with a similarity of 0\.00, needed is 0\.30"):
+    with pytest.raises(FaceNotFoundError, match=r"face 0 with a similarity of 0\.00, but 0\.30 is needed"):
         select_similar(tracks, unit(1))
     with pytest.raises(InputError, match="encoder"):
         select_similar([stay(60, 0, 9, 0)], unit(1))

@@ -257,7 +257,7 @@ def test_a_detector_without_five_landmarks_is_refused():
         def detect(self, frames):
             return [[Face(np.array([1.0, 1, 9, 9]), np.zeros((2, 2)), 0.9)] for _ in frames]
 
-    with pytest.raises(InputError, match="5 landmarks, the detector gave 2"):
+    with pytest.raises(InputError, match="5 landmarks, but the detector gave 2"):
         find(scene(3), detector=Blind())
 
 

@@ -34,7 +34,7 @@ def signalled(name, command, signals, *, when, code=None, says=(NOTHING,), **mor
 
 def killed(name, command, when, then, *writes, **more):
     """A command that has no time to tidy up, and what the next one does about it."""
-    more.setdefault("says", ("removed; a run that was killed had left it",))
+    more.setdefault("says", ("removed; a killed run had left it behind",))
     return Process(
         f"{name}: SIGKILL",
         command,
@@ -93,7 +93,7 @@ SIGNALS = [
         "SIGINT",
         when="o/checkpoint.pt",
         files={"c.json": TRAINING, **OWN},
-        says=("interrupted; written before that", "o/checkpoint.pt", "The same command goes on"),
+        says=("interrupted; written before that", "o/checkpoint.pt", "The same command continues"),
         writes=("o", "o/checkpoint.pt", "o/config.json", "o/losses.jsonl"),
     ),
     signalled(
@@ -209,7 +209,7 @@ FULL_DISKS = [
         "no room for another name",
         "degrade in.mp4 disk/out.mp4",
         disks={"disk": "nr_inodes=1"},
-        says=("nothing can be written into this folder", "No space left"),
+        says=("cannot write into this folder", "No space left"),
     ),
     full("a converted checkpoint", "weights convert unet own/unet.safetensors disk/unet.safetensors", files=OWN),
     full(
@@ -266,7 +266,7 @@ READ_ONLY = [
         "degrade in.mp4 out.mp4",
         files={"out.mp4": odd.clip(3)},
         readonly=("out.mp4",),
-        says=("out.mp4", "there already and cannot be replaced", "Permission denied"),
+        says=("out.mp4", "already exists and cannot be replaced", "Permission denied"),
     ),
 ]
 
@@ -325,7 +325,7 @@ DOWNLOADS = [
     download("whose connection breaks", server={"break_after": [2100]}, **FETCHED),
     download(
         "that trickles, until Ctrl-C",
-        "interrupted; Files that are whole stay, and the same command goes on",
+        "interrupted; Complete files stay, and the same command continues",
         server={"pieces": 1, "pause": 1.0},
         signals=("SIGINT",),
         when=f"weights/{PARTIAL}",

@@ -135,7 +135,7 @@ CONVERT = [
     )
     for name, command, files, code, says in (
         ("what is not there", "unet absent.pth o.safetensors", {}, 3, ("absent.pth", "does not exist")),
-        ("an unknown role", "unett w/unet.safetensors o.safetensors", {}, 2, ("unett", "known: unet")),
+        ("an unknown role", "unett w/unet.safetensors o.safetensors", {}, 2, ("unett", "known roles: unet")),
         ("a network of another role", "unet w/svd_vae.safetensors o.safetensors", {}, 3, ("'vae'",)),
         ("to another suffix", "unet w/unet.safetensors o.pth", {}, 2, ("o.pth", "use .safetensors")),
         ("onto itself", "unet w/unet.safetensors w/unet.safetensors", {}, 2, ("the input itself",)),
@@ -167,13 +167,13 @@ DOWNLOAD = [
         FETCH,
         {"weights": odd.subfolder, "weights/id_linear.pth": bad.half_pth},
         code=3,
-        says=("is there already", "is truncated"),
+        says=("already exists", "is truncated"),
     ),
     Fault("weights download without consent", "weights download", says=("Nothing was downloaded", "--accept-license")),
     Fault(
         "weights download of what is not known",
         "weights download unett --accept-license",
-        says=("unett", "known: unet"),
+        says=("unett", "known roles: unet"),
     ),
     Fault("weights without an action", "weights", says=("action",)),
 ]

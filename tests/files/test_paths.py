@@ -86,7 +86,7 @@ def test_no_two_outputs_are_the_same(first, second):
 
 
 def test_kept_crops_whose_numbers_are_not_known_yet():
-    refused(["a.mp4"], [clip("o.mp4"), crops("o.mp4"), clip("o-crop7.mp4", "debug video")], "o-crop7.mp4", "may come")
+    refused(["a.mp4"], [clip("o.mp4"), crops("o.mp4"), clip("o-crop7.mp4", "debug video")], "o-crop7.mp4", "become the")
     refused(["a.mp4"], [clip("o-crop12.mp4"), clip("x.mp4"), crops("o.mp4")], "o-crop12.mp4")
     passes(["a.mp4"], [clip("o.mp4"), crops("o.mp4"), clip("o-crop.mp4", "debug video")])
     Path("o-crop0.mp4").symlink_to("a.mp4")
@@ -104,7 +104,7 @@ def test_kept_crops_that_are_there_already():
 
 def test_nothing_lies_among_the_frames_of_another_output():
     Path("empty").mkdir()
-    refused(["a.mp4"], [clip("empty"), clip("empty/000000.png", "mask")], "one lies in the other")
+    refused(["a.mp4"], [clip("empty"), clip("empty/000000.png", "mask")], "one lies inside the other")
 
 
 def test_a_picture_does_not_join_the_input_pictures():
@@ -124,7 +124,7 @@ def test_names_that_differ_in_case_where_the_folder_takes_them_for_the_same(monk
 @pytest.mark.parametrize(
     ("path", "word"),
     [
-        ("o.xyz", "cannot write .xyz files. As the output use .mp4, .png, or no suffix"),
+        ("o.xyz", "cannot write .xyz files. For the output, use .mp4, .png, or no suffix"),
         (".mp4", "no name before the suffix"),
         ("no/such/o.mp4", "does not exist"),
         ("a.mp4/o.mp4", "is a file, not a folder"),
@@ -150,12 +150,12 @@ def test_a_clip_that_cannot_be_written(path, word):
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("o?.mp4", ("by the name 'o?.mp4' (Invalid argument)", "a plainer name for the output")),
+        ("o?.mp4", ("cannot create 'o?.mp4' in", "(Invalid argument)", "a plainer name for the output")),
         ("x" * 230 + ".mp4", ("(No such file or directory)", "Shorten the path")),
-        ("new?/", ("by the name 'new?'",)),
-        ("a:b.mp4", ("takes 'a:b.mp4' for another name",)),
-        ("nul.mp4", ("takes 'nul.mp4' for another name",)),
-        ("new.", ("takes 'new.' for another name",)),
+        ("new?/", ("cannot create 'new?' in",)),
+        ("a:b.mp4", ("reads 'a:b.mp4' as a different name",)),
+        ("nul.mp4", ("reads 'nul.mp4' as a different name",)),
+        ("new.", ("reads 'new.' as a different name",)),
     ],
 )
 def test_names_that_windows_does_not_take_are_refused_before_any_work(path, words, monkeypatch):
@@ -171,7 +171,7 @@ def test_the_numbered_outputs_of_a_link_lie_beside_the_link(monkeypatch):
     passes(["a.mp4"], [clip("o.mp4"), crops("o.mp4")])
     Path("o?.mp4").symlink_to("elsewhere/o.mp4")
     passes(["a.mp4"], [clip("o?.mp4")])
-    refused(["a.mp4"], [crops("o?.mp4")], "by the name 'o?-crop0000.mp4'")
+    refused(["a.mp4"], [crops("o?.mp4")], "cannot create 'o?-crop0000.mp4' in")
 
 
 def test_the_longest_names_pass_and_crops_leave_room_for_their_numbers():
@@ -182,7 +182,7 @@ def test_the_longest_names_pass_and_crops_leave_room_for_their_numbers():
 def test_a_file_takes_its_own_suffix_and_no_folder():
     Path("r.json").mkdir()
     refused(["a.mp4"], [Output(Path("r.json"), "figures", (".json",))], "a folder is in the way of the figures")
-    refused(["a.mp4"], [Output(Path("r"), "figures", (".json",))], "this name has no suffix. As the figures use .json")
+    refused(["a.mp4"], [Output(Path("r"), "figures", (".json",))], "no suffix. For the figures, use .json")
 
 
 def test_a_folder_may_have_content_but_not_an_input():
@@ -213,9 +213,9 @@ def protect():
 def test_a_folder_that_takes_nothing_is_found_out_by_trying(protect):
     Path("closed").mkdir()
     protect("closed")
-    refused(["a.mp4"], [clip("closed/o.mp4")], "nothing can be written into this folder")
-    refused(["a.mp4"], [clip("closed")], "nothing can be written into this folder")
-    refused(["a.mp4"], [Output(Path("closed/deep/er"), "weights", form="folder")], "nothing can be written")
+    refused(["a.mp4"], [clip("closed/o.mp4")], "cannot write into this folder")
+    refused(["a.mp4"], [clip("closed")], "cannot write into this folder")
+    refused(["a.mp4"], [Output(Path("closed/deep/er"), "weights", form="folder")], "cannot write into this folder")
 
 
 def test_a_file_that_is_protected_is_not_replaced(protect):
@@ -241,5 +241,5 @@ def test_a_picture_holds_one_frame():
     frames = np.zeros((2, 8, 8, 3), np.uint8)
     check_frames(ArrayClip(frames[:1]), [clip("o.png")])
     check_frames(ArrayClip(frames), [clip("o.mp4"), clip("new")])
-    with pytest.raises(InputError, match=r"m\.png: a picture holds one frame, the clip has 2.*the mask"):
+    with pytest.raises(InputError, match=r"m\.png: a picture holds one frame, but the clip has 2.*the mask"):
         check_frames(ArrayClip(frames), [clip("o.mp4"), clip("m.png", "mask")])

@@ -142,7 +142,7 @@ def test_a_target_that_cannot_be_replaced_costs_no_work(tmp_path, monkeypatch):
     monkeypatch.setattr(staging_module, "_WAITS", (0.0, 0.0))
     tried = refuse(monkeypatch, target, times=3)
     staging_module.committed.clear()
-    said = r"out\.mp4: cannot be replaced \(Permission denied\).*close what"
+    said = r"out\.mp4: cannot be replaced \(Permission denied\).*close the program"
     with pytest.raises(InputError, match=said) as error, staged(target) as path:
         path.write_text("the work of hours")
     assert len(tried) == 3

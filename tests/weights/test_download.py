@@ -98,7 +98,7 @@ def test_a_file_that_is_there_is_left_alone_unless_it_is_damaged(hub, tmp_path):
     assert fetch(tmp_path) == [path]
     assert path.read_bytes() == mine
     path.write_bytes(mine[:500])
-    with pytest.raises(WeightsError, match=r"id_linear\.pth is there already, but is truncated: .*Delete or rename"):
+    with pytest.raises(WeightsError, match=r"id_linear\.pth already exists, but is truncated: .*Delete or rename"):
         fetch(tmp_path)
     assert path.read_bytes() == mine[:500]
     assert not hub.requests
@@ -198,7 +198,7 @@ def test_a_connection_that_is_too_slow_is_given_up(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("svfr_model.weights.hub._CHUNK", 5000)
     monkeypatch.setattr("svfr_model.weights.hub._SLOW_SECONDS", 0.1)
     hub.pieces = 10
-    with pytest.raises(WeightsError, match=r"only \d+ bytes came in 0\.1 seconds"):
+    with pytest.raises(WeightsError, match=r"only \d+ bytes arrived in 0\.1 seconds"):
         fetch(tmp_path)
     assert not (tmp_path / "id_linear.pth").exists()
 
@@ -225,7 +225,7 @@ def test_only_https_is_followed(hub, tmp_path, storage):
 @pytest.mark.parametrize(("size", "checksum"), [(4999, ""), (5000, "0" * 64)])
 def test_what_the_registry_knows_of_a_file_is_checked_too(hub, tmp_path, monkeypatch, size, checksum):
     monkeypatch.setitem(REGISTRY, "id_linear", replace(REGISTRY["id_linear"], size=size, sha256=checksum))
-    with pytest.raises(WeightsError, match=r"it is another file|SHA-256"):
+    with pytest.raises(WeightsError, match=r"it is a different file|SHA-256"):
         fetch(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -75,7 +75,7 @@ class ScrfdDetector:
         ):
             raise WeightsError(
                 f"{path} has outputs of widths {widths}; SCRFD with landmarks has nine: three scores, three boxes, "
-                "three sets of landmarks. Use det_10g.onnx or det_500m.onnx of insightface."
+                "three sets of landmarks. Use det_10g.onnx or det_500m.onnx from insightface."
             )
         shape = self._session.get_inputs()[0].shape
         width, height = (n if isinstance(n, int) and n > 0 else INPUT_SIZE for n in (shape[3], shape[2]))
@@ -90,5 +90,7 @@ class ScrfdDetector:
         outputs = run_session(self._session, batch, self._path)
         cells = sum((self._size[0] // stride) * (self._size[1] // stride) * ANCHORS for stride in STRIDES)
         if sum(np.asarray(output).size for output in outputs) != cells * sum(WIDTHS):
-            raise WeightsError(f"{self._path} does not have two anchors per cell at strides 8, 16 and 32: not SCRFD.")
+            raise WeightsError(
+                f"{self._path} does not have two anchors per cell at strides 8, 16 and 32: it is not SCRFD."
+            )
         return decode(outputs, self._size, scale, self._threshold, self._iou)

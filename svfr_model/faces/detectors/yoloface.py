@@ -27,9 +27,9 @@ ROLE = "yoloface_v5m"
 INPUTS = ["picture", "grid_8", "grid_16", "grid_32"]
 """Of the ONNX graph: the picture and the cells of each stride."""
 CONVERTED = (
-    "Better, run its code once and make it a graph, which has none and is found by itself: `python -m svfr_model "
-    "weights convert yoloface_v5m yoloface_v5m.pt weights/yoloface_v5m.onnx --trust-torchscript`. Or use YuNet, which "
-    "ships with this package."
+    "Better: run its code once to convert it to ONNX, which contains no code and is then found automatically: `python "
+    "-m svfr_model weights convert yoloface_v5m yoloface_v5m.pt weights/yoloface_v5m.onnx --trust-torchscript`. Or "
+    "use YuNet, which ships with this package."
 )
 
 Network: TypeAlias = "Callable[[torch.Tensor, list[torch.Tensor]], np.ndarray | None]"
@@ -130,7 +130,7 @@ def _onnx_network(path: Path, device: str) -> Network:
     names = [entry.name for entry in session.get_inputs()]
     if names != INPUTS or len(session.get_outputs()) != 1:
         raise WeightsError(
-            f"{path} is not yoloface: its inputs are {', '.join(names)}, those of yoloface {', '.join(INPUTS)}. "
+            f"{path} is not yoloface: its inputs are {', '.join(names)}, but yoloface's are {', '.join(INPUTS)}. "
             f"{CONVERTED}"
         )
 
@@ -202,7 +202,7 @@ def convert_to_onnx(source: Path | str, target: Path | str, *, trusted: bool = F
                 dynamo=False,
             )
         except (RuntimeError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
-            raise WeightsError(f"{source} cannot be written as ONNX: {str(error).splitlines()[0]}") from error
+            raise WeightsError(f"{source} cannot be converted to ONNX: {str(error).splitlines()[0]}") from error
         _compare(network, _onnx_network(path, "cpu"), source)
 
 
@@ -212,6 +212,6 @@ def _compare(one: Network, other: Network, source: Path) -> None:
         expected, found = (_checked_rows(network(picture, grids(height, width)), source) for network in (one, other))
         if expected.shape != found.shape or not np.allclose(expected, found, rtol=1e-3, atol=1e-3):
             raise WeightsError(
-                f"{source} gives other results as ONNX at {height}x{width}: it was not converted. Use the file itself, "
-                "with --trust-torchscript."
+                f"{source} gives different results as ONNX at {height}x{width}, so it was not converted. Use the file "
+                "itself, with --trust-torchscript."
             )

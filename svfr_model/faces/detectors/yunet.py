@@ -34,9 +34,9 @@ class YuNetDetector:
                 self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), checked_threshold(threshold), iou)
         except cv2.error as error:
             raise WeightsError(
-                f"OpenCV cannot read {path} as the YuNet detector ({str(error.err or error).strip()}). "
-                "Expected face_detection_yunet_2023mar.onnx or its like: delete the file, and the one that ships with "
-                "this package is used."
+                f"OpenCV cannot read {path} as the YuNet detector ({str(error.err or error).strip()}). Expected "
+                "face_detection_yunet_2023mar.onnx or a similar file: delete it, and the one that ships with this "
+                "package is used."
             ) from error
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
@@ -85,6 +85,6 @@ def _check_yunet(path: Path) -> None:
     if found != needed:
         raise WeightsError(
             f"{path} is a network, but not YuNet: it has no outputs cls, obj, bbox and kps for strides 8, 16 and 32. "
-            "Expected face_detection_yunet_2023mar.onnx or its like: remove the file, and the one that ships with this "
-            "package is used."
+            "Expected face_detection_yunet_2023mar.onnx or a similar file: delete it, and the one that ships with "
+            "this package is used."
         )

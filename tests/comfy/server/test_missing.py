@@ -130,7 +130,7 @@ def test_both_endings_of_a_published_file_are_listed(object_info, server):
 
 
 def test_svfr_tiny_restores_without_any_file(bare, bare_info):
-    """The newcomer's way: bundled networks, and the node says that they know drawn faces only."""
+    """The newcomer's way: bundled networks, and the node says that they only know drawn faces."""
     graph = {
         "1": {"class_type": "SVFRLoadModel", "inputs": {"model_name": BUNDLED, "dtype": "auto"}},
         "2": {"class_type": "SVFRLoadVAE", "inputs": {"vae_name": BUNDLED, "dtype": "auto"}},
@@ -154,7 +154,7 @@ def test_svfr_tiny_restores_without_any_file(bare, bare_info):
     texts = {number: output["text"] for number, output in history["outputs"].items() if "text" in output}
     assert len(history["outputs"]["6"]["images"]) == 4
     assert "drawn faces" in texts["1"][0]
-    assert "not read" in texts["4"][0]
+    assert "ignored" in texts["4"][0]
     assert "Convert Image to Mask" in texts["5"][0]  # inpaint without a mask
     assert re.search(rf"{PACK}", bare.log())
 
