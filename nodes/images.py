@@ -76,7 +76,7 @@ def to_mask(mask: Tensor, count: int, size: tuple[int, int]) -> Tensor:
 
 def to_masks(mask: Tensor, count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
     """MASK (B,H,W) or (H,W) to count masks (h,w) bool, True where the picture is missing; see `to_mask`."""
-    return (hole[0].numpy() >= MASK_THRESHOLD for hole in to_mask(mask, count, size).expand(count, -1, -1, -1))
+    return (each[0].numpy() >= MASK_THRESHOLD for each in to_mask(mask, count, size).expand(count, -1, -1, -1))
 
 
 def from_masks(masks: np.ndarray) -> Tensor:

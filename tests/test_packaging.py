@@ -1,6 +1,7 @@
 """The pack as others see it: requirements, imports, and the two sides that must not touch."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -61,6 +62,25 @@ def test_requirements_and_pyproject_agree(root):
 
 def test_torch_and_numpy_carry_no_version(root):
     assert {"torch", "numpy"} <= set(requirement_lines(root))
+
+
+def own_versions(value):
+    """The `ver` of every node of this pack anywhere in a workflow; the frontend writes it, and the Manager reads it."""
+    if isinstance(value, dict):
+        if value.get("cnr_id") == "svfr" or "ComfyUI-SVFR" in str(value.get("aux_id")):
+            yield value.get("ver")
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from own_versions(entry)
+
+
+def test_workflows_ask_for_the_version_that_they_come_with(root):
+    version = re.search(r'^version = "(.*)"', (root / "pyproject.toml").read_text(), re.M).group(1)
+    for path in [*(root / "workflows").glob("*.json"), *(root / "subgraphs").glob("*.json")]:
+        found = list(own_versions(json.loads(path.read_text(encoding="utf-8"))))
+        assert found, path.name
+        assert set(found) == {version}, path.name
 
 
 def imported(path):

@@ -1,4 +1,4 @@
-"""A look at the machine: what is installed, what works, which weights are found, and a remedy for the rest."""
+"""Examines the machine: what is installed, what works, which weights are found, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ PACKAGES = (
     "av",
     "Pillow",
     "tqdm",
+    "pydantic",
+    "typing_extensions",
 )
-"""Distributions of requirements.txt but for onnxruntime, which is looked at by itself."""
+"""The distributions in requirements.txt, except onnxruntime, which has a check of its own."""
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. remedy is a command or an action in one line, empty where nothing is wrong."""
+    """One line of the report. remedy: a command, or what to do in one line; empty if nothing is wrong."""
 
     topic: str
     state: State
@@ -95,7 +98,7 @@ def check_devices() -> Iterator[Finding]:
 
 
 def check_onnxruntime(version: Callable[[str], str | None]) -> Iterator[Finding]:
-    """The providers that are really there, and the trap of two onnxruntime packages in one folder.
+    """The providers that are really available, and the trap of two onnxruntime packages in one folder.
 
     insightface depends on plain onnxruntime. Installed beside onnxruntime-gpu, its files overwrite the GPU build's,
     and only CPU providers are left (seen with 1.31.1). version gives the installed version of a distribution, or
@@ -122,7 +125,7 @@ def check_onnxruntime(version: Callable[[str], str | None]) -> Iterator[Finding]
 
 
 def check_weights(folders: Sequence[Path | str] | None = None) -> Iterator[Finding]:
-    """Every registered weight file: where it was found and whether it is whole, or how to get it."""
+    """Every registered weight file: where it was found and whether it is intact, or how to get it."""
     for role, entry in REGISTRY.items():
         try:
             path = find(role, folders)

@@ -170,7 +170,7 @@ def test_large_frames_are_encoded_fewer_at_a_time(monkeypatch):
 
 
 def test_a_moving_mask_stays_with_its_frames_when_they_are_encoded_in_parts(monkeypatch):
-    """A hole that moves by two pixels a frame: in each frame it is white, as is nothing else."""
+    """A mask that moves by two pixels a frame: in each frame it is white, and nothing else is."""
     pixels = torch.zeros(5, 3, 4, 12, dtype=torch.uint8)
     mask = torch.zeros(5, 1, 4, 12)
     for frame in range(5):

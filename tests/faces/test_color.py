@@ -77,14 +77,14 @@ def test_wavelet_corrects_place_by_place(plan, crops):
     assert abs(fixed[:, 88:].mean()) < 2
 
 
-def test_holes_do_not_count(plan, crops):
+def test_what_is_masked_does_not_count(plan, crops):
     """White where the picture is missing must not draw the colours towards white."""
-    hole = np.zeros((128, 128), np.float32)
-    hole[50:80, 50:80] = 1
+    mask = np.zeros((128, 128), np.float32)
+    mask[50:80, 50:80] = 1
     broken = crops.clone()
     broken[:, :, 50:80, 50:80] = 255
     restored = shifted(crops)
-    aware = match_colors("lab", plan, broken, restored, masks=[hole] * 6)
+    aware = match_colors("lab", plan, broken, restored, masks=[mask] * 6)
     blind = match_colors("lab", plan, broken, restored)
     true = match_colors("lab", plan, crops, restored)
     picture = as_picture(restored[2])

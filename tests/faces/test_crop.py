@@ -258,10 +258,10 @@ def test_nothing_of_what_is_missing_shows_beside_the_mask_or_after_pasting(side,
     cv2.line(mask, (120, 90), (185, 150), 1, 2)
     cv2.circle(mask, (160, 110), 3, 1, -1)
     frame = np.where(mask[..., None] > 0, 255, np.full((240, 320, 3), 90)).astype(np.uint8)
-    hole = crop_mask(mask > 0, planned, 0) >= 0.5
-    shown = crop_frame(frame, planned, 0)[~hole]
+    masked = crop_mask(mask > 0, planned, 0) >= 0.5
+    shown = crop_frame(frame, planned, 0)[~masked]
     assert np.abs(shown.astype(int) - 90).max() < 35  # ringing; white is 165 away
-    patch = Patch(planned, 0, torch.full((3, size, size), 90, dtype=torch.uint8), mask=hole.astype(np.float32))
+    patch = Patch(planned, 0, torch.full((3, size, size), 90, dtype=torch.uint8), mask=masked.astype(np.float32))
     pasted = paste(frame, [patch], PasteOptions(region="crop", feather=0.0, color_match="none"))
     rows, columns = np.nonzero(mask)
     at = geometry.apply(planned.matrices[0], np.stack([columns, rows], axis=1).astype(np.float64))

@@ -140,11 +140,11 @@ def test_interpolated_frames_fade_with_doubt(frame):
 
 def test_inpainted_places_beside_the_face_are_filled(frame):
     plan = planned()
-    missing = np.zeros((256, 256), np.float32)
-    missing[20:60, 20:60] = 1
+    mask = np.zeros((256, 256), np.float32)
+    mask[20:60, 20:60] = 1
     place = geometry.apply(geometry.invert(plan.matrices[0]), np.array([[40.0, 40.0]]))[0].round().astype(int)
     plain = paste(frame, [Patch(plan, 0, flat(plan, (0, 200, 0)))])
-    filled = paste(frame, [Patch(plan, 0, flat(plan, (0, 200, 0)), mask=missing)])
+    filled = paste(frame, [Patch(plan, 0, flat(plan, (0, 200, 0)), mask=mask)])
     assert np.array_equal(plain[place[1], place[0]], frame[place[1], place[0]])
     assert np.abs(filled[place[1], place[0]].astype(int) - (0, 200, 0)).max() <= 2
 
@@ -169,9 +169,9 @@ def test_occlusion_safe_keeps_what_stands_before_the_face(frame):
     bright = np.clip(crop_frame(frame, plan, 0).astype(int) + 8, 0, 255).astype(np.uint8)
     lit = paste(covered, [Patch(plan, 0, tensor(bright))], PasteOptions(occlusion_safe=True))
     assert lit[eyes].astype(int).mean() - covered[eyes].mean() > 6, "where they agree the restored crop stays"
-    holes = np.ones((256, 256), np.float32)
-    filled = paste(covered, [Patch(plan, 0, restored, mask=holes)], PasteOptions(occlusion_safe=True))
-    assert np.abs(filled[inside].astype(int) - covered[inside]).mean() > 60, "a hole is no occlusion"
+    masked = np.ones((256, 256), np.float32)
+    filled = paste(covered, [Patch(plan, 0, restored, mask=masked)], PasteOptions(occlusion_safe=True))
+    assert np.abs(filled[inside].astype(int) - covered[inside]).mean() > 60, "what is masked is no occlusion"
 
 
 def test_options_follow_the_tasks():

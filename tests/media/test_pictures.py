@@ -261,8 +261,8 @@ class TestGaps:
         assert not caplog.text
 
 
-HOLE = np.zeros((8, 12), bool)
-HOLE[2:5, 3:9] = True
+MASKED = np.zeros((8, 12), bool)
+MASKED[2:5, 3:9] = True
 PHOTO = np.random.default_rng(1).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 
 
@@ -273,29 +273,29 @@ class TestMasksWithAlpha:
     @pytest.mark.parametrize(
         ("colours", "alpha", "reading"),
         [
-            (PHOTO, np.where(HOLE, 0, 255), "transparent"),  # ComfyUI's mask editor
-            (0, np.where(HOLE, 0, 255), "transparent"),  # holes in black
-            (255, np.where(HOLE, 255, 0), "opaque"),  # white strokes on nothing
-            (np.where(HOLE, 255, 0)[..., None], np.where(HOLE, 255, 0), "opaque"),
-            (np.where(HOLE, 255, 0)[..., None], np.full((8, 12), 255), "colour"),
-            (np.where(HOLE, 255, 0)[..., None], np.full((8, 12), 128), "colour"),
+            (PHOTO, np.where(MASKED, 0, 255), "transparent"),  # ComfyUI's mask editor
+            (0, np.where(MASKED, 0, 255), "transparent"),  # transparent in black
+            (255, np.where(MASKED, 255, 0), "opaque"),  # white strokes on nothing
+            (np.where(MASKED, 255, 0)[..., None], np.where(MASKED, 255, 0), "opaque"),
+            (np.where(MASKED, 255, 0)[..., None], np.full((8, 12), 255), "colour"),
+            (np.where(MASKED, 255, 0)[..., None], np.full((8, 12), 128), "colour"),
         ],
     )
     def test_are_read_as_drawn(self, tmp_path, caplog, colours, alpha, reading):
         with caplog.at_level(logging.WARNING):
             (mask,) = read_mask(self.stored(tmp_path / "m.png", colours, alpha), 1, 12, 8)
-        assert (mask == HOLE).all()
+        assert (mask == MASKED).all()
         assert (f"what is {reading} is masked" in caplog.text) == (reading != "colour")
         assert len(caplog.records) == (reading != "colour")
 
     def test_black_and_white_under_a_varying_alpha_is_refused(self, tmp_path):
         colours = np.where(np.arange(12)[None, :, None] < 6, 255, 0).repeat(8, 0)
-        path = self.stored(tmp_path / "m.png", colours, np.where(HOLE, 0, 255))
+        path = self.stored(tmp_path / "m.png", colours, np.where(MASKED, 0, 255))
         with pytest.raises(InputError, match=r"m\.png: the mask could be drawn in its colours or in its transparency"):
             read_mask(path, 1, 12, 8)
 
     def test_one_reading_for_a_folder(self, tmp_path):
-        for number, drawn in enumerate((np.zeros_like(HOLE), HOLE, np.ones_like(HOLE))):
+        for number, drawn in enumerate((np.zeros_like(MASKED), MASKED, np.ones_like(MASKED))):
             self.stored(tmp_path / "m" / f"{number}.png", PHOTO, np.where(drawn, 0, 255))
         assert [int(mask.sum()) for mask in read_mask(tmp_path / "m", 3, 12, 8)] == [0, 18, 96]
 

@@ -112,8 +112,8 @@ def test_alignment(folder):
 def lq_pixels(frame, square, mask):
     """What the network sees of a frame: cropped, resized, grey, and white where it is missing."""
     crop = torch.from_numpy(crop_resize(frame, square, (128, 128))).permute(2, 0, 1)[None]
-    missing = torch.from_numpy(mask)[None, None].float() / 255
-    return to_network_range(degrade_for_tasks(crop, parse_tasks("colorization,inpainting"), missing))[0].numpy()
+    masked = torch.from_numpy(mask)[None, None].float() / 255
+    return to_network_range(degrade_for_tasks(crop, parse_tasks("colorization,inpainting"), masked))[0].numpy()
 
 
 def test_lq_preprocessing(folder):

@@ -1,5 +1,6 @@
 """The doctor's findings and remedies."""
 
+import re
 import sys
 from types import SimpleNamespace
 
@@ -51,6 +52,12 @@ def test_found_weights_are_named_with_path_and_size(tmp_path):
     findings = {finding.topic: finding for finding in doctor.check_weights([tmp_path])}
     assert findings["unet.pth"].state == "ok"
     assert str(tmp_path / "unet.safetensors") in findings["unet.pth"].text
+
+
+def test_every_package_that_is_required_is_looked_at(root):
+    lines = (root / "requirements.txt").read_text().splitlines()
+    named = [re.match(r"[\w.-]+", line)[0] for line in lines if line and not line.startswith("#")]
+    assert [name for name in named if not name.startswith("onnxruntime")] == list(doctor.PACKAGES)
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):

@@ -92,7 +92,7 @@ def plans():
 
 @pytest.fixture(scope="module")
 def masks():
-    """A hole in both halves that moves down by three rows a frame."""
+    """A mask in both halves that moves down by three rows a frame."""
     masks = np.zeros((COUNT, HEIGHT, WIDTH), bool)
     for number in range(COUNT):
         masks[number, 12 + 3 * number : 20 + 3 * number, 8:88] = True
@@ -141,11 +141,11 @@ def test_colours_are_measured_on_the_face_of_each_frame(mode, clip, plans, masks
     restored = restore_tracks(clip, plans, tinted, requests, masks=masks)
     colors = fit_colors(clip, restored, mode)
     for entry, color, plan, before in zip(restored, colors, plans, crop_clip(clip, plans), strict=True):
-        holes = [hole[0].numpy() for hole in entry.mask]
+        cropped = [mask[0].numpy() for mask in entry.mask]
         assert not torch.equal(entry.crops, before)
-        expected = match_colors(mode, plan, before, entry.crops, holes)
+        expected = match_colors(mode, plan, before, entry.crops, cropped)
         frozen = replace(plan, landmarks=plan.landmarks[:1].repeat(len(plan), 0))
-        other = match_colors(mode, frozen, before, entry.crops, holes)
+        other = match_colors(mode, frozen, before, entry.crops, cropped)
         whole = match_colors(mode, plan, before, entry.crops)
         assert color.mode == mode
         if mode == "lab":
@@ -164,18 +164,18 @@ def test_the_mask_of_each_frame_is_in_its_crop(clip, plans, masks):
     for entry, plan, before in zip(restored, plans, crop_clip(clip, plans), strict=True):
         expected = np.stack([crop_mask(masks[plan.track.start + i], plan, i) >= 0.5 for i in range(len(plan))])
         assert np.array_equal(entry.mask[:, 0].numpy(), expected)
-        assert len({hole.tobytes() for hole in expected}) > 5, "the hole moves"
+        assert len({mask.tobytes() for mask in expected}) > 5, "the mask moves"
         assert_alike(entry.crops, kept(before.masked_fill(entry.mask, 255)))
 
 
-def test_a_hole_that_stays_moves_through_a_crop_that_does_not(clip):
+def test_a_mask_that_stays_moves_through_a_crop_that_does_not(clip):
     plan = planned(0, 2, 10, 20, 3.0, "tracked")
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[24:40, 40:48] = True
     (entry,) = restore_tracks(clip, [plan], networks(), [Request(INPAINTING, ONE_PASS)], masks=[mask] * COUNT)
     expected = np.stack([crop_mask(mask, plan, i) >= 0.5 for i in range(len(plan))])
     assert np.array_equal(entry.mask[:, 0].numpy(), expected)
-    columns = [np.flatnonzero(hole.any(axis=0)).mean() for hole in expected if hole.any()]
+    columns = [np.flatnonzero(one.any(axis=0)).mean() for one in expected if one.any()]
     assert len(columns) > 5
     assert columns[0] > columns[-1] + 10
 
@@ -223,8 +223,8 @@ def test_restored_crops_change_their_frames_and_no_others(clip, plans):
         assert changed.any() == bool(there)
 
 
-def test_a_hole_beside_the_face_is_filled_where_it_is_in_that_frame(clip):
-    """The hole passes the face at its right, from above to below; in that column nothing else may change."""
+def test_a_mask_beside_the_face_is_filled_where_it_is_in_that_frame(clip):
+    """The mask passes the face at its right, from above to below; in that column nothing else may change."""
     plan = planned(0, 2, 30, 20, 0.0)
     _, y1, x2, y2 = plan.square
     masks = np.zeros((COUNT, HEIGHT, WIDTH), bool)

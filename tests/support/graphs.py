@@ -63,7 +63,7 @@ def write_clip(path, frames):
 
 
 def write_painted(path, frame, *, painted=True):
-    """A picture with a hole in its alpha channel where ComfyUI's mask editor would have painted."""
+    """A picture that is transparent where ComfyUI's mask editor would have painted."""
     from PIL import Image
 
     alpha = np.full(frame.shape[:2], 255, np.uint8)

@@ -1,4 +1,4 @@
-"""What belongs to a frame stays with it: masks, holes, limits and landmarks of clips in which they move."""
+"""What belongs to a frame stays with it: masks, limits and landmarks of clips in which they move."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Latecomer(FixedFaces):
 
 @pytest.fixture
 def scene():
-    """Frames with a face at the left from frame START on, and a hole at its right that moves down, as MASK."""
+    """Frames with a face at the left from frame START on, and a mask that moves down at its right."""
     frames = clip(COUNT, HEIGHT, WIDTH)
     frames[:, 0, 0] = (torch.arange(COUNT) >= START).float()[:, None]
     mask = torch.zeros(COUNT, HEIGHT, WIDTH)
@@ -55,10 +55,10 @@ def test_the_mask_of_each_frame_is_in_its_crop(scene):
     _, mask, _, masks, (plan,) = scene
     expected = np.stack([crop_mask(mask[START + i].numpy(), plan, i) for i in range(len(plan))])
     assert np.array_equal(masks[0].numpy(), expected)
-    assert len({hole.tobytes() for hole in expected}) == len(plan)
+    assert len({mask.tobytes() for mask in expected}) == len(plan)
 
 
-def test_each_frame_is_filled_where_its_hole_is(scene):
+def test_each_frame_is_filled_where_its_mask_is(scene):
     frames, _, crops, masks, (plan,) = scene
     black = torch.zeros_like(crops[0])
     pasted, _ = call(PasteBack, **pasting([black], masks, [plan], frames, task=INPAINTING), masks=masks)

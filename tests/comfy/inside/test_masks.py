@@ -91,11 +91,11 @@ def test_a_black_and_white_picture_serves_as_a_mask():
 def test_the_preview_draws_the_mask():
     clip = frames()
     bare, drawn = (cropped(mask, clip)[0][3][0][0].numpy() for mask in (None, painted(80, 140)))
-    hole = painted(80, 140)[0].bool().numpy()
+    masked = painted(80, 140)[0].bool().numpy()
     changed = np.abs(drawn - bare).max(-1) > 0.05
-    assert changed[hole].mean() > 0.99
-    assert not changed[~hole].any()
-    red, green, blue = drawn[hole].mean(0)
+    assert changed[masked].mean() > 0.99
+    assert not changed[~masked].any()
+    red, green, blue = drawn[masked].mean(0)
     assert red > green + 0.2
     assert red > blue + 0.2
 

@@ -193,11 +193,11 @@ def test_what_the_network_is_shown(model, vae):
     mask[:, 10:20, 30:50] = 1
     tasks = frozenset({Task.COLORIZATION, Task.INPAINTING})
     frames, latent, shown = sample(model, vae, crops, task=tasks, mask=mask)
-    hole = mask[0].bool()
-    assert (shown[:, hole] == 1).all()
-    seen = shown[:, ~hole]
+    masked = mask[0].bool()
+    assert (shown[:, masked] == 1).all()
+    seen = shown[:, ~masked]
     assert (seen[..., 0] == seen[..., 1]).all()
-    assert (seen[..., 0] - crops[:, ~hole] @ torch.tensor([0.299, 0.587, 0.114])).abs().max() < 0.01
+    assert (seen[..., 0] - crops[:, ~masked] @ torch.tensor([0.299, 0.587, 0.114])).abs().max() < 0.01
     assert frames.shape == crops.shape  # of no multiple of the network's 16
     assert latent["samples"].shape == (4, 4, 6, 10)
     assert torch.equal(sample(model, vae, crops, mask=mask)[2], (crops * 255).round() / 255)  # no inpainting

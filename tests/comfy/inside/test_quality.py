@@ -49,10 +49,10 @@ def test_damage_is_the_librarys_on_the_same_frames(preset):
     (task,) = call(TaskVector, preset=preset)
     degraded, mask = call(Degrade, frames=frames, task=task, seed=5)
     pictures = (frames.numpy() * 255 + 0.5).astype(np.uint8)
-    expected, holes = degrade_clip(pictures, options_for(task), 5)
+    expected, masks = degrade_clip(pictures, options_for(task), 5)
     assert degraded.dtype == mask.dtype == torch.float32
     assert np.array_equal((degraded * 255).round().numpy(), expected)
-    assert np.array_equal(mask.numpy(), holes)
+    assert np.array_equal(mask.numpy(), masks)
     assert (mask.max() == 1) == (Task.INPAINTING in task)
     assert (degraded[mask == 1] == 1).all()
 
