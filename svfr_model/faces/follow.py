@@ -1,7 +1,7 @@
 """Following faces through consecutive frames: predict, look again, assign, start and end.
 
-Everything here is causal and sees one batch of reduced frames at a time. Shots are not known yet: `find` splits what
-was followed at the cuts afterwards. Where a cut is likely, all of the frame is searched.
+Everything here is causal and sees one batch of reduced frames at a time. Shots are not known yet: `find` later splits
+what was followed at the cuts. Where a cut is likely, the whole frame is searched.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ SAME_FACE_IOU = 0.4
 CROWDED_IOU = 0.1
 VELOCITY_FRAMES = 6
 REACH = 0.6
-"""How far, in sides of the face, a face may be from where it was predicted; grows while it is out of sight."""
+"""How far a face may be from its predicted place, in sides of the face; grows while it is out of sight."""
 LARGEST_REACH = 1.5
 SIZE_CHANGE = 0.45
-"""Largest change of a face's size against the prediction, as a natural logarithm."""
+"""Largest change of a face's size from the last one seen, as a natural logarithm."""
 APPEARANCE_WEIGHT = 1.0
 LEAST_LIKENESS = 0.2
-"""Appearance below which a face cannot be a person seen in the last frame; light and expression change slowly."""
+"""Similarity below which a face cannot be a person seen in the last frame; light and expression change slowly."""
 LEAST_LIKENESS_AFTER_GAP = 0.5
-"""The same for a person who was out of sight: two people here are rarely more alike, one person rarely less."""
+"""The same for a person who was out of sight: two people are rarely more alike, and one person rarely less."""
 PATIENCE = 3
 """Frames out of sight allowed for each frame in which a person was seen."""
 SAMPLES = 64
-"""Appearances and identities kept of a person at most; beyond it every other one goes."""
+"""Most appearances and identities kept of a person; beyond that, every other one is dropped."""
 
 
 class Encoder(Protocol):
-    """Anything that tells people apart; see `svfr_model.networks.identity.IdentityEncoder`."""
+    """Anything that can tell people apart; see `svfr_model.networks.identity.IdentityEncoder`."""
 
     def embed(self, faces: torch.Tensor) -> torch.Tensor:
         """Faces (B,3,112,112) float32 in [-1,1] -> unit embeddings (B,512)."""
@@ -48,7 +48,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What a person looked like in one frame: unit vectors."""
+    """What a person looked like in one frame, as unit vectors."""
 
     look: np.ndarray
     embedding: np.ndarray | None
@@ -56,7 +56,7 @@ class Sample:
 
 @dataclass(eq=False)
 class Followed:
-    """A person being followed: the faces seen so far, in pixels of the reduced frames."""
+    """A person being followed: the faces seen so far, in the reduced frames' pixels."""
 
     frames: list[int] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
@@ -67,11 +67,11 @@ class Followed:
 
     @property
     def size(self) -> float:
-        """Side of the face when it was last seen."""
+        """Side of the face where it was last seen."""
         return float(np.sqrt(box_area(self.faces[-1].box)[0]))
 
     def predict(self, frame: int) -> np.ndarray:
-        """Landmarks (5,2) at a later frame, moved on with the mean velocity of the last frames."""
+        """Landmarks (5,2) at a later frame, extrapolated with the mean velocity of the last frames."""
         last = self.faces[-1].landmarks
         if len(self.frames) < 2:
             return last
@@ -84,7 +84,7 @@ class Followed:
         return predicted
 
     def take(self, frame: int, face: Face, look: np.ndarray, crowded: bool) -> None:
-        """Add the face seen in a frame; its appearance counts only where nobody else is near."""
+        """Add the face seen in a frame; its appearance counts only if nobody else is near."""
         self.frames.append(frame)
         self.faces.append(face)
         if self.look is None:
@@ -94,7 +94,7 @@ class Followed:
             self.look = mixed / max(float(np.linalg.norm(mixed)), 1e-6)
 
     def keep(self, frame: int, sample: Sample) -> None:
-        """Keep a sample; where there are too many, every other one goes and the next ones come half as often."""
+        """Keep a sample; if there are too many, drop every other one and take the next ones half as often."""
         self.samples[frame] = sample
         if len(self.samples) > SAMPLES:
             self.samples = dict(list(self.samples.items())[::2])
@@ -119,7 +119,7 @@ class Follower:
     """Follows every face of a clip. Give it all frames in order, batch by batch; `people` holds the result."""
 
     def __init__(self, detector: FaceDetector, options: FollowOptions, encoder: Encoder | None = None) -> None:
-        """Start before the first frame; encoder None does without identities."""
+        """Start before the first frame; without an encoder there are no identities."""
         self.people: list[Followed] = []
         self._live: list[Followed] = []
         self._detector, self._options, self._encoder = detector, options, encoder
@@ -165,16 +165,16 @@ class Follower:
                 self._start(index, frame, face)
 
     def _patience(self, person: Followed) -> int:
-        """Frames a person may be out of sight: the fewer, the less was seen of them."""
+        """How many frames a person may be out of sight; fewer if little was seen of them."""
         if not self._options.looks:
             return self._options.max_gap
         return min(self._options.max_gap, PATIENCE * len(person.frames))
 
     def _look_at_live(self, index: int, frame: np.ndarray) -> list[Face]:
-        """The faces seen where those followed should be."""
+        """The faces seen where the people being followed should be."""
         jobs = [(frame, person.predict(index)) for person in self._live]
         views = look_again(jobs, self._detector, self._options.looks)
-        # Several views may show one face. It is read best where it was expected: in the view made for it.
+        # Several views may show one face. The reading is best in the view that was made for it.
         own = [(faces[0], guess) for faces, (_, guess) in zip(views, jobs, strict=True) if faces]
         surprise = [float(np.hypot(*(face.landmarks - guess).mean(0))) for face, guess in own]
         first = _distinct([face for face, _ in own], -np.array(surprise))
@@ -182,7 +182,7 @@ class Follower:
         return first + [face for face in others if not _overlaps(face, first)]
 
     def _merge(self, seen: list[Face], frame: np.ndarray, searched: list[Face] | None) -> list[Face]:
-        """Add what a search of the whole frame found; known faces keep their more accurate reading."""
+        """Add what a search of the whole frame found; known faces keep their more accurate position."""
         fresh = [face for face in searched or [] if not _overlaps(face, seen)]
         if fresh and self._options.looks:
             views = look_again([(frame, face.landmarks) for face in fresh], self._detector, self._options.looks)
@@ -190,7 +190,7 @@ class Follower:
         return seen + [face for face in fresh if not _overlaps(face, seen)]
 
     def _assign(self, index: int, frame: np.ndarray, faces: Sequence[Face]) -> dict[Followed, tuple[Face, np.ndarray]]:
-        """Who of those followed is which face: cheapest pairs first, each person and face once."""
+        """Match the people being followed with faces: cheapest pairs first, each person and each face once."""
         looks = [appearance(frame, face.landmarks) for face in faces]
         costs = []
         for person in self._live:
@@ -208,7 +208,7 @@ class Follower:
         return pairs
 
     def _start(self, index: int, frame: np.ndarray, face: Face) -> None:
-        """Follow a new face, first backwards through the frames since the last search."""
+        """Follow a new face, first backwards through the frames since the last search of a whole frame."""
         person = Followed()
         look = appearance(frame, face.landmarks)
         person.take(index, face, look, crowded=False)
@@ -224,7 +224,7 @@ class Follower:
         self.people.append(person)
 
     def _remember(self, index: int, frame: np.ndarray, person: Followed, look: np.ndarray, fresh: bool) -> None:
-        """Keep what the person looks like now and then, so that pieces can be joined later; always where fresh."""
+        """Keep what the person looks like now and then, so that pieces can be joined later; always if fresh."""
         last = next(reversed(person.samples), None)
         if last is not None and index - last < person.spacing * self._options.stride and not fresh:
             return
@@ -236,7 +236,7 @@ class Follower:
 
 
 def _cost(person: Followed, expected: np.ndarray, gap: int, face: Face, look: np.ndarray) -> float | None:
-    """How unlike the person a face is, by place, size and appearance; None where it cannot be them."""
+    """How much a face differs from the person in place, size and appearance; None if it cannot be them."""
     size = float(np.sqrt(box_area(face.box)[0]))
     distance = float(np.hypot(*(face.landmarks.mean(0) - expected))) / max(person.size, 1e-6)
     change = abs(float(np.log(max(size, 1e-6) / max(person.size, 1e-6))))
@@ -249,14 +249,14 @@ def _cost(person: Followed, expected: np.ndarray, gap: int, face: Face, look: np
 
 
 def _plausible(known: Face, face: Face) -> bool:
-    """Whether a face of the next or last frame can be the known one, by place and size alone."""
+    """Whether a face in the next or previous frame can be the known one, by place and size alone."""
     side, other = float(np.sqrt(box_area(known.box)[0])), float(np.sqrt(box_area(face.box)[0]))
     near = float(np.hypot(*(face.landmarks.mean(0) - known.landmarks.mean(0)))) <= REACH * side
     return near and abs(float(np.log(max(other, 1e-6) / max(side, 1e-6)))) <= SIZE_CHANGE
 
 
 def _nearest_reading(face: Face, readings: Sequence[Face]) -> Face:
-    """The second look at a face where it is that face; the first look where it is not."""
+    """The second look at a face if it shows that face, else the first."""
     return readings[0] if readings and _plausible(face, readings[0]) else face
 
 
@@ -265,7 +265,7 @@ def _overlaps(face: Face, others: Sequence[Face]) -> bool:
 
 
 def _distinct(faces: Sequence[Face], ranks: np.ndarray | None = None) -> list[Face]:
-    """The faces without repeats: of those that overlap the one of highest rank, by default of the best score."""
+    """The faces without duplicates: of overlapping ones, the one with the highest rank, by default the score."""
     if not faces:
         return []
     ranks = np.array([face.score for face in faces]) if ranks is None else ranks

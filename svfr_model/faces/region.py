@@ -16,15 +16,15 @@ CENTER = np.array([128.0, 132.0])
 RADII = (80.0, 108.0)
 """The outline is an oval from hairline to chin: eyes are 70 units apart, the mouth 81 below them."""
 FACE_UNITS = 150.0
-"""Side of a face box in the same units: what a feather of 1 means."""
+"""Side of a face box in the same units, which is what a feather of 1 means."""
 SHIFTED_TEMPLATE = TEMPLATE_256.astype(np.float64) - CENTER + (CANVAS - 1) / 2
 EDGE_FEATHER = 0.08
-"""Soft edge of the crop itself, where the face's region reaches it."""
+"""Width of the crop's own soft edge, as a fraction of the face's side, where the face's region reaches it."""
 BROWS = slice(17, 27)
 
 
 def soft_step(values: np.ndarray) -> np.ndarray:
-    """Values cut to [0,1] and eased: 3t^2 - 2t^3."""
+    """Values clipped to [0,1] and eased: 3t^2 - 2t^3."""
     t: np.ndarray = np.clip(values, 0.0, 1.0)
     eased: np.ndarray = t * t * (3 - 2 * t)
     return eased
@@ -32,7 +32,8 @@ def soft_step(values: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def face_region(feather: float) -> np.ndarray:
-    """The oval of a face on the canvas, (320,320) float32: 1 inside, falling to 0 over the feather at its outline."""
+    """The oval of a face on the canvas, (320,320) float32: 1 inside, falling to 0 at its outline over the feather's
+    width."""
     rows, columns = np.mgrid[:CANVAS, :CANVAS].astype(np.float64) - (CANVAS - 1) / 2
     radius = np.hypot(columns / RADII[0], rows / RADII[1])
     # Distance to the oval to first order: the level's excess over its slope.
@@ -47,13 +48,13 @@ def canonical_to_crop(landmarks: np.ndarray) -> np.ndarray:
 
 
 def face_side(landmarks: np.ndarray) -> float:
-    """Side of the face box these landmarks belong to, in their pixels."""
+    """Side of the face box that these landmarks belong to, in their pixels."""
     return FACE_UNITS * float(np.hypot(*canonical_to_crop(landmarks)[:, 0]))
 
 
 @lru_cache(maxsize=64)
 def crop_region(width: int, height: int, feather: int) -> np.ndarray:
-    """The crop but for a soft edge of `feather` pixels, (height,width) float32; 0 on the outermost pixels."""
+    """The whole crop except a soft edge of `feather` pixels, (height,width) float32; 0 on the outermost pixels."""
     across = np.minimum(np.arange(width), np.arange(width)[::-1]) / max(feather, 1)
     down = np.minimum(np.arange(height), np.arange(height)[::-1]) / max(feather, 1)
     region: np.ndarray = soft_step(down)[:, None] * soft_step(across)[None]
@@ -61,7 +62,7 @@ def crop_region(width: int, height: int, feather: int) -> np.ndarray:
 
 
 def outline_region(outline: np.ndarray, landmarks: np.ndarray, size: tuple[int, int], feather: float) -> np.ndarray:
-    """The hull of 68 landmarks in the crop, raised over the forehead: (h,w) float32, soft within its outline."""
+    """The hull of 68 landmarks in the crop, extended over the forehead: (h,w) float32, with the soft edge inside it."""
     left, right = landmarks[0], landmarks[1]
     up = (left + right) / 2 - (landmarks[3] + landmarks[4]) / 2
     hull = cv2.convexHull(np.concatenate([outline, outline[BROWS] + 0.55 * up]).astype(np.float32))
@@ -72,7 +73,7 @@ def outline_region(outline: np.ndarray, landmarks: np.ndarray, size: tuple[int, 
 
 
 def bounds(plan: PlannedCrop, index: int) -> tuple[int, int, int, int]:
-    """The part x1,y1,x2,y2 of the frame that the crop of an entry covers; empty where it lies outside."""
+    """The part x1,y1,x2,y2 of the frame that an entry's crop covers; empty if it lies outside."""
     width, height = plan.size
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
     back = invert(plan.matrices[index])
@@ -83,7 +84,7 @@ def bounds(plan: PlannedCrop, index: int) -> tuple[int, int, int, int]:
 
 
 def to_frame(picture: np.ndarray, matrix: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
-    """A soft mask warped by matrix (2,3) from its own pixels to the frame, cut to the window: (h,w) float32."""
+    """A soft mask warped by matrix (2,3) from its own pixels to the frame and cut to the window: (h,w) float32."""
     shifted = np.array(matrix, dtype=np.float64)
     shifted[:, 2] -= window[:2]
     size = (window[2] - window[0], window[3] - window[1])
@@ -93,7 +94,7 @@ def to_frame(picture: np.ndarray, matrix: np.ndarray, window: tuple[int, int, in
 def paste_region(
     plan: PlannedCrop, index: int, window: tuple[int, int, int, int], region: str, feather: float
 ) -> np.ndarray:
-    """How far the pixels of the window take the restored crop's colour: (h,w) float32 in [0,1]; 0 outside the crop."""
+    """How much of the restored crop each pixel of the window takes: (h,w) float32 in [0,1]; 0 outside the crop."""
     width, height = plan.size
     back = invert(plan.matrices[index])
     landmarks = plan.landmarks[index]

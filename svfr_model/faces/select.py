@@ -1,4 +1,4 @@
-"""Whose faces are worked on: everybody's, the largest, one by number or place, or one person known from a picture."""
+"""Whose faces to work on: everyone's, the largest, one by number or place, or those of a person in a picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .track import FaceTrack, require_tracks
 log = logging.getLogger(__name__)
 
 SAME_PERSON = 0.3
-"""Cosine from which a track is the person of the reference picture. Soft footage lowers it: below what verifies."""
+"""Least cosine for a track to be the person in the reference picture. Soft footage lowers it, so this is below what
+verification uses."""
 
 
 _ORDERS: dict[str, Callable[[FaceTrack], float]] = {
@@ -32,10 +33,10 @@ _ORDERS: dict[str, Callable[[FaceTrack], float]] = {
 def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, float]) -> list[FaceTrack]:
     """The chosen tracks, in their order.
 
-    "all"; "largest", "left" or "right": one person at any moment, the largest or outermost of those who are there
-    long enough (see _one_at_a_time); a number: the track of that id; (x, y) in pixels: the track nearest to that
-    place when it starts.
-    Raises FaceNotFoundError where there are no tracks or none of that number, InputError for an unknown choice.
+    "all"; "largest", "left" or "right": one person at any moment, the largest or outermost of those who are there long
+    enough (see _one_at_a_time); a number: the track with that id; (x, y) in pixels: the track that starts nearest to
+    that place. Raises FaceNotFoundError where there are no tracks or none of that number, InputError for an unknown
+    choice.
     """
     tracks = require_tracks(tracks)
     if isinstance(choice, tuple):
@@ -51,7 +52,7 @@ def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, 
 
 
 def is_number(choice: str) -> bool:
-    """Whether a choice in words is the number of a track: a few digits."""
+    """Whether a choice given as text is the number of a track: a few digits."""
     return re.fullmatch(r"[0-9]{1,9}", choice) is not None
 
 
@@ -64,10 +65,10 @@ def _by_number(tracks: Sequence[FaceTrack], number: int) -> FaceTrack:
 
 
 def _one_at_a_time(tracks: Sequence[FaceTrack], rank: Callable[[FaceTrack], float]) -> list[FaceTrack]:
-    """The first by rank, then the next that share no frame with those already taken.
+    """The first by rank, then each next one that shares no frame with those already taken.
 
-    Somebody who is there for less than half as long as another at the same time comes last: a passer-by must not take
-    the place of who the shot is about.
+    Someone who is there less than half as long as another person at the same time comes last: a passer-by must not take
+    the place of the person the shot is about.
     """
 
     def brief(track: FaceTrack) -> bool:
@@ -91,8 +92,8 @@ def _together(track: FaceTrack, other: FaceTrack) -> bool:
 def largest_face(picture: np.ndarray, detector: FaceDetector, name: str) -> Face:
     """The largest face of a still picture (H,W,3) uint8, in the picture's pixels.
 
-    Detectors see several faces in one that fills thousands of pixels, so large pictures are reduced first. name is
-    what a FaceNotFoundError calls the picture.
+    Detectors find several faces in one that spans thousands of pixels, so large pictures are reduced first. name: what
+    a FaceNotFoundError calls the picture.
     """
     height, width = picture.shape[:2]
     reduction = Reduction.to(width, height)
@@ -108,7 +109,7 @@ def largest_face(picture: np.ndarray, detector: FaceDetector, name: str) -> Face
 def reference_embedding(picture: np.ndarray, detector: FaceDetector, encoder: Encoder) -> np.ndarray:
     """The unit identity embedding (512,) of the largest face of a picture (H,W,3), uint8 or float in [0,1].
 
-    Raises FaceNotFoundError where the picture shows no face.
+    Raises FaceNotFoundError if the picture shows no face.
     """
     image = as_uint8(picture)
     face = largest_face(image, detector, "the reference picture")
@@ -120,7 +121,7 @@ def select_similar(
 ) -> list[FaceTrack]:
     """All tracks of the person whose embedding (512,) is given (see `reference_embedding`), in their order.
 
-    The tracks must have been found with an encoder. Raises FaceNotFoundError where nobody reaches the threshold.
+    The tracks must have been found with an encoder. Raises FaceNotFoundError if nobody reaches the threshold.
     """
     tracks = require_tracks(tracks)
     known = [track for track in tracks if track.embedding is not None]

@@ -19,14 +19,14 @@ REACH = 5
 
 
 def shrinkage(matrix: np.ndarray) -> float:
-    """How many source pixels fall on one target pixel along an axis under an affine matrix (2,3); at least 1."""
+    """How many source pixels one target pixel spans along an axis under an affine matrix (2,3); at least 1."""
     scale = np.sqrt(abs(np.linalg.det(np.asarray(matrix, dtype=np.float64)[:, :2])))
     return float(1.0 / np.clip(scale, 1e-6, 1.0))
 
 
 @lru_cache(maxsize=64)
 def low_pass(shrink: float) -> np.ndarray:
-    """Windowed-sinc kernel that keeps what survives shrinking by the given factor; a unit impulse at factor 1."""
+    """Windowed-sinc kernel that keeps the frequencies that survive shrinking by this factor; a unit impulse at 1."""
     reach = int(np.ceil(LOBES * shrink)) - 1
     taps = np.arange(-reach, reach + 1) / shrink
     kernel: np.ndarray = np.sinc(taps) * np.sinc(taps / LOBES)
@@ -73,8 +73,8 @@ def warp(
 ) -> np.ndarray:
     """Warp a picture (H,W) or (H,W,C), uint8 or float32, by matrix (2,3) from source to target pixels.
 
-    size is the target's (width, height). The source is low-passed where the target is smaller, so that shrinking
-    does not alias; the filter goes continuously to none at equal size. uint8 values saturate, floats may overshoot.
+    size is the target's (width, height). The source is low-passed if the target is smaller, so that shrinking does not
+    alias; towards equal size the filter fades out continuously. uint8 values saturate, floats may overshoot.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     x1, y1, x2, y2 = source_window(matrix, size, (image.shape[1], image.shape[0]))
@@ -93,7 +93,7 @@ def warp(
 
 
 def _reduce(source: np.ndarray, matrix: np.ndarray, shrink: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Average whole blocks of pixels first where much is to be shrunk; the filter above finishes the last 2 to 3."""
+    """For a large reduction, average whole blocks of pixels first; the filter above does the last factor of 2 to 3."""
     factor = int(shrink // 2)
     rows, columns = source.shape[0] // max(factor, 1), source.shape[1] // max(factor, 1)
     if factor < 2 or rows < 2 or columns < 2:

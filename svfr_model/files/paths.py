@@ -1,7 +1,7 @@
-"""All that a run reads and writes, looked at before any work: no output may replace an input or another output.
+"""Checks all paths of a run before any work: no output may replace an input or another output.
 
-`check_paths` is the one check. What it lets pass can be written, as far as can be known beforehand; what it refuses is
-refused in words, with nothing touched.
+`check_paths` is the only check. What passes it can be written, as far as that can be known beforehand; what does not is
+refused with a message, and nothing is touched.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes, in lower case, of the files that are read as still pictures."""
 
 _SAMPLE_NUMBER = "0000"
-"""Stands for a number that is not known yet where the length of a name is looked at."""
+"""Stands in for a number that is not known yet when the length of a name is checked."""
 
 
 @dataclass(frozen=True)
 class Output:
     """Something that a run will write.
 
-    path: where. name: what messages call it. suffixes: those of the files that can be written, in lower case.
-    form: "file"; "clip", a file or a folder of pictures, which has no suffix or is there and empty; "folder", which may
-    have content and is made where it is missing. contents: the files that will be written into a "folder". numbered:
-    not path itself is written but what is named after it, with this word and a number before the suffix.
+    path: where. name: what messages call it. suffixes: those of the files that can be written, in lower case. form:
+    "file"; "clip", a file or a folder of pictures, which has no suffix or exists and is empty; "folder", which may have
+    content and is created if it does not exist. contents: the files that will be written into a "folder". numbered:
+    instead of path itself, files named after it are written, with this word and a number before the suffix.
     """
 
     path: Path
@@ -47,21 +47,21 @@ class Output:
 
     @property
     def is_folder(self) -> bool:
-        """Whether a folder is what will be written."""
+        """Whether a folder will be written."""
         there = not self.numbered and os.path.isdir(self.path)
         return self.form == "folder" or (self.form == "clip" and (there or not self.path.suffix))
 
     def numbered_path(self, number: int | str) -> Path:
-        """The path of one of a numbered output."""
+        """The path of one file of a numbered output."""
         return self.path.with_name(f"{self.path.stem}-{self.numbered}{number}{self.path.suffix}")
 
     def takes(self, name: str) -> bool:
-        """Whether a name is one that a numbered output may come to have, on any file system."""
+        """Whether a numbered output may use this name, on any file system."""
         begin = re.escape(f"{self.path.stem}-{self.numbered}")
         return re.fullmatch(rf"{begin}\d+{re.escape(self.path.suffix)}", name, re.IGNORECASE) is not None
 
     def targets(self) -> list[Path]:
-        """The paths that will be written, as far as they are known: of a numbered output those that are there."""
+        """The paths that will be written, as far as they are known: for a numbered output, those that exist."""
         if self.numbered:
             folder = self.path.absolute().parent
             return sorted(folder / entry.name for entry in os.scandir(folder) if self.takes(entry.name))
@@ -71,9 +71,9 @@ class Output:
 def check_paths(inputs: Iterable[Path], outputs: Sequence[Output]) -> None:
     """Refuse outputs that cannot be written or would replace an input or each other. Raises InputError.
 
-    Links are followed, two names of one file count as one, and so do names that differ in case where the file system
-    takes them for the same. A picture may not be written into a folder of pictures that is an input. That a place can
-    be written to is tried. Inputs that are not there are left to those who read them.
+    Links are followed. Two names of one file count as one, and so do names that differ only in case on a file system
+    that ignores case. A picture may not be written into a folder of pictures that is an input. Whether a place can be
+    written to is tried out. Inputs that do not exist are left to whoever reads them.
     """
     inputs = [path for path in inputs if _status(path, "input") is not None]
     for output in outputs:
@@ -105,10 +105,10 @@ def check_frames(clip: Clip, outputs: Iterable[Output]) -> None:
 
 
 class _Place:
-    """Where a path leads, to be compared with others."""
+    """Where a path leads, for comparison with others."""
 
     def __init__(self, path: Path, ignoring_case: Collection[Path]) -> None:
-        """ignoring_case: folders that take names for the same that differ in case."""
+        """ignoring_case: folders in which names that differ only in case are the same."""
         self.path = path
         self.real = Path(os.path.realpath(path))
         self._folds = self.real.parent in ignoring_case
@@ -119,7 +119,7 @@ class _Place:
         return _composed(self.real.name).casefold() if self._folds else self.real.name
 
     def is_same(self, other: _Place) -> bool:
-        """Whether both are one file or folder, there or still to be made."""
+        """Whether both are one file or folder, existing or still to be created."""
         if self._file is not None and other._file is not None:
             return self._file == other._file
         return self.real.parent == other.real.parent and self._name == other._name
@@ -141,7 +141,7 @@ def _check_against_inputs(output: Output, place: _Place, inputs: Iterable[_Place
 
 
 def _check_apart(output: Output, places: list[_Place], other: Output, others: list[_Place]) -> None:
-    """Refuse two outputs that are one, may become one, or of which one lies among the other's frames."""
+    """Refuse two outputs that are, or may become, the same, or of which one lies among the other's frames."""
     for one in places:
         for two in others:
             if one.is_same(two) or _meets(output, one, other, two) or _meets(other, two, output, one):
@@ -164,13 +164,13 @@ def _meets(inner: Output, place: _Place, outer: Output, folder: _Place) -> bool:
 
 
 def _may_be(numbered: Output, place: _Place) -> bool:
-    """Whether a place is one that a numbered output will take, if it comes to that number."""
+    """Whether a numbered output will use this place if it reaches that number."""
     home = Path(os.path.realpath(numbered.path.absolute().parent))
     return place.real.parent == home and numbered.takes(place.real.name)
 
 
 def _check_form(output: Output) -> None:
-    """Refuse a name of another kind than can be written, one that is too long, and what stands in the way."""
+    """Refuse a name of a kind that cannot be written, one that is too long, and anything in the way."""
     _check_kind(output)
     path = output.numbered_path(_SAMPLE_NUMBER) if output.numbered else output.path
     _status(path, output.name)
@@ -203,7 +203,7 @@ def _check_kind(output: Output) -> None:
 
 
 def _status(path: Path, name: str) -> os.stat_result | None:
-    """What is at path, None for nothing; InputError for a path that the file system does not take."""
+    """What is at path, or None for nothing; InputError for a path that the file system does not accept."""
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -218,7 +218,7 @@ def _status(path: Path, name: str) -> os.stat_result | None:
 
 
 def _check_in_the_way(output: Output, path: Path, *, is_folder: bool) -> None:
-    """Refuse to replace what is no file by a file, what is no folder by a folder, and what is protected."""
+    """Refuse to replace anything but a file with a file, anything but a folder with a folder, and what is protected."""
     found = _status(path, output.name)
     if found is None:
         return
@@ -246,7 +246,7 @@ def _check_unprotected(output: Output, path: Path) -> None:
 
 
 def _home(output: Output) -> Path:
-    """The folder in which an output, or the first missing folder above it, will be made."""
+    """The folder in which an output, or the first missing folder above it, will be created."""
     if output.numbered:
         return Path(os.path.realpath(output.path.absolute().parent))
     place = Path(os.path.realpath(output.path))
@@ -256,9 +256,9 @@ def _home(output: Output) -> Path:
 
 
 def _try_folder(folder: Path, outputs: Iterable[Output]) -> bool:
-    """Make something in a folder, by the names of its outputs, and remove it.
+    """Create something in a folder, under the names of its outputs, and remove it again.
 
-    Returns whether the folder takes names for the same that differ in case.
+    Returns whether names that differ only in case are the same in the folder.
     """
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: this is a file, not a folder. Give another path.")
@@ -279,9 +279,10 @@ def _try_folder(folder: Path, outputs: Iterable[Output]) -> bool:
 
 
 def _try_name(output: Output, hidden: Path, home: Path) -> None:
-    """Refuse a name that the file system does not take, or takes for another, as Windows does `a:b.mp4` and `nul`.
+    """Refuse a name that the file system rejects, or reads as a different one, as Windows does with `a:b.mp4` and
+    `nul`.
 
-    It is tried in hidden, a folder in home: nobody sees a file by that name before it is whole.
+    The name is tried out in hidden, a folder in home, so nobody sees a file of that name before it is complete.
     """
     name = _new_name(output, home)
     try:
@@ -298,7 +299,7 @@ def _try_name(output: Output, hidden: Path, home: Path) -> None:
 
 
 def _new_name(output: Output, home: Path) -> str:
-    """The name by which something will be made in an output's home; that of a file in it where the home is all."""
+    """The name of what will be created in an output's home: a file in it, if the home is the output itself."""
     if output.numbered:
         return output.numbered_path(_SAMPLE_NUMBER).name
     below = Path(os.path.realpath(output.path)).relative_to(home).parts
@@ -306,5 +307,5 @@ def _new_name(output: Output, home: Path) -> str:
 
 
 def _composed(name: str) -> str:
-    """A name whose accents are written in one way: some file systems give them back in another."""
+    """A name with its accents in composed form: some file systems return them decomposed."""
     return unicodedata.normalize("NFC", name)

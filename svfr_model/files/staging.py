@@ -1,8 +1,8 @@
-"""Outputs that appear whole or not at all: everything this library writes is made under a hidden name first.
+"""Outputs that appear complete or not at all: everything this library writes is first written under a hidden name.
 
-What is staged lies in a hidden folder beside its target, which is locked while its run lives, and is put in place in
-one step. A run that is killed leaves that folder; the next run that writes to the same place finds it unlocked and
-removes it.
+A staged output lies in a hidden folder beside its target, locked as long as its run lives, and is put in place in one
+step. A killed run leaves that folder behind; the next run that writes to the same place finds it unlocked and removes
+it.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from ..base.errors import InputError, cannot_write
 log = logging.getLogger(__name__)
 
 PREFIX = ".svfr-"
-"""How the names of hidden folders begin. They do not grow with the target's name, which may be as long as
-the file system allows."""
+"""How the names of hidden folders begin. The names do not depend on the target's, which may be as long as the file
+system allows."""
 _HIDDEN = re.compile(re.escape(PREFIX) + r"[0-9a-f]{12}")
 _LOCK = ".lock"
 _FILE = "staged"
 _LONGEST_SUFFIX = 20
-"""No suffix that a writer goes by is longer, and a name may be all suffix."""
+"""No suffix that a writer looks at is longer, and a name may consist of a suffix alone."""
 committed: dict[Path, None] = {}
-"""What this process has put in place, in order; a process that ends before its work is done can tell."""
+"""What this process has put in place, in order, so that an interrupted process can report it."""
 _living: set[Staging] = set()
 _WINDOWS = sys.platform == "win32"
 _WAITS = (0.1, 0.5, 2.0) if _WINDOWS else ()
-"""Seconds between trials to put a file in place: Windows refuses while another program has it or its target open, and
-a virus scanner opens whatever is new."""
+"""Seconds between attempts to put a file in place: Windows refuses while another program has it or its target open, and
+virus scanners open every new file."""
 
 
 class Staging:
-    """A file, or a folder, that is made in hiding and then takes the place of its target.
+    """A file or folder that is written under a hidden name and then takes the place of its target.
 
-    `path` is where to write until `commit` or `discard`. It lies in a hidden folder, or is it, so that what else is
+    `path` is where to write until `commit` or `discard`. It is a hidden folder or lies in one, so that anything else
     written on the way (safetensors has a temporary file of its own) is hidden, locked and removed with it. A target
     that is a link stays one: what it points to is replaced. Staging removes what dead runs left beside the target.
-    Raises OSError where the folder cannot be written to.
+    Raises OSError if the folder cannot be written to.
     """
 
     def __init__(self, target: Path, *, folder: bool = False, inside: bool = False) -> None:
-        """folder: the target is a folder. inside: lie inside the target, an existing folder, instead of beside it."""
+        """folder: the target is a folder. inside: stage inside the target, an existing folder, instead of beside it."""
         self._given, self.target = target, Path(os.path.realpath(target))
         self._is_folder = folder
         parent = self.target if inside else self.target.parent
@@ -62,9 +62,9 @@ class Staging:
         _living.add(self)
 
     def commit(self) -> None:
-        """Put it in place. A file replaces its target; a folder needs a target that is not there, or is empty.
+        """Put it in place. A file replaces its target; a folder needs a target that does not exist or is empty.
 
-        Raises InputError where the target of a file cannot be replaced: what was staged then lies beside it.
+        Raises InputError if a file's target cannot be replaced; the staged file then lies beside it.
         """
         if self._is_folder and not self.target.is_dir():
             if _WINDOWS:  # It renames no folder in which a file is open.
@@ -80,7 +80,7 @@ class Staging:
         self.discard()
 
     def _replace(self) -> None:
-        """Take the target's place, or a place beside it: the work of hours is not lost to a player that shows it."""
+        """Take the target's place, or one beside it: hours of work are not lost to a player that has it open."""
         try:
             _patiently(self.path.replace, self.target)
         except OSError as error:
@@ -96,7 +96,7 @@ class Staging:
             ) from error
 
     def discard(self) -> None:
-        """Remove it; may be called at any time, and again."""
+        """Remove it; may be called at any time, and more than once."""
         self._unlock()
         shutil.rmtree(self._hidden, ignore_errors=True)
         _living.discard(self)
@@ -110,7 +110,7 @@ class Staging:
 
 @contextlib.contextmanager
 def staged(target: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Where to write what shall become target: it is put in place when the block ends well, else removed.
+    """Where to write what will become target: put in place if the block succeeds, removed otherwise.
 
     The block should only write: every OSError in it becomes an InputError that names target.
     """
@@ -127,13 +127,13 @@ def staged(target: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 def discard_all() -> None:
-    """Remove all that is staged in this process, which is about to end without a chance to."""
+    """Remove everything staged by this process, which is about to end without another chance to do so."""
     for staging in list(_living):
         staging.discard()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what runs that were killed have staged in a folder; what a living run stages there is locked and stays."""
+    """Remove what killed runs left in a folder; what a living run stages there is locked, and stays."""
     try:
         names = [entry.name for entry in os.scandir(folder) if _HIDDEN.fullmatch(entry.name)]
     except OSError:
@@ -146,7 +146,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _patiently(change: Callable[[Path], object], target: Path) -> None:
-    """Put something at target, once more after each of _WAITS where that is not permitted."""
+    """Put something at target; if that is not permitted, try again after each of _WAITS."""
     for seconds in _WAITS:
         try:
             change(target)
@@ -171,7 +171,7 @@ def _made(parent: Path) -> tuple[Path, int | None]:
 
 
 def _hold(folder: Path) -> int | None:
-    """Lock what was just made; None where the file system has no locks."""
+    """Lock what was just created; None if the file system has no locks."""
     try:
         if _WINDOWS:  # A file that is open cannot be removed there: that is the lock.
             return os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
@@ -181,7 +181,7 @@ def _hold(folder: Path) -> int | None:
 
 
 def _flocked(folder: Path) -> int:
-    """A descriptor that locks folder until it is closed. Raises OSError where it is locked, or cannot be."""
+    """A descriptor that locks folder until it is closed. Raises OSError if the folder is locked or cannot be."""
     import fcntl
 
     descriptor = os.open(folder, os.O_RDONLY)
@@ -194,7 +194,7 @@ def _flocked(folder: Path) -> int:
 
 
 def _remove_if_dead(folder: Path) -> bool:
-    """Remove what no living run holds. Raises OSError where one does, or where that cannot be told."""
+    """Remove a folder that no living run holds. Raises OSError if one does, or if that cannot be determined."""
     if _WINDOWS:
         (folder / _LOCK).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""A demonstration on a bare machine: a drawn clip is degraded and goes through every step of a restoration.
+"""A demonstration on a bare machine: a drawn clip is degraded, then taken through every step of a restoration.
 
-The networks are svfr-tiny's, which were trained on other drawn clips and restore nothing else.
+The networks are svfr-tiny's, which were trained on other drawn clips and can restore nothing else.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ from .evaluate import HELD_OUT
 from .model import EVALUATION, bundled
 
 SCENE = HELD_OUT + 500_004
-"""Seed of the clip: beyond all that svfr-tiny was trained on."""
+"""Seed of the clip, beyond all seeds that svfr-tiny was trained on."""
 FRAMES, SIDE, VIEW = 32, 256, 3.5
 WINDOW = 160
-"""Side of the part of the scene that the camera sees, in pixels."""
+"""Side in pixels of the part of the scene that the camera sees."""
 ORIGIN, PAN = (32, 44), (1, 0)
-"""Left upper corner of the first view, and how far it moves right and down per frame."""
+"""Upper left corner of the first view, and how far it moves to the right and down per frame."""
 STROKES = 6
 """Seed of the scratches."""
 TARGET = "side_by_side.mp4"
 CROP = 64
-"""The size that svfr-tiny was trained at."""
+"""The size, in pixels, that svfr-tiny was trained at."""
 ENLARGED = 2
 TASKS = frozenset({Task.BFR, Task.INPAINTING})
 NOTICE = (
@@ -61,7 +61,7 @@ NOTICE = (
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip whose truth is known. truth, degraded (N,H,W,3) uint8; masks (N,H,W) bool; track: where the face is."""
+    """A clip with a known truth. truth, degraded: (N,H,W,3) uint8; masks: (N,H,W) bool; track: where the face is."""
 
     truth: np.ndarray
     degraded: np.ndarray
@@ -74,8 +74,8 @@ def run_demo(
 ) -> str:
     """Make, degrade and restore the clip; write side_by_side.mp4 into folder. Returns what to tell the user.
 
-    detector_weights: YuNet's file, by default the one that `find` gives. seed: of the sampler. Raises FaceNotFoundError
-    where the detector sees no face.
+    detector_weights: YuNet's file, by default the one that `find` returns. seed: of the sampler. Raises
+    FaceNotFoundError if the detector finds no face.
     """
     options = replace(EVALUATION, seed=seed)
     output = Output(folder, "demonstration", form="folder", contents=(TARGET,))
@@ -116,7 +116,7 @@ def make_scene() -> Scene:
 
 
 def scratches(track: FaceTrack) -> np.ndarray:
-    """Strokes that stay where they are while the face passes behind them: (N,S,S) uint8, 1 where they cover it."""
+    """Strokes that stay in place while the face passes behind them: (N,S,S) uint8, 1 where the picture is covered."""
     strokes = random_mask(np.random.default_rng(STROKES), FRAMES, (CROP, CROP), "brush", moving=False)
     x, y = np.rint(track.boxes.reshape(-1, 2, 2).mean(axis=(0, 1))).astype(int) - CROP // 2
     masks = np.zeros((FRAMES, WINDOW, WINDOW), np.uint8)
@@ -125,7 +125,7 @@ def scratches(track: FaceTrack) -> np.ndarray:
 
 
 def known_track(wide: SyntheticClip, corners: np.ndarray) -> FaceTrack:
-    """The face's track where the generator drew it; its boxes hold the whole face, as a detector's do."""
+    """The face's track, from where the generator drew it; its boxes hold the whole face, as a detector's do."""
     boxes = []
     for face in wide.face:
         rows, columns = np.nonzero(face)
@@ -144,7 +144,7 @@ def known_track(wide: SyntheticClip, corners: np.ndarray) -> FaceTrack:
 
 
 def write_side_by_side(target: Path, rows: Iterable[tuple[np.ndarray, ...]]) -> None:
-    """One video of several clips (H,W,3) uint8 beside each other, enlarged."""
+    """One video that shows several clips side by side, enlarged; each frame is (H,W,3) uint8."""
     import cv2
 
     with ClipWriter(target, ArrayClip([]).fps, (3 * ENLARGED * WINDOW, ENLARGED * WINDOW)) as writer:
@@ -154,7 +154,7 @@ def write_side_by_side(target: Path, rows: Iterable[tuple[np.ndarray, ...]]) -> 
 
 
 def compare(clips: Mapping[str, ArrayClip], landmarks: np.ndarray, loader: Loader) -> str:
-    """What clips are worth, one of them the "truth", as a table. landmarks (N,5,2): where the face truly is."""
+    """A table that measures clips, one of them the "truth". landmarks (N,5,2): where the face really is."""
     instruments = Instruments(encoder=loader.encoder, landmarks=lambda index: landmarks[index])
     reports = {
         name: evaluate(clip, None if name == "truth" else clips["truth"], instruments) for name, clip in clips.items()

@@ -1,7 +1,7 @@
-"""How well a model restores synthetic clips that no training saw, through the same functions that users call.
+"""How well a model restores synthetic clips that it was not trained on, through the functions that users call.
 
-Everything is a mean over clips at a fixed seed and number of steps. Faces are looked for where the generator put them,
-since detectors are made for photographs; nothing else of the truth is told to the restoration.
+Everything is a mean over clips at a fixed seed and number of steps. Faces are taken from where the generator put them,
+since detectors are made for photographs; the restoration gets nothing else of the truth.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..networks.identity import IdentityEncoder
 
 HELD_OUT = 1_000_000
-"""Seeds of clips from here on are never trained on."""
+"""Clips with seeds from here on are never trained on."""
 
 SEEDS = range(HELD_OUT, HELD_OUT + 32)
 """The clips of svfr-tiny's table."""
@@ -59,7 +59,7 @@ Quality: TypeAlias = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Trial:
-    """What clips are put through: the restoration's options, the tasks, those that also run in two passes, the length.
+    """What clips go through: the restoration's options, the tasks, those that also run in two passes, and the length.
 
     two_passes: a subset of tasks. frames: of each clip, at least 1.
     """
@@ -72,7 +72,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Sample:
-    """One held-out clip in one task: what the degraded clip is worth, and what each run made of it."""
+    """One held-out clip in one task: the quality of the degraded clip, and of what each run made of it."""
 
     seed: int
     tasks: str
@@ -83,7 +83,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Degraded:
-    """A clip, what the tasks' degradations made of it (N,H,W,3) uint8, and 1 in masks (N,H,W) where it is missing."""
+    """A clip, its degraded frames (N,H,W,3) uint8, and masks (N,H,W) that are 1 where the picture is missing."""
 
     clip: SyntheticClip
     tasks: Tasks
@@ -98,7 +98,7 @@ class KnownFaces:
         self._clip = clip
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
-        """The face of each frame, which must be the clip's first ones in order."""
+        """The face of each frame; the frames must be the clip's first ones, in order."""
         found = []
         for points, five in zip(self._clip.landmarks[: len(frames)], self._clip.five, strict=False):
             box = np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float64)
@@ -107,7 +107,7 @@ class KnownFaces:
 
 
 def evaluate_clip(networks: Networks, encoder: IdentityEncoder, seed: int, tasks: Tasks, trial: Trial) -> Sample:
-    """Make, degrade, restore and measure one clip; where the trial says so also by the self-referred run."""
+    """Make, degrade, restore and measure one clip, in two passes too if the trial asks for them."""
     clip = make_clip(seed, trial.frames, SIZE)
     degraded = _Degraded(clip, tasks, *degrade_clip(clip.frames, options_for(tasks), seed))
     networks = replace(networks, referrer=SelfReferrer(KnownFaces(clip), encoder))
@@ -183,7 +183,7 @@ def mean_quality(samples: Sequence[Quality]) -> dict[str, float]:
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, float]]]:
-    """Per task: the means of the degraded clips and of each kind of run, and the paired differences of the two runs."""
+    """Per task: the means of the degraded clips and of each kind of run, and the paired differences of the runs."""
     tables: dict[str, dict[str, dict[str, float]]] = {}
     for tasks in dict.fromkeys(sample.tasks for sample in samples):
         rows = [sample for sample in samples if sample.tasks == tasks]

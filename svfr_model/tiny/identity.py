@@ -1,4 +1,4 @@
-"""Training svfr-tiny's recogniser: a reduced iresnet that tells synthetic persons apart."""
+"""Training svfr-tiny's recogniser: a reduced iresnet that tells synthetic people apart."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ..training.loop import Loop, LoopOptions, Losses, placed
 TINY_RECOGNIZER: dict[str, Any] = {"layers": [1, 1, 1, 1], "widths": [8, 16, 32, 64], "embedding_width": 512}
 
 MARGIN, SCALE = 0.2, 24.0
-"""CosFace (Wang et al. 2018, arXiv 1801.09414): subtracted from the right cosine, and the logits' scale."""
+"""CosFace (Wang et al. 2018, arXiv 1801.09414): the margin off the right cosine, and the scale of the logits."""
 
 
 class MarginClassifier(nn.Module):
-    """Cosines to one direction per person, the right one lowered by a margin: what shapes the embedding."""
+    """Cosines to one direction per person, the right one lowered by a margin; this shapes the embedding."""
 
     def __init__(self, width: int, persons: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class MarginClassifier(nn.Module):
 def aligned_faces(
     frames: np.ndarray, landmarks: np.ndarray, every: int = 4, callback: Callback | None = None
 ) -> Tensor:
-    """Faces (K,n,3,112,112) uint8, cut out as the self-reference does: every so many frames of K clips.
+    """Faces (K,n,3,112,112) uint8 from every `every`-th frame of K clips, cut out as self-reference does.
 
     frames (K,N,H,W,3) uint8, landmarks (K,N,68,2) in their pixels.
     """
@@ -66,8 +66,8 @@ def train_recognizer(
 ) -> nn.Module:
     """A recogniser of persons. faces (K,n,3,112,112) uint8 of K clips, persons (K,) class numbers from 0.
 
-    Pictures are mirrored, moved by a few pixels, made brighter or darker and blurred at random, so that a restored
-    picture's slips do not change who it shows. Returns the averaged network.
+    Pictures are mirrored, shifted by a few pixels, made brighter or darker and blurred at random, so that flaws of a
+    restored picture do not change who it shows. Returns the averaged network.
     """
     torch.manual_seed(options.seed)
     network = build_recognizer(config).train()

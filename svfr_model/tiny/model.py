@@ -1,6 +1,6 @@
 """svfr-tiny: all networks of a small SVFR, trained on synthetic clips in stages that each leave a file.
 
-It is for tests and the demonstration. It is not the published model and restores nothing but what the generator draws.
+It is for tests and the demonstration. It is not the published model, and restores only what the generator draws.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ STAGES = ("clips", "vae", "decoder", "identity", "latents", "unet")
 MODEL_FOLDER = Path(__file__).resolve().parent.parent / "models" / "svfr-tiny"
 """Where the trained networks lie in this package."""
 EVALUATION = RestoreOptions(steps=3, guidance=(1.0, 1.0))
-"""How they are measured: the best of what was tried on clips apart from the measured ones."""
+"""How they are measured: the best of the options tried, on clips other than the measured ones."""
 
 
 def bundled() -> Path:
-    """MODEL_FOLDER; InputError where the package came without it."""
+    """MODEL_FOLDER; InputError if the package came without it."""
     if not MODEL_FOLDER.is_dir():
         raise InputError(
             f"{MODEL_FOLDER} is missing: svfr-tiny comes with this package. Install the package again, or train the "
@@ -57,8 +57,9 @@ def bundled() -> Path:
 class TinyPlan:
     """The recipe of the networks in MODEL_FOLDER.
 
-    persons: each in two clips of `frames` frames of `size` px; clip k shows person k // 2. The UNet sees every clip in
-    `views` degradations. parts: processes that encode; the result depends on it, since each part has its own seed.
+    persons: each appears in two clips of `frames` frames of `size` pixels; clip k shows person k // 2. The UNet sees
+    every clip in `views` degradations. parts: how many processes encode; the result depends on it, since each part has
+    its own seed.
     """
 
     persons: int = 800
@@ -106,8 +107,9 @@ def train_tiny(
 ) -> None:
     """Run the stages in order; each reads what those before it left in `work` and writes its networks to `target`.
 
-    Under torchrun, "clips" and "latents" run in the first process, and the rest trains in all of them. A stage that was
-    stopped goes on from its checkpoint. Raises InputError for an unknown stage or one whose input is missing.
+    Under torchrun, "clips" and "latents" run in the first process only; the other stages train in all of them. A stage
+    that was stopped continues from its checkpoint. Raises InputError for an unknown stage or one whose input is
+    missing.
     """
     plan = plan or TinyPlan()
     unknown = [stage for stage in stages if stage not in STAGES]
@@ -199,7 +201,7 @@ def _unet(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callba
 
 
 def load_latents(work: Path, plan: TinyPlan) -> LatentClips:
-    """What the stage "latents" left, as one."""
+    """What the stage "latents" wrote, joined."""
     parts = [LatentClips.load(_there(work / f"latents_{part}.pt", "latents")) for part in range(plan.parts)]
     names = [entry.name for entry in fields(LatentClips) if entry.name != "scaling"]
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}

@@ -36,7 +36,7 @@ TINY_UNET: dict[str, Any] = {
     "num_attention_heads": [2, 3],
     "num_frames": 16,
 }
-"""Attention at the lower level only, as its cost at the upper one is out of proportion on a CPU."""
+"""Attention at the lower level only: at the upper one it would cost too much on a CPU."""
 
 TINY_PROJECTION: dict[str, Any] = {"in_channels": 64, "out_channels": 64}
 
@@ -55,8 +55,9 @@ def make_objective(
 ) -> SVFRObjective:
     """A fresh UNet and projection with the losses' heads; the same seed and examples give the same start.
 
-    examples (n,4,h,w): scaled latents of degraded frames, see copy_start. The degraded and the reference latents come
-    to the network unscaled, 1/scaling times as large as the noisy ones: its weights for them start that much smaller.
+    examples (n,4,h,w): scaled latents of degraded frames, see copy_start. The network gets the degraded and the
+    reference latents unscaled, 1/scaling times as large as the noisy ones, so its weights for them start that much
+    smaller.
     """
     torch.manual_seed(seed)
     unet, projection = build_unet(config).train(), build_projection(TINY_PROJECTION).train()
@@ -68,13 +69,13 @@ def make_objective(
 
 
 def copy_start(unet: UNetSpatioTemporalConditionModel, examples: Tensor, scaling: float) -> None:
-    """Let a fresh UNet return about the degraded clip as its estimate at high noise, and learn the rest. Ours.
+    """Make a fresh UNet return roughly the degraded clip as its estimate at high noise, and learn the rest. Ours.
 
-    Learning to copy is slow here, because the last normalisation takes from every group of two channels its mean and
-    its size. What is left of a group (y, -y) is y divided by its root mean square, and silu(u) - silu(-u) = u passes
-    it on. Sixteen such groups, y being sums of the latents and a constant, determine the latents to within about
-    1% of their variance; the sums are fitted to the examples. The latents enter in the first layer, go along the
-    outermost skip connection and leave with v's sign. Needs zero_start first and 64 channels at the top level.
+    Learning to copy is slow here, because the last normalisation removes mean and scale from every group of two
+    channels. What is left of a group (y, -y) is y divided by its root mean square, and silu(u) - silu(-u) = u passes it
+    on. Sixteen such groups, y being sums of the latents and a constant, determine the latents to within about 1% of
+    their variance; the sums are fitted to the examples. The latents enter in the first layer, go along the outermost
+    skip connection and leave with v's sign. Needs zero_start first and 64 channels at the top level.
     """
     first, last = unet.conv_in, unet.up_blocks[-1].resnets[-1].spatial_res_block.conv_shortcut
     skip = last.in_channels - first.out_channels
@@ -94,7 +95,7 @@ def copy_start(unet: UNetSpatioTemporalConditionModel, examples: Tensor, scaling
 
 
 def _fit_copy(examples: Tensor, steps: int = 400, rate: float = 3e-2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sums (G,4), constants (G,), weights (4,G) and biases (4,) with which normalised sums give the latents again."""
+    """Sums (G,4), constants (G,), weights (4,G) and biases (4,) that turn normalised sums back into the latents."""
     count = examples.shape[1]
     generator = torch.Generator().manual_seed(0)
     mix = torch.randn(COPY_GROUPS, count, generator=generator, requires_grad=True)

@@ -27,15 +27,15 @@ TINY_VAE: dict[str, Any] = {
     "sample_size": 64,
 }
 """Two layers per block like the published one: ComfyUI's decoder has no counterpart for one. 64 channels, because
-diffusers normalises in 32 groups whatever the width: a group of one channel would forget the picture's brightness."""
+diffusers normalises in 32 groups whatever the width: a group of one channel would lose the picture's brightness."""
 
 KL_WEIGHT = 1e-6
 EDGE_WEIGHT = 0.5
 CHANGE_WEIGHT = 1.0
 UNSTEADY = 0.25
-"""Most noise on the latents that the decoder's layers over time learn from; scaled latents have a deviation of 1."""
+"""Most noise on the latents that the decoder's temporal layers learn from; scaled latents have a deviation of 1."""
 NARROW = -6.0
-"""First log variance of the posterior."""
+"""The posterior's log variance at the start."""
 
 
 class _Pass(nn.Module):
@@ -86,10 +86,10 @@ def train_vae(
 ) -> AutoencoderKLTemporalDecoder:
     """A VAE that reconstructs frames. frames (K,N,H,W,3) uint8 RGB of K clips; batch frames a step.
 
-    To fit into minutes on a CPU, the residual blocks at full resolution and the decoder's temporal halves stay at
-    zero, where they are the identity, and are left out of the computation. An eighth of the frames is shown grey and
-    an eighth with a white box: the encoder meets those when it restores. Returns the averaged network, in its
-    published scale (see fit_scale).
+    To take only minutes on a CPU, the residual blocks at full resolution and the decoder's temporal halves stay at
+    zero, where they are the identity, and are left out of the computation. An eighth of the frames is shown in grey and
+    an eighth with a white box, because the encoder meets such frames in a restoration. Returns the averaged network, in
+    its published scale (see fit_scale).
     """
     torch.manual_seed(options.seed)
     network = build_vae(config).train()
@@ -113,7 +113,7 @@ def train_vae(
 
 @torch.no_grad()
 def start_at_identity(network: AutoencoderKLTemporalDecoder) -> None:
-    """Let every residual branch add nothing at first (the second convolution and the attention's output at zero)."""
+    """Make every residual branch add nothing at first (the second convolution and the attention's output are zero)."""
     for name, module in network.named_modules():
         if name.endswith((".conv2", ".to_out.0")):
             module.weight.zero_()
@@ -127,7 +127,7 @@ def start_at_identity(network: AutoencoderKLTemporalDecoder) -> None:
 
 
 Removed = list[tuple[nn.Module, str, nn.Module]]
-"""Parent, name and block of what take_out took out."""
+"""Parent, name and block of everything that take_out replaced."""
 
 
 def put_back(removed: Removed) -> None:
@@ -137,7 +137,7 @@ def put_back(removed: Removed) -> None:
 
 
 def take_out(network: AutoencoderKLTemporalDecoder, *, temporal: bool = True) -> Removed:
-    """Replace what stays the identity by nothing; temporal: the decoder's halves over time too."""
+    """Replace blocks that stay the identity with nothing; temporal: the decoder's temporal halves too."""
     removed: Removed = []
 
     def replace(parent: nn.Module, name: str, stand_in: nn.Module) -> None:
@@ -185,11 +185,11 @@ def train_steadiness(
     clips: int = 2,
     length: int = 8,
 ) -> AutoencoderKLTemporalDecoder:
-    """Train the temporal halves of a VAE's decoder, so that what flickers in the latents does not in the pictures.
+    """Train the temporal halves of a VAE's decoder, so that flicker in the latents does not reach the pictures.
 
-    As Stable Video Diffusion's was made (arXiv 2311.15127): everything but the decoder's layers over time stays as it
-    is. Ours: the latents come with noise that differs from frame to frame, of a deviation of 0 to `UNSTEADY`, as those
-    that a UNet samples do. frames (K,N,H,W,3) uint8. Returns the same module with the averaged weights.
+    As for Stable Video Diffusion (arXiv 2311.15127), everything but the decoder's temporal layers is frozen. Ours: the
+    latents get noise that differs from frame to frame, with a deviation of 0 to `UNSTEADY`, like those that a UNet
+    samples. frames (K,N,H,W,3) uint8. Returns the same module with the averaged weights.
     """
     torch.manual_seed(options.seed)
     vae.requires_grad_(False)
@@ -247,8 +247,8 @@ def _spoiled(pixels: Tensor, rng: np.random.Generator) -> Tensor:
 def fit_scale(vae: AutoencoderKLTemporalDecoder, pixels: Tensor) -> None:
     """Scale the latents so that scaling_factor, the published 0.18215, brings them to a standard deviation of 1.
 
-    The last layer of the encoder and the first of the decoder take opposite factors, so pictures stay what they are.
-    Then the sampler's noise levels mean the same for this VAE as for the published one.
+    The encoder's last layer and the decoder's first get opposite factors, so pictures do not change. The sampler's
+    noise levels then mean the same for this VAE as for the published one.
     """
     latents = vae.encode(pixels).latent_dist.mode()
     gain = 1.0 / (vae.config.scaling_factor * float(latents.std()))

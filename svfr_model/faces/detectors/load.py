@@ -1,4 +1,4 @@
-"""Which face detectors there are, and how one is loaded from its weight file."""
+"""The face detectors by name, and loading one from its weight file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_detector(
     """A detector from its weight file: "yunet", "yoloface" or "scrfd"; threshold None takes the detector's own.
 
     trust_torchscript: the user has said that the code in a TorchScript file (yoloface's) may run on this machine.
-    Raises InputError for an unknown kind, WeightsError for a file that is missing, broken, another network, or a
+    Raises InputError for an unknown kind, WeightsError for a file that is missing, broken, of another network, or a
     program that is neither known nor trusted.
     """
     extra = {} if threshold is None else {"threshold": checked_threshold(threshold)}

@@ -4,9 +4,9 @@ Guo et al. 2021, "Sample and Computation Redistribution for Efficient Face Detec
 for strides 8, 16 and 32 in turn the scores, then the boxes, then the landmarks, with two anchors at each cell. Boxes
 are four distances from the cell to their sides, landmarks five offsets from it, both in strides.
 
-insightface's own reader (model_zoo.SCRFD, read in version 2.1) is not used: it takes files without landmarks, and does
-not check a file's anchors, where ours refuses the file by name; it rounds the fitted side down and scales both axes by
-the ratio of the heights; and importing it imports the whole package, which sets an environment variable.
+insightface's own reader (model_zoo.SCRFD, read in version 2.1) is not used: it accepts files without landmarks and does
+not check a file's anchors, where ours names and refuses the file; it rounds the fitted side down and scales both axes
+by the ratio of the heights; and importing it imports the whole package, which sets an environment variable.
 """
 
 from __future__ import annotations

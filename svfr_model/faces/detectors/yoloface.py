@@ -1,4 +1,4 @@
-"""The reference's detector, YOLOv5-face (yoloface_v5m.pt, or what it is converted to), and what belongs around it.
+"""The reference's detector, YOLOv5-face (yoloface_v5m.pt, or its ONNX conversion), with its pre- and postprocessing.
 
 Described at docs/reference/svfr.md#detector.
 """
@@ -25,7 +25,7 @@ from ..geometry import non_max_suppression
 
 ROLE = "yoloface_v5m"
 INPUTS = ["picture", "grid_8", "grid_16", "grid_32"]
-"""Of the ONNX graph: the picture and the cells of each stride."""
+"""Of the ONNX graph: the picture, and the cells of each stride."""
 CONVERTED = (
     "Better: run its code once to convert it to ONNX, which contains no code and is then found automatically: `python "
     "-m svfr_model weights convert yoloface_v5m yoloface_v5m.pt weights/yoloface_v5m.onnx --trust-torchscript`. Or "
@@ -33,7 +33,7 @@ CONVERTED = (
 )
 
 Network: TypeAlias = "Callable[[torch.Tensor, list[torch.Tensor]], np.ndarray | None]"
-"""A picture (1,3,h,w) and its three grids, on the CPU, to rows float32; None where no single tensor comes back."""
+"""A picture (1,3,h,w) and its three grids, on the CPU, to float32 rows; None if the result is not a single tensor."""
 
 INPUT_SIZE = 416
 STRIDES = (8, 16, 32)
@@ -43,13 +43,13 @@ IOU = 0.45
 
 
 def input_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width the network sees: the shorter side at 416 or a little more, both multiples of 32."""
+    """Height and width of the network's input: the shorter side is 416 or a little more, both multiples of 32."""
     ratio = INPUT_SIZE / min(height, width)
     return int(height * ratio + 31) // 32 * 32, int(width * ratio + 31) // 32 * 32
 
 
 def grids(height: int, width: int) -> list[torch.Tensor]:
-    """The cell coordinates the network adds to its offsets: one (1,1,gh,gw,2) float tensor of (x,y) per stride."""
+    """The cell coordinates that the network adds to its offsets: one (1,1,gh,gw,2) float tensor of (x,y) per stride."""
     made = []
     for stride in STRIDES:
         y, x = torch.meshgrid(torch.arange(height // stride), torch.arange(width // stride), indexing="ij")
@@ -85,8 +85,8 @@ def decode(prediction: np.ndarray, height: int, width: int, threshold: float = 0
 class YoloFaceDetector:
     """The reference's detector: network(picture, three grids) returns (1,n,16).
 
-    The file is ONNX, as `convert_to_onnx` makes it, or the published TorchScript, which is a program and so must be
-    known or trusted.
+    The file is ONNX, as made by `convert_to_onnx`, or the published TorchScript, which is a program and must therefore
+    be known or trusted.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class YoloFaceDetector:
 
 
 def _checked_rows(rows: np.ndarray | None, path: Path) -> np.ndarray:
-    """The rows (n,16) of a network's answer, or a WeightsError where it is of another form."""
+    """The rows (n,16) of a network's output, or a WeightsError if it has another form."""
     if rows is None or rows.ndim != 3 or rows.shape[0] != 1 or rows.shape[2] != ROW:
         found = "something other than one tensor" if rows is None else rows.shape
         raise WeightsError(f"{path} returned {found}, expected rows (1,n,{ROW}): it is not yoloface.")
@@ -160,7 +160,7 @@ def _script_network(path: Path, device: str, trusted: bool) -> Network:
 
 
 class _Flat(torch.nn.Module):
-    """The network with each grid as an input of its own, which is what a graph can have."""
+    """The network with each grid as a separate input, as a graph needs it."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -175,10 +175,10 @@ class _Flat(torch.nn.Module):
 
 
 def convert_to_onnx(source: Path | str, target: Path | str, *, trusted: bool = False) -> None:
-    """Write the published TorchScript detector as ONNX, which is a graph and runs no code of the file's maker.
+    """Write the published TorchScript detector as ONNX, which is a graph and contains no code to run.
 
-    The module's own code runs here, so it must be known or trusted. What is written gives the same rows for noise of
-    two sizes, or nothing is written. The file appears under its name only when it is whole. Raises InputError for a
+    The module's own code runs here, so it must be known or trusted. Nothing is written unless the result gives the same
+    rows for noise of two sizes. The file appears under its name only when it is complete. Raises InputError for a
     target that does not end in .onnx, WeightsError for a source that cannot be used.
     """
     source, target = checked_file(source, "the face detector yoloface"), Path(target)

@@ -58,7 +58,7 @@ class YuNetDetector:
 
 @contextlib.contextmanager
 def _quiet_opencv() -> Iterator[None]:
-    """Nothing of OpenCV's on the error stream: what fails is raised, and OpenCV 5 warns of a setting of its own."""
+    """Keep OpenCV off the error stream: failures are raised, and OpenCV 5 warns of one of its own settings."""
     logging = cv2.utils.logging
     before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
@@ -68,7 +68,7 @@ def _quiet_opencv() -> Iterator[None]:
 
 
 def _check_yunet(path: Path) -> None:
-    """WeightsError where the graph's outputs are not YuNet's: OpenCV's decoder reads them without looking.
+    """WeightsError if the graph's outputs are not YuNet's: OpenCV's decoder reads them without checking.
 
     Raises cv2.error for a file that is not a graph.
     """
