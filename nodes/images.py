@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import comfy.model_management
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..svfr_model.base.clip import ArrayClip
@@ -21,7 +22,7 @@ def to_pixels(image: Tensor) -> Tensor:
 
 def to_planar(image: Tensor) -> Tensor:
     """IMAGE (N,H,W,C) to (N,3,H,W) float32 in [0,1]; a view where it can be one."""
-    return image[..., :3].cpu().float().permute(0, 3, 1, 2)  # NHWC -> NCHW
+    return rearrange(image[..., :3].cpu().float(), "n h w c -> n c h w")
 
 
 def to_frames(image: Tensor) -> np.ndarray:
@@ -44,12 +45,12 @@ def to_network(image: Tensor) -> Tensor:
 
 def from_network(frames: Tensor) -> Tensor:
     """Frames (N,3,H,W) in [-1,1] to IMAGE, clamped."""
-    return _placed((frames.float() * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1))  # NCHW -> NHWC
+    return _placed(rearrange((frames.float() * 0.5 + 0.5).clamp(0, 1), "n c h w -> n h w c"))
 
 
 def from_pixels(pixels: Tensor) -> Tensor:
     """Frames (N,3,H,W) uint8 to IMAGE."""
-    return _placed(pixels.permute(0, 2, 3, 1).float() / 255)  # NCHW -> NHWC
+    return _placed(rearrange(pixels, "n c h w -> n h w c").float() / 255)
 
 
 def from_pictures(pictures: Iterable[np.ndarray]) -> Tensor:
@@ -66,7 +67,7 @@ def to_clip(image: Tensor) -> ArrayClip:
 def to_mask(mask: Tensor, count: int, size: tuple[int, int]) -> Tensor:
     """MASK (B,H,W) or (H,W) to (1,1,h,w) or (count,1,h,w) float32, stretched to size (h,w) where it has another."""
     mask = mask.cpu().float()
-    mask = (mask if mask.ndim == 3 else mask[None])[:, None]  # BHW -> B1HW
+    mask = rearrange(mask if mask.ndim == 3 else mask[None], "b h w -> b 1 h w")
     if mask.shape[0] not in (1, count):
         raise InputError(f"The mask has {mask.shape[0]} frames, the clip {count}: give one for all or one for each.")
     if tuple(mask.shape[-2:]) != tuple(size):
