@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..svfr_model.base.errors import InputError
+from ..svfr_model.networks.memory import ALLOWANCE
+
+__all__ = ["ALLOWANCE", "HalvingBatch", "Resident", "is_out_of_memory"]
 
 logger = logging.getLogger(__name__)
-
-ALLOWANCE = 1.3
-"""Memory asked for, relative to the tensors that are alive at a network's peak: room for convolutions' workspaces and
-for fragmentation. Chosen, not measured."""
 
 
 class Resident:

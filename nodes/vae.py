@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
 import comfy.model_management
 import comfy.model_patcher
+import comfy.ops
 import comfy.sd
 import torch
 from comfy.ldm.models.autoencoder import AutoencoderKL, AutoencodingEngine
 from comfy.ldm.modules.temporal_ae import VideoDecoder
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..svfr_model.base.errors import InputError, WeightsError
 from ..svfr_model.networks.comfy_keys import convert_vae
+from ..svfr_model.networks.memory import decoding_memory
+from ..svfr_model.networks.streaming import Framewise, Stage, StreamedDecoder, TemporalBlock, decode_streamed
 from ..svfr_model.networks.vae import PUBLISHED_CONFIG, ROLE
 from ..svfr_model.weights import load_strict, model_config, read_state_dict, weight_file
-from .memory import ALLOWANCE, HalvingBatch
+from .memory import ALLOWANCE, HalvingBatch, is_out_of_memory
 from .multiples import multiples
+
+logger = logging.getLogger(__name__)
 
 DTYPES: dict[str, torch.dtype | None] = {
     "auto": None,
@@ -115,7 +123,7 @@ class ComfyVAE:
         height, width = pixels.shape[-2:]
         picture = self._activations(_ENCODED, self.network.encoder.ch, height, width, dtype)
         self._load(picture)
-        free = getattr(self.vae.patcher, "get_free_memory", comfy.model_management.get_free_memory)(self.vae.device)
+        free = self._free_memory()
 
         def encoded(rows: slice) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -131,29 +139,72 @@ class ComfyVAE:
     def decode(self, latents: Tensor) -> Tensor:
         """The frames of one clip: unscaled latents (F,4,h,w) to (F,3,H,W) float32 around [-1,1], not clamped.
 
-        The temporal decoder sees exactly the frames of this call. Raises InputError where they do not fit into memory:
-        decoding them in parts would give another result.
+        The temporal decoder sees exactly the frames of this call. Where they do not fit at once they are decoded frame
+        by frame, which changes no more than rounding. Raises InputError where that does not fit either: decoding them
+        in parts would give another result.
         """
         count, _, height, width = latents.shape
         size = height * self.factor, width * self.factor
-        self._load(count * self._activations(_DECODED, self.network.decoder.ch, *size, self.vae.vae_dtype))
-
-        def decoded(_: slice) -> Tensor:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            frames: Tensor = self.network.decode(latents.to(self.vae.device, self.vae.vae_dtype))
-            return frames.float()
-
+        at_once = count * self._activations(_DECODED, self.network.decoder.ch, *size, self.vae.vae_dtype)
+        least = decoding_memory(count, size, self.network.decoder.ch, self.vae.vae_dtype, streamed=True)
+        self._load(at_once, min(at_once, least))
+        given = latents.to(self.vae.device, self.vae.vae_dtype)
+        if at_once <= self._free_memory():
+            try:
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                frames: Tensor = self.network.decode(given)
+                return frames.float()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            logger.warning("Out of memory with %d frames decoded at once: they are decoded frame by frame.", count)
+            comfy.model_management.soft_empty_cache()
+        streamed = _taken_apart(self.network.decoder)
         return HalvingBatch().run(
-            decoded, 1, f"{count} frames cannot be decoded together: lower the decode chunk, or take smaller crops."
+            lambda _: decode_streamed(streamed, given).float(),
+            1,
+            f"{count} frames cannot be decoded together: lower the decode chunk, or take smaller crops.",
         )
 
-    def _load(self, memory: float) -> None:
-        comfy.model_management.load_models_gpu([self.vae.patcher], memory_required=memory)
+    def _free_memory(self) -> float:
+        """Bytes that are left on the VAE's device."""
+        free = getattr(self.vae.patcher, "get_free_memory", comfy.model_management.get_free_memory)
+        return float(free(self.vae.device))
+
+    def _load(self, memory: float, least: float | None = None) -> None:
+        """Load the VAE with room for memory bytes, or whole as long as least bytes are left."""
+        comfy.model_management.load_models_gpu(
+            [self.vae.patcher], memory_required=memory, minimum_memory_required=memory if least is None else least
+        )
 
     @staticmethod
     def _activations(held: float, channels: int, height: int, width: int, dtype: torch.dtype) -> float:
         """Bytes for one picture of that size."""
         return ALLOWANCE * held * channels * height * width * dtype.itemsize
+
+
+def _taken_apart(decoder: VideoDecoder) -> StreamedDecoder:
+    """ComfyUI's temporal decoder as `decode_streamed` takes it."""
+    stages: list[Stage] = []
+    before: list[Framewise] = [decoder.conv_in]
+    levels = [level for level in reversed(decoder.up)]
+    for blocks, after in (
+        ([decoder.mid.block_1], [decoder.mid.attn_1]),
+        ([decoder.mid.block_2], []),
+        *((level.block, [level.upsample] if hasattr(level, "upsample") else []) for level in levels),
+    ):
+        for block in blocks:
+            stages.append(Stage([*before, partial(block, temb=None, skip_video=True)], _temporal(block)))
+            before = []
+        before = after
+    ending = [decoder.norm_out, F.silu, partial(decoder.conv_out, skip_video=True)]
+    return StreamedDecoder(stages, ending, decoder.conv_out.time_mix_conv, comfy.ops.cast_bias_weight)
+
+
+def _temporal(block: Any) -> TemporalBlock:
+    """The half of ComfyUI's VideoResBlock that works over time."""
+    inner, last = block.time_stack.in_layers, block.time_stack.out_layers
+    return TemporalBlock((inner[0], last[0]), (inner[2], last[3]), block.mix_factor)
 
 
 @contextmanager

@@ -40,9 +40,10 @@ def pyproject_dependencies(root):
 def test_requirements_are_the_design_cards_packages_and_pyav(root):
     """And what else is imported: Pillow for pictures, tqdm for the bar, and what ComfyUI itself requires.
 
-    That is scipy, for the banded equations of `faces.smooth`, and pydantic with typing_extensions, to check options.
+    That is scipy, for the banded equations of `faces.smooth`, pydantic with typing_extensions, to check options, and
+    psutil, for the CPU's free memory.
     """
-    others = {"av", "pillow", "tqdm", "scipy", "pydantic", "typing_extensions"}
+    others = {"av", "pillow", "tqdm", "scipy", "pydantic", "typing_extensions", "psutil"}
     assert {name_of(line) for line in requirement_lines(root)} == CARD | others
 
 

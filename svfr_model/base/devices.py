@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import psutil
 import torch
 
 from .errors import InputError
@@ -40,3 +43,27 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"Unknown dtype {name!r}: use auto, {', '.join(DTYPES)}.")
     return DTYPES[name]
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a new tensor on this device may take: what is free there, and what torch holds and does not use."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return min(torch.cuda.mem_get_info(device)[0] + unused, _allowed(device))
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    if device.type == "cpu":
+        return int(psutil.virtual_memory().available)
+    return sys.maxsize  # the meta device
+
+
+def _allowed(device: torch.device) -> int:
+    """Bytes that torch.cuda.set_per_process_memory_fraction leaves this process."""
+    asked = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # since torch 2.9
+    fraction = asked(device) if asked else 1.0
+    return int(fraction * torch.cuda.get_device_properties(device).total_memory) - torch.cuda.memory_allocated(device)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the device ran out of memory. MPS has no kind of error of its own for that."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error)

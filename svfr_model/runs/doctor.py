@@ -30,6 +30,7 @@ PACKAGES = (
     "tqdm",
     "pydantic",
     "typing_extensions",
+    "psutil",
 )
 """The distributions in requirements.txt, except onnxruntime, which has a check of its own."""
 

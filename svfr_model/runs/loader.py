@@ -22,6 +22,7 @@ from ..networks.vae import PUBLISHED_CONFIG as VAE_CONFIG
 from ..networks.vae import load_vae
 from ..weights import find, stored_config
 from .options import DeviceOptions, PrecisionOptions
+from .turns import take_turns
 
 if TYPE_CHECKING:
     from ..faces.face import FaceDetector
@@ -93,11 +94,11 @@ class Loader(ReferrerOptions, DetectorOptions, PrecisionOptions, DeviceOptions):
         unet = load_unet(find("unet", self.folders), device=device, dtype=dtype, compile=self.compile)
         vae = load_vae(find("vae", self.folders), device=device, dtype=dtype)
         if not self_referred:
-            return Networks(unet, vae)
+            return Networks(*take_turns(unet, vae))
         if self.encoder.token_width != unet.token_width:
             raise WeightsError(
                 f"The identity projection gives tokens of {self.encoder.token_width} channels, but the UNet takes "
                 f"{unet.token_width}: the two files belong to different models."
             )
         referrer = SelfReferrer(self.face_detector, self.encoder, self.reference_frame, self.alignment)
-        return Networks(unet, vae, referrer)
+        return Networks(*take_turns(unet, vae), referrer)

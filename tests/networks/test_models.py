@@ -242,10 +242,18 @@ def test_full_precision_encodes_in_float32_with_the_stored_weights(folder, dtype
     assert all(after[key].dtype == dtype and torch.equal(after[key], before[key]) for key in before)
 
 
-def test_a_failed_encoding_leaves_the_dtype_as_it_was(folder):
+def test_a_clip_that_is_encoded_in_many_calls_casts_the_encoder_once(folder, monkeypatch):
     vae = load_vae(find("vae", [folder]), dtype=torch.float16)
+    casts = []
+    to = nn.Module.to
+    monkeypatch.setattr(nn.Module, "to", lambda module, dtype: casts.append(dtype) or to(module, dtype))
+    for _ in range(3):
+        vae.encode(torch.zeros(1, 3, 16, 16), full_precision=True)
     with pytest.raises(RuntimeError):
         vae.encode(torch.zeros(1, 5, 16, 16), full_precision=True)
+    assert casts == [torch.float32] * 2  # the encoder and the layer after it
+    assert vae.dtype == torch.float16
+    vae.encode(torch.zeros(1, 3, 16, 16))
     assert {value.dtype for value in vae.network.state_dict().values()} == {torch.float16}
 
 

@@ -31,6 +31,7 @@ _load("svfr_pack", ROOT / "__init__.py")
 _load("near", ROOT / "tests" / "support" / "near.py")
 _load("svfr_model", ROOT / "svfr_model" / "__init__.py")  # by the name under which the next one makes its files
 _load("random_networks", ROOT / "tests" / "support" / "random_networks.py")
+_load("peak", ROOT / "tests" / "support" / "peak.py")
 
 
 @pytest.fixture(autouse=True)

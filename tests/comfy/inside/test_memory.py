@@ -11,8 +11,8 @@ import comfy.model_management
 import comfy.model_patcher
 import pytest
 import torch
-from measure import Peak
 from near import assert_near
+from peak import Peak
 from random_networks import RANDOM_PROJECTION, RANDOM_RECOGNIZER, RANDOM_VAE
 from svfr_pack.nodes import model as native
 from svfr_pack.nodes import vae as native_vae
@@ -182,18 +182,24 @@ def test_comfyuis_samplers_get_the_same_estimate(full_size):
     assert full_size.model.memory_required([5, 4, 64, 64]) == backend.estimate_memory(5, 64, 64, 1)
 
 
-def test_the_vaes_estimates_hold_the_published_network(monkeypatch):
+@pytest.fixture
+def full_size_vae(monkeypatch):
+    """The published VAE without memory, in half precision, what it asks of the memory manager, and what is free."""
     with META:
         network = native_vae._network(native_vae._network_arguments(PUBLISHED_VAE, "file")).half()
     for block in network.modules():
         if isinstance(block, comfy.ldm.modules.diffusionmodules.model.AttnBlock):
             block.optimized_attention = lambda q, k, v: q.clone()
-    asked = []
+    asked, free = [], [2.0**40]
     monkeypatch.setattr(comfy.model_management, "load_models_gpu", lambda models, **given: asked.append(given))
-    patcher = type("Patcher", (), {"get_free_memory": lambda self, device: 2.0**40})()
+    patcher = type("Patcher", (), {"get_free_memory": lambda self, device: free[0]})()
     stock = type("VAE", (), {"first_stage_model": network, "device": META, "vae_dtype": torch.float16})()
     stock.patcher = patcher
-    vae = ComfyVAE(stock)
+    return ComfyVAE(stock), asked, free
+
+
+def test_the_vaes_estimates_hold_the_published_network(full_size_vae):
+    vae, asked, _ = full_size_vae
     with Peak() as decoding:
         vae.decode(torch.empty(8, 4, 64, 64, device=META))
     with Peak() as encoding:
@@ -201,6 +207,20 @@ def test_the_vaes_estimates_hold_the_published_network(monkeypatch):
     for peak, given in zip((decoding, encoding), asked, strict=True):
         assert peak.bytes > 100 * MIB
         assert peak.bytes * 1.1 < given["memory_required"] < peak.bytes * 2
+
+
+def test_where_memory_is_short_16_frames_of_512_take_two_and_a_half_gibibytes(full_size_vae):
+    """A third of what they take at once; the memory manager is told so, too."""
+    vae, asked, free = full_size_vae
+    latents = torch.empty(16, 4, 64, 64, device=META)
+    with Peak() as whole:
+        vae.decode(latents)
+    free[0] = asked[0]["memory_required"] - 1
+    with Peak() as less:
+        assert vae.decode(latents).shape == (16, 3, 512, 512)
+    assert less.bytes < 2.35 * 2**30
+    assert less.bytes < whole.bytes / 3
+    assert less.bytes * 1.1 < asked[1]["minimum_memory_required"] < less.bytes * 1.5
 
 
 def test_after_use_nothing_holds_the_model(tiny_unet):
@@ -302,15 +322,32 @@ def test_a_call_that_does_not_fit_runs_its_rows_one_by_one(tiny_unet, monkeypatc
         denoised(patcher)
 
 
-def test_frames_that_cannot_be_decoded_together_are_not_decoded_apart(tiny_vae, monkeypatch):
-    vae = ComfyVAE(load_vae(tiny_vae, "fp32"))
+def test_frames_that_cannot_be_decoded_at_once_are_decoded_one_by_one_as_one_clip(tiny_vae, monkeypatch):
+    vae, latents = ComfyVAE(load_vae(tiny_vae, "fp32")), torch.randn(3, 4, 4, 4)
+    whole = vae.decode(latents)
 
     def cramped(latents):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(vae.network, "decode", cramped)
+    assert_near(vae.decode(latents), whole, 1e-4)
+    monkeypatch.setattr(native_vae, "decode_streamed", lambda decoder, given: cramped(given))
     with pytest.raises(InputError, match="3 frames cannot be decoded together: lower the decode chunk"):
-        vae.decode(torch.zeros(3, 4, 4, 4))
+        vae.decode(latents)
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 1e-4), ("fp16", 2e-2)])
+def test_where_memory_is_short_frames_are_decoded_one_by_one_as_one_clip(
+    tiny_vae, budget, monkeypatch, share, dtype, tolerance
+):
+    latents = torch.randn(4, 4, 4, 2)
+    whole = ComfyVAE(load_vae(tiny_vae, dtype)).decode(latents)
+    budget(share)
+    vae = ComfyVAE(load_vae(tiny_vae, dtype))
+    monkeypatch.setattr(vae.vae.patcher, "get_free_memory", lambda device: 0.0, raising=False)
+    monkeypatch.setattr(vae.network, "decode", None)
+    assert_near(vae.decode(latents), whole, tolerance)
 
 
 def test_small_networks_are_loaded_whole_while_used_and_let_go_also_after_an_error():

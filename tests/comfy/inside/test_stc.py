@@ -9,7 +9,7 @@ import comfy.model_management
 import numpy as np
 import pytest
 import torch
-from measure import Peak
+from peak import Peak
 from random_networks import RANDOM_STC
 from svfr_pack.nodes.images import to_pictures
 from svfr_pack.nodes.stc import CROPS, WHOLE, EnhanceSTC, LoadSTCModel

@@ -1,4 +1,4 @@
-"""Memory that a network needs at its peak, found without running it: on the meta device nothing is computed."""
+"""Memory that a network needs at its peak: by count, on the meta device where nothing is computed, or in a real run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from torch.utils._pytree import tree_leaves
 
 
 class Peak(TorchDispatchMode):
-    """Within this, `bytes` is the most that tensors made on the meta device have taken at one time."""
+    """Within this, `bytes` is the most that tensors made on a device have taken at one time.
 
-    def __init__(self):
+    What an operator takes for itself, such as a convolution's workspace, is not seen.
+    """
+
+    def __init__(self, device="meta"):
         super().__init__()
         self.bytes = self._alive = 0
+        self._device = device
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -26,7 +30,7 @@ class Peak(TorchDispatchMode):
 
     def _count(self, tree, *, new):
         for tensor in tree_leaves(tree):
-            if not isinstance(tensor, torch.Tensor) or tensor.device.type != "meta":
+            if not isinstance(tensor, torch.Tensor) or tensor.device.type != self._device:
                 continue
             storage = tensor.untyped_storage()
             if storage._cdata not in self._known:
