@@ -10,7 +10,7 @@ evaluate  against the true clip, with every figure that needs no download, 320x1
 stc       a reduced random network over whole frames, 320x180.
 crops     the same over the crops of a face, of which the track holds side x side x 3 bytes a frame.
 networks  SVFR's networks at full size in fp16 and 512x512, by count on the meta device: tensors alive at the peak. And
-          decoding measured, 16 frames of 128x128 in float32 with random weights, each way in a process of its own.
+          decoding measured, 16 frames of 64x64 in float32 with random weights, each way in a process of its own.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def decode_here(way: str) -> None:
     from svfr_model.networks.vae import DiffusersVAE, build_vae
 
     vae = DiffusersVAE(build_vae())
-    latents = torch.randn(16, 4, 16, 16)
+    latents = torch.randn(16, 4, 8, 8)
     with torch.no_grad():
         vae._decode_streamed(latents[:1, :, :2, :2])
         before = peak_rss()
@@ -134,7 +134,7 @@ def measure_decoding() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         grown[way] = int(done.stdout) / 2**20
     print(
-        f"16 frames of 128x128 decoded in float32: at once {grown['whole']:.0f} MiB, streamed {grown['streamed']:.0f} "
+        f"16 frames of 64x64 decoded in float32: at once {grown['whole']:.0f} MiB, streamed {grown['streamed']:.0f} "
         f"MiB, {grown['streamed'] / grown['whole']:.2f}"
     )
 
