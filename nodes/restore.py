@@ -15,6 +15,7 @@ from ..svfr_model.engine.restore import Known, restore
 from .images import from_network
 from .networks import ResidentReferrer, check_width, running
 from .notice import notice
+from .presets import chosen, preset_input
 from .progress import Progress
 from .sampling import (
     clip_inputs,
@@ -57,6 +58,7 @@ class Restore(io.ComfyNode):
                 *clip_inputs(),
                 *referrer_inputs(),
                 *inputs_of(RestoreOptions),
+                preset_input(),
                 mask_input(),
                 identity_input(),
                 track_input(),
@@ -87,26 +89,28 @@ class Restore(io.ComfyNode):
         **widgets: Any,
     ) -> io.NodeOutput:
         """Two passes."""
-        options = made(RestoreOptions, widgets)
+        options, told = chosen(widgets)
         referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, widgets))
         with running(model, vae, referrer) as networks:
             check_width(identity, networks)
             prepared = prepare_clip(networks, crops, task, mask, None, None)
-            stages = {"first denoise": options.first_steps or options.steps, "denoise": options.steps}
-            progress = Progress(stages, networks.backend.device)
+            first_pass = {"first denoise": options.first_options().level_count} if options.passes == 2 else {}
+            progress = Progress({**first_pass, "denoise": options.level_count}, networks.backend.device)
+            landmarks = landmarks_of(track, len(crops))
             restored = restore(
                 networks,
                 prepared.pixels,
                 task,
                 options,
-                known=Known(prepared.mask, identity=identity, landmarks=landmarks_of(track, len(crops))),
+                known=Known(prepared.mask, identity=identity, landmarks=landmarks),
                 callback=progress,
             )
             frames = prepared.frames(restored, networks, options, progress)
             first = restored.reference
-            if first is None:
-                raise RuntimeError("A run of two passes gave no reference.")  # options.passes is 2 here
+            if first is None:  # the preset has one pass: what would be taken over from it
+                count = options.plan.length
+                first = referrer.choose(frames[:count], None if landmarks is None else landmarks[:count])
             picture = from_network(first.picture[None, :, : prepared.size[0], : prepared.size[1]])
-            latent, told = to_latent(restored, networks), notice(*prepared.faults)
+            latent, ui = to_latent(restored, networks), notice(*prepared.faults, told=told)
             shown, person = prepared.shown(), first.identity
-            return io.NodeOutput(frames, latent, shown, picture, person, first.score, first.index, ui=told)
+            return io.NodeOutput(frames, latent, shown, picture, person, first.score, first.index, ui=ui)

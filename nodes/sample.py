@@ -15,6 +15,7 @@ from ..svfr_model.engine.options import RestoreOptions
 from ..svfr_model.engine.restore import Known, Sampling, restore
 from .networks import check_width, running
 from .notice import notice
+from .presets import chosen, preset_input
 from .progress import Progress
 from .sampling import (
     clip_inputs,
@@ -26,11 +27,14 @@ from .sampling import (
 )
 from .search import aliases
 from .solver import native_solver
-from .widgets import inputs_of, made
+from .widgets import inputs_of
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.networks.identity import Identity
+
+ONLY_TWO_PASSES = ("passes", "first_steps", "first_levels")
+"""What a node of one pass has no inputs for."""
 
 
 class Sampler(io.ComfyNode):
@@ -50,7 +54,8 @@ class Sampler(io.ComfyNode):
             description="Restores a clip of faces of any length in one pass, window by window.",
             inputs=[
                 *clip_inputs(),
-                *inputs_of(RestoreOptions, without=["first_steps"]),
+                *inputs_of(RestoreOptions, without=ONLY_TWO_PASSES),
+                preset_input(without=ONLY_TWO_PASSES),
                 mask_input(),
                 *reference_inputs(),
                 identity_input(),
@@ -62,7 +67,8 @@ class Sampler(io.ComfyNode):
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="Noise levels to use instead of steps and strength. Default: Karras, from 700 to 0.002.",
+                    tooltip="Noise levels to use instead of steps, strength, levels and the preset's levels. Default: "
+                    "Karras, from 700 to 0.002.",
                 ),
             ],
             outputs=[
@@ -91,11 +97,12 @@ class Sampler(io.ComfyNode):
         **widgets: Any,
     ) -> io.NodeOutput:
         """Encode, sample, decode."""
-        options = made(RestoreOptions, widgets, passes=1)
+        kept = ONLY_TWO_PASSES if sigmas is None else (*ONLY_TWO_PASSES, "steps", "levels")
+        options, told = chosen(widgets, kept, passes=1)
         with running(model, vae) as networks:
             check_width(identity, networks)
             prepared = prepare_clip(networks, crops, task, mask, reference, detector)
-            progress = Progress({"denoise": options.steps}, networks.backend.device)
+            progress = Progress({"denoise": options.level_count}, networks.backend.device)
             restored = restore(
                 networks,
                 prepared.pixels,
@@ -109,4 +116,5 @@ class Sampler(io.ComfyNode):
                 callback=progress,
             )
             frames = prepared.frames(restored, networks, options, progress)
-            return io.NodeOutput(frames, to_latent(restored, networks), prepared.shown(), ui=notice(*prepared.faults))
+            ui = notice(*prepared.faults, told=told)
+            return io.NodeOutput(frames, to_latent(restored, networks), prepared.shown(), ui=ui)

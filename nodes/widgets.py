@@ -38,6 +38,17 @@ def made(model: type[Model], widgets: Mapping[str, Any], **given: Any) -> Model:
     return assemble(model, values, _label, **given)
 
 
+def input_values(model: type, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a model's fields by the inputs that show them; a field without a widget is left out."""
+    found: dict[str, Any] = {}
+    for entry in declared_in(model):
+        widget = entry.about.widget
+        if entry.name in fields and widget is not None:
+            value: Any = widget.unset if fields[entry.name] is None else fields[entry.name]
+            found |= zip(_names(entry), value if entry.members else (value,), strict=True)
+    return found
+
+
 def _names(entry: Option) -> list[str]:
     widget = entry.about.widget
     if widget is None:
@@ -77,7 +88,7 @@ def _input(name: str, kind: Any, default: Any, words: str, entry: Option) -> io.
     """One widget."""
     widget = entry.about.widget or Widget()
     unset = widget.unset is not None and default == widget.unset
-    note = f"{_shown(default)} means the default." if unset else f"Default: {_shown(default)}."
+    note = f"{shown(default)} means the default." if unset else f"Default: {shown(default)}."
     told: dict[str, Any] = {"default": default, "tooltip": f"{words} {note}"}
     if widget.late:
         told["optional"] = True
@@ -87,16 +98,22 @@ def _input(name: str, kind: Any, default: Any, words: str, entry: Option) -> io.
         least, most = widget.range or (entry.about.within.least, entry.about.within.most)
         if least is None or most is None:
             raise TypeError(f"The option {name} is declared without a range, and its widget needs two ends.")
-        if widget.unset is not None:
+        if isinstance(widget.unset, int | float):
             least = min(least, widget.unset)
         told |= {"min": kind(least), "max": kind(most)}
         told |= {} if widget.step is None else {"step": widget.step}
         told |= {} if widget.control is None else {"control_after_generate": widget.control}
         return (io.Int if kind is int else io.Float).Input(name, **told)
-    return io.Combo.Input(name, options=list(get_args(kind)), **told)
+    if kind is str:
+        return io.String.Input(name, **told)
+    first = [widget.unset] if isinstance(widget.unset, str) else []
+    return io.Combo.Input(name, options=[*first, *get_args(kind)], **told)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A widget's value in words."""
+    if value == "":
+        return "empty"
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)

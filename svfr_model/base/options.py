@@ -82,7 +82,8 @@ class Widget:
     """An option as a node's input.
 
     name: of the input, where it is not the field's. range, step: what the widget offers, where that is less than the
-    option takes. parts: the inputs of a tuple's members, and the help of each. unset: the number that stands for None.
+    option takes. parts: the inputs of a tuple's members, and the help of each. unset: the number, or
+    the first choice, that stands for None.
     late: the input came after the node was published: it goes to the end of the node, because saved workflows know
     widgets by their position, and is optional. control: whether a seed changes from run to run; None for all else.
     """
@@ -91,7 +92,7 @@ class Widget:
     range: tuple[float, float] | None = None
     step: float | None = None
     parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    unset: float | None = None
+    unset: float | str | None = None
     late: bool = False
     control: bool | None = None
 

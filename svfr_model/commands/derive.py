@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from ..base.options import Flag, Option, assemble, declared_in
 
 Model = TypeVar("Model")
+_GIVEN = "given_flags"
 
 
 def add_options(group: argparse._ActionsContainer, *models: type, only: Collection[str] = ()) -> None:
@@ -28,6 +29,27 @@ def made(model: type[Model], namespace: argparse.Namespace, **given: Any) -> Mod
             value = getattr(namespace, _destination(entry, entry.about.flag))
             values[entry.path] = _whole_value(entry, entry.about.flag, value)
     return assemble(model, values, _label, **given)
+
+
+def given(model: type, namespace: argparse.Namespace) -> set[str]:
+    """The names of the options of a model whose flags the user gave; switches are not among them."""
+    flags: frozenset[str] = getattr(namespace, _GIVEN, frozenset())
+    with_flag = [(entry, entry.about.flag) for entry in declared_in(model) if entry.about.flag is not None]
+    return {entry.name for entry, flag in with_flag if _destination(entry, flag) in flags}
+
+
+class _Store(argparse.Action):
+    """Keeps a flag's value, and that it was given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        setattr(namespace, _GIVEN, getattr(namespace, _GIVEN, frozenset()) | {self.dest})
 
 
 def _flag(entry: Option, flag: Flag) -> str:
@@ -49,7 +71,7 @@ def _arguments(entry: Option, flag: Flag) -> dict[str, Any]:
         if entry.default:
             return {"action": "store_false", "help": f"Switch this off: {words}"}
         return {"action": "store_true", "help": words}
-    told: dict[str, Any] = {"help": words, "default": entry.default, "type": _parser(entry)}
+    told: dict[str, Any] = {"action": _Store, "help": words, "default": entry.default, "type": _parser(entry)}
     if entry.choices:
         told["choices"] = entry.choices
     elif entry.about.unit:
@@ -57,8 +79,19 @@ def _arguments(entry: Option, flag: Flag) -> dict[str, Any]:
     if entry.members:
         same = len(set(entry.default)) == 1
         told["default"] = entry.default[0] if flag.once else list(entry.default[:1] if same else entry.default)
-        told |= {} if flag.once else {"nargs": "+", "metavar": entry.name[0].upper()}
+        told |= {} if flag.once else _several(entry, same)
     return told
+
+
+def _several(entry: Option, same: bool) -> dict[str, Any]:
+    """What argparse is told of a tuple: one number may stand for all where the default has them all the same."""
+    if same or entry.about.widget is None:
+        return {"nargs": "+", "metavar": entry.name[0].upper()}
+    return {"nargs": len(entry.members), "metavar": tuple(_last_word(part) for part in entry.about.widget.parts)}
+
+
+def _last_word(name: str) -> str:
+    return name.rpartition("_")[2].upper()
 
 
 def _parser(entry: Option) -> Any:

@@ -41,7 +41,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Help with the default of every value that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.nargs == 0:
+        if action.default in (None, "") or action.nargs == 0:
             return action.help
         return super()._get_help_string(action)
 

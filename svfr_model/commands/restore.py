@@ -10,11 +10,12 @@ from typing import get_args
 from ..base.errors import InputError
 from ..base.tasks import parse_tasks
 from ..engine.options import ReferrerOptions, RestoreOptions
+from ..engine.presets import SAME, PresetOptions, with_preset
 from ..faces.options import DetectorOptions, FaceChoice
 from ..media.options import ReadOptions, VideoOptions
 from ..runs.options import FaceOptions, PrecisionOptions
 from .bar import progress
-from .derive import add_options, made
+from .derive import add_options, given, made
 from .options import Commands, HelpFormatter, add_clips, add_machine, add_video, path
 from .process import tell
 
@@ -48,8 +49,14 @@ def add(commands: Commands) -> None:
 
 
 def _add_sampling(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("sampling")
-    add_options(group, RestoreOptions, ReferrerOptions)
+    group = command.add_argument_group("sampling", "Of these, a flag that is given overrules the preset.")
+    add_options(group, PresetOptions, RestoreOptions, ReferrerOptions)
+    group.add_argument(
+        "--log-levels",
+        metavar="FILE",
+        type=path,
+        help="also write how far each noise level moved the estimate here, .json or .csv",
+    )
 
 
 def _add_faces(command: argparse.ArgumentParser) -> None:
@@ -86,6 +93,7 @@ def _restore(options: argparse.Namespace) -> int:
         debug=options.debug_video,
         reading=made(ReadOptions, options),
         writing=made(VideoOptions, options),
+        log_levels=options.log_levels,
     )
     written = run(job, loader, progress(options.quiet))
     if not options.quiet:
@@ -96,7 +104,16 @@ def _restore(options: argparse.Namespace) -> int:
 def _sampling(options: argparse.Namespace) -> RestoreOptions:
     if len(options.guidance) > 2:
         raise InputError(f"--guidance takes one or two scales, not {len(options.guidance)}.")
-    return made(RestoreOptions, options)
+    asked, flags = made(RestoreOptions, options), given(RestoreOptions, options)
+    for levels, others in SAME.items():
+        for other in others:
+            if levels in flags and other in flags:
+                raise InputError(f"--{_hyphened(levels)} replaces --{_hyphened(other)}: leave one of them out.")
+    return with_preset(asked, made(PresetOptions, options).preset, flags)
+
+
+def _hyphened(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _faces(options: argparse.Namespace) -> FaceOptions:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Literal, TypeAlias
 
 from ..base.errors import InputError
 from ..base.options import MOST_SEED, Range, Widget, option, options
+from .levels import MOST_LEVEL, NAMED_LEVELS, parse_levels
 from .windows import MOST_FRAMES, WindowPlan
 
 SolverName: TypeAlias = Literal["euler", "heun", "dpmpp_2m"]
@@ -15,6 +16,8 @@ Alignment: TypeAlias = Literal["arcface", "reference"]
 
 MOST_STEPS, MOST_GUIDANCE, MOST_NOISE = 1000, 100.0, 10.0
 """Beyond these no use is known."""
+EVERY_LEVEL = (0.0, MOST_LEVEL)
+"""A guidance interval that leaves nothing out."""
 
 
 @options
@@ -101,16 +104,60 @@ class RestoreOptions:
         help="Noise added to the frames that the network is shown, in units of the pixel range [-1,1].",
         widget=None,
     )
+    levels: str = option(
+        default="",
+        help=f"Noise levels of the main pass instead of steps and schedule: {', '.join(NAMED_LEVELS)}, or numbers "
+        "that descend, separated by commas, such as 700,15,3,0.5. Empty: those of the schedule. Fewer are quicker.",
+        widget=Widget(late=True),
+    )
+    first_levels: str = option(
+        default="",
+        help="The same for the first pass. Empty: as many steps as first steps says, or else the levels of the main "
+        "pass.",
+        widget=Widget(late=True),
+    )
+    guidance_sigmas: tuple[float, float] = option(
+        default=EVERY_LEVEL,
+        within=Range(0.0, MOST_LEVEL),
+        help="Lowest and highest noise level at which the guidance scale counts; beyond them it is 1, which halves the "
+        "work of a step.",
+        widget=Widget(
+            late=True,
+            step=0.01,
+            parts={
+                "guidance_sigma_low": "The lowest noise level at which the guidance scale counts; below it the scale "
+                "is 1, which halves the work of a step.",
+                "guidance_sigma_high": "The highest noise level at which the guidance scale counts; above it the scale "
+                "is 1.",
+            },
+        ),
+    )
 
     def __post_init__(self) -> None:
         """Refuse combinations without a meaning."""
-        for steps in (self.steps, self.first_steps or self.steps):
-            steps_left(steps, self.strength)
+        for count in (self.level_count, self.first_options().level_count):
+            steps_left(count, self.strength)
+        low, high = self.guidance_sigmas
+        if low > high:
+            raise InputError(f"The guidance interval goes from noise level {low:g} up to {high:g}: swap the two.")
         if self.decode_overlap >= self.decode_chunk:
             raise InputError(
                 f"A decode chunk of {self.decode_chunk} frames cannot overlap by {self.decode_overlap}: "
                 "the overlap must be smaller than the chunk."
             )
+
+    @property
+    def level_count(self) -> int:
+        """Noise levels of the main pass without the final 0, before strength takes its part."""
+        return len(parse_levels(self.levels)[:-1]) or self.steps
+
+    def first_options(self) -> RestoreOptions:
+        """These options with the first pass's noise levels as the main pass's."""
+        if self.first_levels:
+            return replace(self, levels=self.first_levels, first_levels="")
+        if self.first_steps is not None:
+            return replace(self, levels="", steps=self.first_steps, first_steps=None)
+        return self
 
 
 def steps_left(steps: int, strength: float) -> int:

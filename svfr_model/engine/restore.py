@@ -17,6 +17,7 @@ from ..base.progress import Callback, report
 from ..base.tasks import Tasks, task_vector
 from .conditioning import VAE, Conditioning, EncodedClip, FrameSource, decode_clip, encode_clip
 from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
+from .levels import parse_levels
 from .options import RestoreOptions, steps_left
 from .solvers import SCHEDULES, SOLVERS, Solver
 from .windows import Padding, WindowPlan, pad_shots, shots
@@ -158,7 +159,7 @@ def sample_pass(
         networks.backend,
         replace(conditioning, degraded=conditioning.degraded.to(device)),
         options.plan,
-        guidance_schedule(*options.guidance, len(sigmas) - 1),
+        guidance_scales(options, sigmas),
         sigmas,
         options.batch,
         callback,
@@ -181,8 +182,19 @@ def _start(latents: Tensor, noise: Tensor | None, sigma: float, scale: float, se
 
 def noise_levels(options: RestoreOptions) -> list[float]:
     """The part of the options' schedule that their strength leaves, with the final 0."""
-    steps = steps_left(options.steps, options.strength)
-    return SCHEDULES[options.schedule](options.steps)[options.steps - steps :]
+    levels = parse_levels(options.levels) or SCHEDULES[options.schedule](options.steps)
+    count = len(levels) - 1
+    return levels[count - steps_left(count, options.strength) :]
+
+
+def guidance_scales(options: RestoreOptions, sigmas: Sequence[float]) -> list[float]:
+    """One guidance scale per step: the options' schedule at noise levels inside their interval, 1 outside of it.
+
+    sigmas: one more than the steps. Source: Kynkäänniemi et al. 2024, arXiv 2404.07724.
+    """
+    low, high = options.guidance_sigmas
+    scales = guidance_schedule(*options.guidance, len(sigmas) - 1)
+    return [scale if low <= sigma <= high else 1.0 for scale, sigma in zip(scales, sigmas, strict=False)]
 
 
 @torch.inference_mode()
@@ -255,11 +267,7 @@ def first_pass(
     known = known or Known()
     first, last = shots(clip.start.shape[0], options.plan.cuts)[0]
     count = min(options.plan.length, last - first)
-    options = replace(
-        options,
-        steps=options.first_steps or options.steps,
-        plan=_plan_for(count, replace(options.plan, cuts=())),
-    )
+    options = replace(options.first_options(), plan=_plan_for(count, replace(options.plan, cuts=())))
     conditioning = Conditioning(clip.degraded[:count], task, tokens=known.tokens)
     latents = sample_pass(networks, clip.start[:count], conditioning, options, callback=prefixed)
     sampled = SampledClip(latents, tuple(range(count)))

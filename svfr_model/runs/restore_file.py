@@ -17,6 +17,7 @@ from ..base.errors import InputError
 from ..base.pixels import to_network_range
 from ..base.progress import Callback
 from ..base.tasks import Task, Tasks
+from ..engine.level_log import LevelLog
 from ..engine.options import RestoreOptions
 from ..faces.crop import plan_crop
 from ..faces.debug import draw
@@ -30,6 +31,7 @@ from ..media import ClipWriter, MaskClip, open_clip, read_mask
 from ..media.options import ReadOptions, VideoOptions
 from ..media.pictures import read_picture
 from ..media.writer import clip_output
+from .level_file import level_output, write_levels
 from .options import FaceOptions
 from .portrait import cover, crop_portrait, identity_of
 from .restore_clip import Request, find_shots, restore_tracks, restore_whole
@@ -50,7 +52,8 @@ class Job:
     asked for also gives the identity. identity: pictures of the person.
     keep_crop: also write each restored crop as a clip beside the target. debug: where to write the clip with boxes,
     landmarks, ids and cuts drawn over it, always in H.264. reading, writing: how the source is read, and the target and
-    its crops are written.
+    its crops are written. log_levels: where to write how far each noise level moved
+    the estimate.
     """
 
     source: Path
@@ -65,6 +68,7 @@ class Job:
     debug: Path | None = None
     reading: ReadOptions = field(default_factory=ReadOptions)
     writing: VideoOptions = field(default_factory=VideoOptions)
+    log_levels: Path | None = None
 
     def inputs(self) -> list[Path]:
         """Every file and folder that is read, apart from weights."""
@@ -76,7 +80,8 @@ class Job:
         """All that is written."""
         crops = [clip_output(self.target, "kept crop", numbered="crop")] if self.keep_crop else []
         debug = [clip_output(self.debug, "debug video")] if self.debug is not None else []
-        return [clip_output(self.target), *crops, *debug]
+        log = [level_output(self.log_levels)] if self.log_levels is not None else []
+        return [clip_output(self.target), *crops, *debug, *log]
 
 
 def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path]:
@@ -90,6 +95,9 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
     check_paths(job.inputs(), outputs)
     clip = open_clip(job.source, job.reading, deep=job.faces is not None and job.writing.keeps_depth)
     check_frames(clip, outputs)
+    levels = LevelLog(job.options, callback)
+    if job.log_levels is not None:
+        callback = levels
     with ExitStack() as targets:
         writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip, options=job.writing)
         self_referred = job.options.passes == 2 and job.reference is None
@@ -114,6 +122,9 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         targets.enter_context(writer)
         for frame in frames:
             writer.write(frame)
+    if job.log_levels is not None:
+        write_levels(job.log_levels, levels.changes)
+        written.append(job.log_levels)
     return [job.target, *written]
 
 

@@ -10,8 +10,9 @@ import pytest
 from support.flags import all_flags
 
 from svfr_model.commands import build_parser
-from svfr_model.commands.derive import add_options, made
+from svfr_model.commands.derive import add_options, given, made
 from svfr_model.engine.options import ReferrerOptions, RestoreOptions
+from svfr_model.engine.presets import PresetOptions
 from svfr_model.faces.options import DetectorOptions
 from svfr_model.media.options import ReadOptions, VideoOptions
 from svfr_model.runs.options import DeviceOptions, FaceOptions, PrecisionOptions
@@ -22,9 +23,9 @@ BEFORE = json.loads((Path(__file__).parent / "data" / "flags.json").read_text())
 """Of version 0.1.0, when every flag was written by hand."""
 BY_HAND = {
     "--accept-license", "--clips", "--crops", "--debug-video", "--detector-weights", "--evaluate-tiny", "--i3d",
-    "--identity", "--json", "--keep-crop", "--mask", "--mask-out", "--no-crop", "--out", "--profile", "--quiet",
-    "--reference", "--task", "--tasks", "--tiny", "--weights", "--whole", "config", "input", "output", "restored",
-    "role", "roles", "source", "target", "truth",
+    "--identity", "--json", "--keep-crop", "--log-levels", "--mask", "--mask-out", "--no-crop", "--out", "--profile",
+    "--quiet", "--reference", "--task", "--tasks", "--tiny", "--weights", "--whole", "config", "input", "output",
+    "restored", "role", "roles", "source", "target", "truth",
 }  # fmt: skip
 
 
@@ -59,6 +60,21 @@ def test_one_guidance_scale_stands_for_both_and_one_size_for_both_sides():
     assert made(RestoreOptions, options).guidance == (1.0, 3.0)
 
 
+def test_a_guidance_interval_takes_both_its_ends(capsys):
+    options = build_parser().parse_args(["restore", "in.mp4", "out.mp4", "--guidance-sigmas", "0.3", "10"])
+    assert made(RestoreOptions, options).guidance_sigmas == (0.3, 10.0)
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["restore", "--help"])
+    assert "--guidance-sigmas LOW HIGH" in " ".join(capsys.readouterr().out.split())
+
+
+def test_flags_that_are_given_are_known_though_they_repeat_a_default():
+    line = ["restore", "in.mp4", "out.mp4", "--steps", "30", "--guidance-sigmas", "0", "10000", "--windows", "linear"]
+    options = build_parser().parse_args(line)
+    assert given(RestoreOptions, options) == {"steps", "guidance_sigmas", "name"}
+    assert given(RestoreOptions, build_parser().parse_args(["restore", "in.mp4", "out.mp4"])) == set()
+
+
 def test_no_flag_is_written_by_hand_that_an_option_declares():
     """What is left to the commands: files, and what only a command line has."""
     assert {flag for flags in all_flags(build_parser()).values() for flag in flags} - derived() == BY_HAND
@@ -67,7 +83,7 @@ def test_no_flag_is_written_by_hand_that_an_option_declares():
 def derived():
     """The flags of all options that have one."""
     groups = (
-        RestoreOptions, ReferrerOptions, FaceOptions, DetectorOptions, DeviceOptions, PrecisionOptions,
+        PresetOptions, RestoreOptions, ReferrerOptions, FaceOptions, DetectorOptions, DeviceOptions, PrecisionOptions,
         EnhanceOptions, DegradeOptions, SeedOptions, ReadOptions, VideoOptions,
     )  # fmt: skip
     parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")

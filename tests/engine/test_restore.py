@@ -6,43 +6,19 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from support.stubs import StubBackend, StubVAE
+from support.stubs import StubReferrer, StubVAE, clip, networks_of
 
 from svfr_model.base.errors import InputError, NotFiniteError
 from svfr_model.base.pixels import from_network_range, to_network_range
 from svfr_model.base.tasks import Task
 from svfr_model.engine.conditioning import Conditioning, decode_clip, encode_clip
 from svfr_model.engine.options import RestoreOptions
-from svfr_model.engine.restore import Known, Networks, Sampling, noise_frames, restore, sample_pass
-from svfr_model.engine.self_reference import SelfReference
+from svfr_model.engine.restore import Known, Sampling, noise_frames, restore, sample_pass
 from svfr_model.engine.solvers import karras_sigmas
 from svfr_model.engine.windows import WindowPlan
 from svfr_model.networks.identity import Identity
 
 BFR = frozenset({Task.BFR})
-
-
-class StubReferrer:
-    """Chooses frame 1 and knows its identity; keeps what it was shown."""
-
-    identity = Identity(torch.full((5, 6), 2.0), torch.ones(512))
-
-    def __call__(self, frames, landmarks=None):
-        self.frames, self.landmarks = frames, landmarks
-        return SelfReference(frames[1], 1, self.identity, 0.5)
-
-
-def networks_of(estimate=None, referrer=None):
-    """Networks that find the degraded clip perfect, unless told otherwise."""
-    scaled = StubVAE.scaling_factor
-    backend = StubBackend(estimate or (lambda x, sigma, degraded, *_: degraded * scaled))
-    return Networks(backend, StubVAE(), referrer)
-
-
-def clip(count, size=8):
-    """Frames of constant colour in 2x2 blocks, so that the stub VAE loses nothing."""
-    small = torch.randint(0, 256, (count, 3, size // 2, size // 2), dtype=torch.uint8)
-    return small.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
 def frames_of(restored, networks, options):
