@@ -52,8 +52,7 @@ class Job:
     asked for also gives the identity. identity: pictures of the person.
     keep_crop: also write each restored crop as a clip beside the target. debug: where to write the clip with boxes,
     landmarks, ids and cuts drawn over it, always in H.264. reading, writing: how the source is read, and the target and
-    its crops are written. log_levels: where to write how far each noise level moved
-    the estimate.
+    its crops are written. log_levels: where to write how far each noise level moved the estimate.
     """
 
     source: Path

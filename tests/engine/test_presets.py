@@ -156,3 +156,14 @@ def test_runs_of_one_pass_are_counted_one_by_one():
     for _ in range(3):
         restore(networks_of(), clip(4), BFR, options, callback=log)
     assert [(row.run, row.step) for row in log.changes] == [(run, step) for run in (1, 2, 3) for step in (1, 2)]
+
+
+def test_a_shot_of_one_pass_and_the_next_of_two_are_two_runs():
+    """As where no face is found in the first shot."""
+    options = RestoreOptions(levels="4,1", first_levels="9", guidance=(1.0, 1.0))
+    log = LevelLog(options)
+    for passes in (1, 2):
+        networks = networks_of(referrer=StubReferrer())
+        restore(networks, clip(4), BFR, dataclasses.replace(options, passes=passes), callback=log)
+    rows = [(row.run, row.phase) for row in log.changes]
+    assert rows == [(1, "main"), (1, "main"), (2, "first"), (2, "main"), (2, "main")]

@@ -59,15 +59,29 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("latents[first:last] / vae.scaling_factor", "latents[first:last] * vae.scaling_factor"),
     ],
     ("svfr_model/engine/restore.py", "tests/engine/test_restore.py"): [
-        ("options.first_steps or options.steps", "options.steps"),
+        ("replace(options.first_options(), plan", "replace(options, plan"),
         ("options.seed + AUGMENTATION_SEED", "options.seed"),
         ("seed=options.seed + 1", "seed=options.seed"),
-        ("[options.steps - steps :]", "[: steps + 1]"),
+        ("levels[count - steps_left(count, options.strength) :]", "levels[: steps_left(count, options.strength) + 1]"),
         ("if position + row in kept", "if row in kept"),
         ("tokens if tokens is not None else referred", "referred"),
         ("landmarks[:count]", "landmarks[-count:]"),
         ("start = latents * scale", "start = latents / scale"),
         ("return plan if count >= plan.length else", "return plan if count >= 1 else"),
+    ],
+    ("svfr_model/engine/restore.py", "tests/engine/test_presets.py"): [
+        ("scale if low <= sigma <= high else 1.0", "scale if low < sigma < high else 1.0"),
+    ],
+    ("svfr_model/engine/options.py", "tests/engine/test_presets.py"): [
+        ('replace(self, levels="", steps=self.first_steps', "replace(self, steps=self.first_steps"),
+    ],
+    ("svfr_model/engine/presets.py", "tests/engine/test_presets.py"): [
+        ("field not in given and field not in overruled", "field not in given"),
+        ('"few-3", EVERY_LEVEL, passes=1', '"few-3", EVERY_LEVEL, passes=2'),
+    ],
+    ("svfr_model/engine/level_log.py", "tests/engine/test_presets.py"): [
+        ("if stage in self._seen or MAIN in self._seen:", "if stage in self._seen:"),
+        ("self._levels[stage][done - 1]", "self._levels[stage][done]"),
     ],
     ("svfr_model/base/pixels.py", "tests/base/test_pixels.py"): [
         ("scaled if truncate else scaled + 0.5", "scaled + 0.5"),
