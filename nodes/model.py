@@ -28,6 +28,7 @@ from ..svfr_model.base.errors import InputError, WeightsError
 from ..svfr_model.networks.comfy_keys import convert_unet
 from ..svfr_model.networks.unet import PUBLISHED_CONFIG, ROLE, TASK_BITS, check_config
 from ..svfr_model.weights import load_strict, model_config, read_state_dict, weight_file
+from .attention import lighten, needs_tokens
 from .memory import ALLOWANCE, HalvingBatch
 from .multiples import multiples
 
@@ -52,8 +53,9 @@ NORM_EPS = 1e-6
 """Of the residual blocks that diffusers gives another value than ComfyUI does."""
 
 _HELD = 27.3
-"""Numbers held per latent place and channel of the first level at the network's peak (measured by running the
-published network on the meta device; 8706 at 320 channels)."""
+"""Numbers held per frame, latent place and channel of the first level at the network's peak (measured by running the
+published network on the meta device; 27.1 to 27.6 for one to four rows of 4 to 25 frames). A patch of the
+cross-attention, which is given the tokens for each pixel, takes up to 36% more with 16 frames."""
 
 _TOKENS = 49
 _WINDOW = 16
@@ -122,6 +124,7 @@ class SVFRModel(comfy.model_base.SVD_img2vid):
         super().__init__(model_config, device=device)
         self.embedder = Timestep(model_config.unet_config["adm_in_channels"] // TASK_BITS)
         _set_norm_eps(self.diffusion_model)
+        lighten(self.diffusion_model)
 
     def embed_task(self, task: Tensor) -> Tensor:
         """A task vector (3,) as the network takes it, (1,3*width) float32: sinusoids of each bit, one by one."""
@@ -131,7 +134,7 @@ class SVFRModel(comfy.model_base.SVD_img2vid):
     def activation_memory(self, rows: int, frames: int, height: int, width: int) -> float:
         """Bytes of activations for one call with rows windows of frames latents (height,width)."""
         config = self.model_config.unet_config
-        held = frames * _HELD * config["model_channels"] + _TOKENS * config["context_dim"]  # temporal cross-attention
+        held = frames * _HELD * config["model_channels"]
         dtype: torch.dtype = self.manual_cast_dtype or self.get_dtype()
         return float(ALLOWANCE * rows * height * width * held * dtype.itemsize)
 
@@ -227,7 +230,13 @@ class ComfyBackend:
 
     @torch.no_grad()
     def __call__(
-        self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
+        self,
+        x: Tensor,
+        sigma: float,
+        degraded: Tensor,
+        reference: Tensor | None,
+        tokens: Tensor | None,
+        task: Tensor,
     ) -> Tensor:
         """The denoised estimate, see `DenoiserBackend`. Rows that do not fit together are run in parts.
 
@@ -237,27 +246,33 @@ class ComfyBackend:
         factor = self.size_multiple_factor
         if height % factor or width % factor:
             raise InputError(f"Latents of {height}x{width} were given; both sides must be multiples of {factor}.")
+        latents = torch.cat([degraded, _held(reference, degraded)], dim=2)
+        # what ComfyUI tells patches of each part of a batch: 0 is the guided half, 1 the other
+        half = int(reference is None and tokens is None)
+        context = self._context(len(x), tokens)
         return self._batch.run(
-            lambda rows: self._denoise(x[rows], sigma, degraded[rows], reference[rows], tokens[rows], task),
+            lambda rows: self._denoise(x[rows], sigma, latents[rows], context[rows], task, half),
             x.shape[0],
             f"A window of {x.shape[1]} frames does not fit: choose a shorter window or smaller crops.",
         )
 
-    def _denoise(
-        self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
-    ) -> Tensor:
+    def _context(self, rows: int, tokens: Tensor | None) -> Tensor:
+        """What the network attends to, (B,T,c): the tokens, none, or zeros if something attached wants to see some."""
+        if tokens is not None:
+            return tokens.to(self.device)
+        count = _TOKENS if self._options and needs_tokens(self._options["transformer_options"]) else 0
+        return torch.zeros(rows, count, self.token_width, device=self.device)
+
+    def _denoise(self, x: Tensor, sigma: float, latents: Tensor, tokens: Tensor, task: Tensor, half: int) -> Tensor:
+        """One call: x (B,F,4,h,w), latents (B,F,8,h,w), tokens (B,T,c); half is 1 without reference and tokens."""
         if self._options is None:
             raise RuntimeError("The backend was called outside its load().")
         comfy.model_management.throw_exception_if_processing_interrupted()
         model, frames = self.patcher.model, x.shape[1]
-        latents = torch.cat([degraded, reference[:, None].expand_as(degraded)], dim=2)
-        noisy, latents, context = (
-            value.to(self.device)
-            for value in (x.flatten(0, 1), latents.flatten(0, 1), tokens.repeat_interleave(frames, 0))
-        )
+        noisy, latents = (value.flatten(0, 1).to(self.device) for value in (x, latents))
+        context = tokens[:, None].expand(-1, frames, -1, -1).flatten(0, 1)
         level = torch.full((len(noisy),), sigma, device=self.device)
-        # what ComfyUI tells patches of each part of a batch: 0 is the guided half, 1 the other
-        halves = [int(not (r.any() or t.any())) for r, t in zip(reference, tokens, strict=True)]
+        halves = [half] * len(x)
         given = {
             "c_concat": latents,
             "c_crossattn": context,
@@ -276,6 +291,11 @@ class ComfyBackend:
             arguments = {"input": noisy, "timestep": level, "c": given, "cond_or_uncond": halves}
             estimate = wrapper(model.apply_model, arguments)
         return rearrange(estimate.float(), "(b f) c h w -> b f c h w", b=x.shape[0])
+
+
+def _held(reference: Tensor | None, degraded: Tensor) -> Tensor:
+    """The reference's latents beside each frame, (B,F,4,h,w); zeros without one."""
+    return torch.zeros_like(degraded) if reference is None else reference[:, None].expand_as(degraded)
 
 
 class _SVFRConfig(comfy.supported_models.SVD_img2vid):

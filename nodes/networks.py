@@ -83,7 +83,13 @@ class _LoadedWhenCalled:
         self.size_multiple_factor = backend.size_multiple_factor
 
     def __call__(
-        self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
+        self,
+        x: Tensor,
+        sigma: float,
+        degraded: Tensor,
+        reference: Tensor | None,
+        tokens: Tensor | None,
+        task: Tensor,
     ) -> Tensor:
         if self._stack is None:
             stack = ExitStack()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -26,8 +27,8 @@ SIGMA_TOLERANCE = 1e-5
 class DenoiserBackend(Protocol):
     """The network, whoever provides it: one batch of windows in, the denoised estimate out.
 
-    x, degraded (B,F,4,h,w) float32; sigma > 0; reference (B,4,h,w) and tokens (B,T,c), zeros where absent; task (3,).
-    c is token_width. Returns float32 (B,F,4,h,w).
+    x, degraded (B,F,4,h,w) float32; sigma > 0; reference (B,4,h,w) and tokens (B,T,c), each None where the whole batch
+    goes without, which the network was taught as zeros; task (3,). c is token_width. Returns float32 (B,F,4,h,w).
     """
 
     @property
@@ -46,7 +47,13 @@ class DenoiserBackend(Protocol):
         ...
 
     def __call__(
-        self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
+        self,
+        x: Tensor,
+        sigma: float,
+        degraded: Tensor,
+        reference: Tensor | None,
+        tokens: Tensor | None,
+        task: Tensor,
     ) -> Tensor:
         """Denoise."""
         ...
@@ -59,11 +66,26 @@ def guidance_schedule(low: float, high: float, steps: int) -> list[float]:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One row of a network batch: a window, seen with or without reference and identity."""
+class _Given:
+    """The conditions of a clip where the network is; tokens are None where all are zero."""
 
-    window: Window
-    guided: bool
+    degraded: Tensor
+    reference: Tensor | None
+    tokens: Tensor | None
+    task: Tensor
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Windows of one length that the network sees in one call.
+
+    frames: (B,F) int64 on the network's device. weights: (B,F,1,1,1) float32, beside them. distinct: whether no frame
+    occurs twice in one window.
+    """
+
+    frames: Tensor
+    weights: Tensor
+    distinct: bool
 
 
 @dataclass(frozen=True)
@@ -72,9 +94,10 @@ class ClipDenoiser:
 
     backend: the network. conditioning: for the whole clip. plan: the temporal windows. guidance: one scale per step.
     sigmas: the schedule, one more than the steps with a final 0; the step, on which windows and guidance depend, is the
-    last k with sigmas[k] >= sigma, so solvers may also evaluate between steps. batch: rows per network call; a window
-    takes one row, or two with guidance, so 2 is the reference's value and 1 halves the activations. callback: called
-    after each network call as stage "windows", so that even a single step over a long clip can be cancelled.
+    last k with sigmas[k] >= sigma, so solvers may also evaluate between steps. batch: windows per network call, 2 rows
+    as in the reference or 1 for half the activations. A call is guided or unguided as a whole, so that the network can
+    skip what the unguided ones do not need. callback: called after each network call as stage "windows", so that even
+    a single step over a long clip can be cancelled.
 
     Blending estimates equals the reference's blending of stepped latents, because the Euler step is linear in the
     estimate and the weights sum to one.
@@ -101,61 +124,82 @@ class ClipDenoiser:
 
     @torch.inference_mode()
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """Denoise the clip at one noise level. Runs ceil(rows / batch) network calls."""
+        """Denoise the clip at one noise level. Each window costs one row of a network call, or two with guidance."""
         sigma = float(sigma)
         step = self.step_of(sigma)
-        scale = self.guidance[step]
         windows = self.plan.at_step(x.shape[0], step)
-        # Each half is run only if it matters: u + g(c - u) is c for g = 1, and u for g = 0 or where c = u.
-        guided = scale != 0.0 or not self.conditioning.guides
-        plain = scale != 1.0 and self.conditioning.guides
-        jobs = [_Job(w, half) for w in windows for half in (False, True) if (guided if half else plain)]
+        batches = _batches(windows, self.batch, x.device)
+        calls = [(guided, factor, batch) for guided, factor in self._halves(step) for batch in batches]
         total = torch.zeros_like(x)
-        weights = _summed_weights(windows, x.shape[0])
-        factor = {True: scale if plain else 1.0, False: 1.0 - scale if guided else 1.0}
-        groups = _grouped(jobs, self.batch)
-        for done, group in enumerate(groups):
-            for job, estimate in zip(group, self._run(x, sigma, group), strict=True):
-                _accumulate(total, job.window, estimate * factor[job.guided])
-            report(self.callback, "windows", done + 1, len(groups))
-        return total.div_(rearrange(x.new_tensor(weights), "n -> n 1 1 1"))
+        for done, (guided, factor, batch) in enumerate(calls):
+            _accumulate(total, batch, self._run(x, sigma, batch, guided) * factor)
+            report(self.callback, "windows", done + 1, len(calls))
+        weights = _on(x.device, torch.tensor(_summed_weights(windows, x.shape[0]), dtype=x.dtype))
+        return total.div_(rearrange(weights, "n -> n 1 1 1"))
 
-    def _run(self, x: Tensor, sigma: float, jobs: Sequence[_Job]) -> Tensor:
-        """One network call for windows of one length: (B,F,4,h,w)."""
-        given = self.conditioning
-        frames = torch.tensor([job.window.frames for job in jobs], device=x.device)
-        on = torch.tensor([job.guided for job in jobs], device=x.device, dtype=x.dtype)
-        reference = given.reference if given.reference is not None else torch.zeros_like(x[0])
-        tokens = given.tokens if given.tokens is not None else torch.zeros(1, self.backend.token_width)
-        return self.backend(
-            x[frames],
-            sigma,
-            given.degraded.to(x)[frames],
-            rearrange(on, "b -> b 1 1 1") * reference.to(x),
-            rearrange(on, "b -> b 1 1") * tokens.to(x),
-            torch.tensor(given.task, device=x.device, dtype=x.dtype),
-        ).to(x)
+    def _halves(self, step: int) -> list[tuple[bool, float]]:
+        """Which halves a step needs, guided or not, and their factors in u + g (c - u).
+
+        That is c for g = 1, and u for g = 0; without reference and tokens c = u, and one call is enough.
+        """
+        scale, given = self.guidance[step], self._given
+        if scale == 1.0 or (given.reference is None and given.tokens is None):
+            return [(True, 1.0)]
+        return [(False, 1.0)] if scale == 0.0 else [(True, scale), (False, 1.0 - scale)]
+
+    @cached_property
+    def _given(self) -> _Given:
+        """The conditions, looked at and brought to the network once: that waits for the device."""
+        given, device = self.conditioning, self.backend.device
+        reference = given.reference
+        tokens = given.tokens if given.tokens is not None and given.tokens.any() else None
+        return _Given(
+            given.degraded.to(device, torch.float32),
+            None if reference is None else reference.to(device, torch.float32),
+            None if tokens is None else tokens.to(device, torch.float32),
+            torch.tensor(given.task, device=device, dtype=torch.float32),
+        )
+
+    def _run(self, x: Tensor, sigma: float, batch: _Batch, guided: bool) -> Tensor:
+        """One network call: (B,F,4,h,w)."""
+        given = self._given
+        reference, tokens = (
+            None if part is None or not guided else part.expand(len(batch.frames), *part.shape)
+            for part in (given.reference, given.tokens)
+        )
+        seen = given.degraded[batch.frames]
+        return self.backend(x[batch.frames], sigma, seen, reference, tokens, given.task).to(x)
 
 
-def _grouped(jobs: Sequence[_Job], batch: int) -> list[list[_Job]]:
-    """Successive jobs in groups of at most batch; the windows of a group have the same length."""
-    groups: list[list[_Job]] = []
-    for job in jobs:
-        fits = groups and len(groups[-1]) < batch
-        if fits and len(groups[-1][0].window.frames) == len(job.window.frames):
-            groups[-1].append(job)
-        else:
-            groups.append([job])
-    return groups
+def _on(device: torch.device, tensor: Tensor) -> Tensor:
+    """A tensor that was just made, on the device, without waiting for what the device is doing."""
+    return tensor.to(device, non_blocking=True)
 
 
-def _accumulate(total: Tensor, window: Window, estimate: Tensor) -> None:
-    """Add a window's estimate (F,4,h,w) to the clip; a frame that occurs twice is added twice.
+def _batches(windows: Sequence[Window], size: int, device: torch.device) -> list[_Batch]:
+    """The windows in batches of at most size; those of a batch have the same length."""
+    lengths = {len(window.frames): None for window in windows}
+    batches: list[_Batch] = []
+    for length in lengths:
+        alike = [window for window in windows if len(window.frames) == length]
+        frames = _on(device, torch.tensor([window.frames for window in alike]))
+        weights = _on(device, torch.tensor([window.weights for window in alike]))[..., None, None, None]
+        distinct = all(len(set(window.frames)) == length for window in alike)
+        parts = [slice(first, first + size) for first in range(0, len(alike), size)]
+        batches += [_Batch(frames[part], weights[part], distinct) for part in parts]
+    return batches
 
-    This goes frame by frame because a scatter-add with repeated indices has no fixed order of summation on a GPU.
+
+def _accumulate(total: Tensor, batch: _Batch, estimates: Tensor) -> None:
+    """Add the windows' estimates (B,F,4,h,w) to the clip; a frame that occurs twice is added twice.
+
+    Where a frame does, this goes frame by frame, because sums over repeated indices have no fixed order on a GPU.
     """
-    for frame, weight, latents in zip(window.frames, window.weights, estimate, strict=True):
-        total[frame] += weight * latents
+    weighted = estimates * batch.weights
+    for frames, window in zip(batch.frames, weighted, strict=True):
+        parts = [(frames, window)] if batch.distinct else zip(frames[:, None], window[:, None], strict=True)
+        for index, part in parts:
+            total.index_add_(0, index, part)
 
 
 def _summed_weights(windows: Sequence[Window], count: int) -> list[float]:

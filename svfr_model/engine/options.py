@@ -75,8 +75,8 @@ class RestoreOptions:
     batch: int = option(
         default=2,
         within=Range(1, MOST_FRAMES),
-        help="Windows per network call; the guided and the unguided half of a window count as two. More may be faster "
-        "and takes more memory; 1 takes the least. In ComfyUI it is halved when memory runs out.",
+        help="Windows per network call; the guided and the unguided half of a window are run in turn. More may "
+        "be faster and takes more memory; 1 takes the least. In ComfyUI it is halved when memory runs out.",
         widget=Widget(range=(1, 64)),
     )
     first_steps: int | None = option(

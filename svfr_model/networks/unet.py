@@ -63,7 +63,8 @@ def build_unet(config: Mapping[str, Any] | None = None) -> UNetSpatioTemporalCon
     Raises InputError for a config that does not describe an SVFR UNet.
     """
     from diffusers import UNetSpatioTemporalConditionModel
-    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    from .inference import lighten
 
     config = dict(PUBLISHED_CONFIG if config is None else config)
     check_config(config)
@@ -71,7 +72,7 @@ def build_unet(config: Mapping[str, Any] | None = None) -> UNetSpatioTemporalCon
         network = UNetSpatioTemporalConditionModel(**config)
     except (TypeError, ValueError) as error:
         raise InputError(f"No UNet can be built from this config: {error}") from error
-    network.set_attn_processor(AttnProcessor2_0())
+    lighten(network)
     return network.eval()
 
 
@@ -131,8 +132,8 @@ class DiffusersBackend:
         x: torch.Tensor,
         sigma: float,
         degraded: torch.Tensor,
-        reference: torch.Tensor,
-        tokens: torch.Tensor,
+        reference: torch.Tensor | None,
+        tokens: torch.Tensor | None,
         task: torch.Tensor,
     ) -> torch.Tensor:
         """The denoised estimate of B windows of F frames at noise level sigma.
@@ -141,8 +142,8 @@ class DiffusersBackend:
             x: (B,F,4,h,w) float32, noisy latents, scaled.
             sigma: the noise level, a float32 value above 0.
             degraded: (B,F,4,h,w), latents of the degraded frames, unscaled.
-            reference: (B,4,h,w), latents of the reference frame, unscaled; zeros where there is none.
-            tokens: (B,T,token_width), identity tokens; zeros where there are none.
+            reference: (B,4,h,w), latents of the reference frame, unscaled, or None, which the network sees as zeros.
+            tokens: (B,T,token_width), identity tokens, or None, the same as zeros but with less work.
             task: (3,), the task vector of zeros and ones.
 
         Returns:
@@ -156,10 +157,11 @@ class DiffusersBackend:
         factor = self.size_multiple_factor
         if height % factor or width % factor:
             raise InputError(f"Latents of {height}x{width} were given; both sides must be multiples of {factor}.")
-        noise = torch.tensor(sigma, dtype=torch.float32, device=x.device)
+        noise = torch.full((), sigma, dtype=torch.float32, device=x.device)  # filled there: a copy would wait for it
         spread = (noise**2 + 1) ** 0.5
-        held = repeat(reference, "b c h w -> b f c h w", f=frames)
-        sample = torch.cat([x / spread, degraded.to(x), held.to(x)], dim=2)
+        held = torch.zeros_like(x) if reference is None else repeat(reference.to(x), "b c h w -> b f c h w", f=frames)
+        tokens = x.new_empty(batch, 0, self.token_width) if tokens is None else tokens
+        sample = torch.cat([x / spread, degraded.to(x), held], dim=2)
         v: torch.Tensor = self._run(
             sample.to(self.device, self.dtype),
             (0.25 * noise.log()).to(self.device),  # float32 up to the sinusoids, whatever the dtype

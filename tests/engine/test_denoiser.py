@@ -1,5 +1,7 @@
 """The whole-clip denoiser around stub networks: gathering, guidance, batching, blending, steps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.stubs import StubBackend
@@ -32,22 +34,42 @@ def test_an_identity_network_gives_the_clip_back(name, count):
         assert torch.allclose(denoiser(x, sigma), x, atol=1e-5)
 
 
-def test_each_half_sees_its_own_conditions():
+def test_each_half_sees_its_own_conditions_in_calls_of_its_own():
     backend = StubBackend(lambda x, *_: x)
     denoiser = build(backend)
-    denoiser(torch.randn(20, 4, 4, 4), 700.0)
+    clip = torch.randn(20, 4, 4, 4)
+    denoiser(clip, 700.0)
     given = denoiser.conditioning
-    for x, sigma, degraded, reference, tokens, task in backend.calls:
-        assert x.shape == degraded.shape == (2, 8, 4, 4, 4)
+    guided, plain = backend.calls[:2], backend.calls[2:]
+    for half in (guided, plain):
+        shown = [window for call in half for window in zip(call[0], call[2], strict=True)]
+        windows = [list(window.frames) for window in denoiser.plan.at_step(20, 0)]
+        assert len(shown) == len(windows) == 4
+        for (x, degraded), frames in zip(shown, windows, strict=True):
+            assert torch.equal(x, clip[frames])
+            assert torch.equal(degraded, given.degraded[frames])
+    for x, sigma, _, reference, tokens, task in guided:
+        assert len(x) == 2
         assert sigma == 700.0
         assert task.tolist() == [1, 0, 1]
-        assert torch.equal(x[0], x[1])
-        assert not reference[0].any()
-        assert not tokens[0].any()
-        assert torch.equal(reference[1], given.reference)
-        assert torch.equal(tokens[1], given.tokens)
-        assert torch.equal(degraded[0], degraded[1])
-        assert degraded[0].any()
+        assert all(torch.equal(row, given.reference) for row in reference)
+        assert all(torch.equal(row, given.tokens) for row in tokens)
+    for _, _, _, reference, tokens, task in plain:
+        assert reference is None
+        assert tokens is None
+        assert task.tolist() == [1, 0, 1]
+
+
+def test_tokens_that_are_all_zero_are_none():
+    backend = StubBackend(lambda x, *_: x)
+    base = build(backend)
+    given = replace(base.conditioning, tokens=torch.zeros(5, 6))
+    replace(base, conditioning=given)(torch.randn(20, 4, 4, 4), 700.0)
+    assert not backend.guided
+    assert [call[3] is not None for call in backend.calls] == [True, True, False, False]
+    backend.calls.clear()
+    replace(base, conditioning=replace(given, reference=None))(torch.randn(20, 4, 4, 4), 700.0)
+    assert [call[3] for call in backend.calls] == [None, None], "both halves are the same: one is run"
 
 
 def test_guidance_extrapolates_from_the_unconditional_estimate():
@@ -93,7 +115,9 @@ def test_the_batch_changes_no_number(batch):
     other = ClipDenoiser(backend, one.conditioning, one.plan, one.guidance, one.sigmas, batch)
     x = torch.randn(20, 4, 4, 4)
     assert torch.allclose(one(x, 100.0), other(x, 100.0), atol=1e-5)
-    assert max(call[0].shape[0] for call in backend.calls) == min(batch, 8)
+    assert max(call[0].shape[0] for call in backend.calls) == min(batch, 4), (
+        "a call is guided or not: four windows at most"
+    )
 
 
 def test_windows_of_other_lengths_are_not_batched_together():

@@ -186,10 +186,10 @@ def test_second_pass_is_told_what_the_first_found():
     assert restored.reference.index == 1
     sigmas = [call[1] for call in networks.backend.calls]
     first = [call for call in networks.backend.calls[: sigmas.index(karras_sigmas(3)[1])]]
-    assert all(not call[3].any() and not call[4].any() for call in first[:2])
-    last = networks.backend.calls[-1]
-    assert torch.allclose(last[3][1], networks.vae.encode(referrer.frames[1:2])[0])
-    assert (last[4][1] == 2).all()
+    assert all(call[3] is None and call[4] is None for call in first[:2])
+    last = networks.backend.guided[-1]
+    assert torch.allclose(last[3][-1], networks.vae.encode(referrer.frames[1:2])[0])
+    assert (last[4][-1] == 2).all()
 
 
 @pytest.mark.parametrize(("first_steps", "expected"), [(2, 2), (7, 7), (None, 4)])
@@ -204,15 +204,16 @@ def test_a_given_reference_replaces_the_first_pass():
     networks = networks_of()
     picture = torch.rand(3, 8, 8) * 2 - 1
     restore(networks, clip(4), BFR, RestoreOptions(steps=2), known=Known(reference=picture))
-    assert len(networks.backend.calls) == 2
-    assert torch.allclose(networks.backend.calls[0][3][1], networks.vae.encode(picture[None])[0])
+    assert len(networks.backend.calls) == 4, "one guided and one unguided call a step"
+    assert torch.allclose(networks.backend.calls[0][3][0], networks.vae.encode(picture[None])[0])
 
 
 def test_a_given_identity_is_kept_in_both_passes():
     networks = networks_of(referrer=StubReferrer())
     identity = Identity(torch.full((5, 6), 7.0), torch.ones(512))
     restore(networks, clip(4), BFR, RestoreOptions(steps=2), known=Known(identity=identity))
-    assert all((call[4][-1] == 7).all() for call in networks.backend.calls)
+    assert len(networks.backend.guided) == 4
+    assert all((call[4] == 7).all() for call in networks.backend.guided)
 
 
 def test_second_pass_draws_the_noise_of_the_next_seed():
@@ -221,7 +222,7 @@ def test_second_pass_draws_the_noise_of_the_next_seed():
     pixels = clip(4)
     restore(networks, pixels, BFR, RestoreOptions(steps=1, seed=5))
     restore(networks, pixels, BFR, RestoreOptions(steps=1, seed=6, passes=1))
-    first, second, next_seed = starts
+    first, second, _, next_seed = starts
     assert not torch.allclose(first, second)
     assert torch.equal(second, next_seed)
 

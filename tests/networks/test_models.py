@@ -54,14 +54,16 @@ def test_full_size_has_exactly_the_published_keys_and_shapes(name, build, count)
     assert {key: list(value.shape) for key, value in state_dict.items()} == PUBLISHED[name]
 
 
-def test_full_size_has_64_channels_in_every_head_and_sdpa_everywhere():
-    from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+def test_full_size_has_64_channels_in_every_head_and_our_attention_everywhere():
+    from diffusers.models.attention_processor import Attention
+
+    from svfr_model.networks.inference import SharedTokensAttention
 
     with torch.device("meta"):
         attentions = [module for module in build_unet().modules() if isinstance(module, Attention)]
     assert len(attentions) == 64
     assert {attention.to_q.out_features / attention.heads for attention in attentions} == {64}
-    assert {type(attention.processor) for attention in attentions} == {AttnProcessor2_0}
+    assert {type(attention.processor) for attention in attentions} == {SharedTokensAttention}
 
 
 @pytest.mark.parametrize("config", [PUBLISHED_CONFIG, random_networks.RANDOM_UNET], ids=["published", "tiny"])
@@ -146,6 +148,15 @@ def test_backend_gives_the_network_what_svfr_was_trained_with(dtype):
     assert timestep.dtype == torch.float32
     assert timestep.item() == pytest.approx(0.9779557, abs=1e-6)  # a quarter of the natural logarithm
     assert ids.tolist() == [[1, 0, 1], [1, 0, 1]]
+
+
+def test_backend_gives_the_network_zeros_for_no_reference_and_no_tokens_for_none():
+    network, given = RecordingNetwork(torch.float32), window_inputs()
+    DiffusersBackend(network)(**{**given, "reference": None, "tokens": None}, sigma=3.0)
+    sample, _, tokens, _ = network.given
+    assert torch.equal(sample[:, :, 4:8], given["degraded"])
+    assert not sample[:, :, 8:].any()
+    assert tokens.shape == (2, 0, 24)
 
 
 def test_backend_turns_v_into_the_denoised_estimate():

@@ -87,8 +87,9 @@ def test_with_two_passes_the_reference_also_gives_the_identity(job):
     run(job, loader)
     tokens = identity_of_the_picture().tokens
     assert tokens.any()
-    assert len(loader.backend.calls) == 2, "the picture replaces the first pass"
-    assert all(torch.equal(call[4][-1], tokens) for call in loader.backend.calls)
+    assert len(loader.backend.calls) == 4, "the picture replaces the first pass"
+    assert len(loader.backend.guided) == 2
+    assert all(torch.equal(call[4][-1], tokens) for call in loader.backend.guided)
     assert loader.required == {"detector": True, "encoder": True, "landmarks": False}
     assert loader.self_referred is False
 
@@ -96,8 +97,8 @@ def test_with_two_passes_the_reference_also_gives_the_identity(job):
 def test_with_one_pass_the_reference_gives_no_identity(job):
     loader = StubLoader()
     run(replace(job, options=replace(TWO_PASSES, passes=1)), loader)
-    assert not any(call[4].any() for call in loader.backend.calls)
-    assert any(call[3].any() for call in loader.backend.calls)
+    assert not loader.backend.guided
+    assert any(call[3] is not None and call[3].any() for call in loader.backend.calls)
     assert loader.required["encoder"] is False
 
 
@@ -106,7 +107,8 @@ def test_pictures_of_the_person_come_before_the_reference(job, tmp_path):
     loader = StubLoader()
     run(replace(job, identity=(tmp_path / "other.png",)), loader)
     other = identity_of({"it": dots.dot_person(2).picture}, dots.DotDetector(), HeadColorIdentity()).tokens
-    assert all(torch.equal(call[4][-1], other) for call in loader.backend.calls)
+    assert len(loader.backend.guided) == 2
+    assert all(torch.equal(call[4][-1], other) for call in loader.backend.guided)
     assert not torch.allclose(other, identity_of_the_picture().tokens)
 
 
@@ -142,7 +144,8 @@ def test_whole_frames_are_given_the_reference_at_their_size(job):
     picture = torch.from_numpy(dots.dot_person(1).picture).permute(2, 0, 1).float() / 127.5 - 1
     expected = StubVAE().encode(cover(picture, 160, 128)[None])[0]
     assert torch.allclose(loader.backend.calls[0][3][-1], expected, atol=1e-6)
-    assert all(torch.equal(call[4][-1], identity_of_the_picture().tokens) for call in loader.backend.calls)
+    assert len(loader.backend.guided) == 2
+    assert all(torch.equal(call[4][-1], identity_of_the_picture().tokens) for call in loader.backend.guided)
 
 
 def test_a_person_is_chosen_by_a_picture(job, tmp_path):

@@ -10,7 +10,10 @@ from svfr_model.networks.identity import Identity
 
 
 class StubBackend:
-    """Returns estimate(x, sigma, degraded, reference, tokens, task) and keeps what it was called with."""
+    """Returns estimate(x, sigma, degraded, reference, tokens, task) and keeps what it was called with.
+
+    What a call goes without reaches estimate as zeros, as it does a network, and is None in `calls`.
+    """
 
     device = torch.device("cpu")
     token_width = 6
@@ -22,7 +25,14 @@ class StubBackend:
 
     def __call__(self, x, sigma, degraded, reference, tokens, task):
         self.calls.append((x, sigma, degraded, reference, tokens, task))
+        reference = torch.zeros_like(x[:, 0]) if reference is None else reference
+        tokens = torch.zeros(len(x), 5, self.token_width) if tokens is None else tokens
         return self.estimate(x, sigma, degraded, reference, tokens, task)
+
+    @property
+    def guided(self):
+        """The calls with identity tokens."""
+        return [call for call in self.calls if call[4] is not None]
 
 
 class StubVAE:

@@ -162,18 +162,19 @@ def full_size():
     return patcher
 
 
-@pytest.mark.parametrize(("rows", "frames", "side"), [(2, 16, 64), (1, 16, 64), (2, 16, 96), (2, 4, 64), (2, 25, 32)])
+@pytest.mark.parametrize(
+    ("rows", "frames", "side"), [(2, 16, 64), (1, 16, 64), (2, 16, 96), (2, 4, 64), (1, 8, 64), (2, 25, 32)]
+)
 def test_the_estimate_holds_the_published_network(full_size, monkeypatch, rows, frames, side):
     """Not less than the tensors alive at the peak, and not so much more that other models leave without need."""
     monkeypatch.setattr(comfy.model_management, "load_models_gpu", lambda models, **_: None)
     backend = ComfyBackend(full_size)
     clip = torch.empty(rows, frames, 4, side, side, device=META)
     given = torch.empty(rows, 4, side, side, device=META), torch.empty(rows, 49, 1024, device=META)
-    monkeypatch.setattr(torch.Tensor, "any", lambda tensor: tensor.is_cuda)  # meta tensors hold nothing to look at
     with torch.no_grad(), backend.load(frames, side, side, rows), Peak() as peak:
-        backend._denoise(clip, 3.0, clip, *given, torch.zeros(3, device=META))
+        backend(clip, 3.0, clip, *given, torch.zeros(3, device=META))
     assert peak.bytes > 100 * MIB
-    assert peak.bytes * 1.1 < backend.estimate_memory(frames, side, side, rows) < peak.bytes * 2
+    assert peak.bytes * 1.2 < backend.estimate_memory(frames, side, side, rows) < peak.bytes * 1.4
 
 
 def test_comfyuis_samplers_get_the_same_estimate(full_size):

@@ -17,9 +17,11 @@ import comfy.sd
 import comfy.supported_models
 import pytest
 import torch
+from comfy.ldm.modules.attention import SpatialVideoTransformer
 from golden import OWN, cases, final_latents, folders, manifest, tensors
 from near import assert_near
 from random_networks import RANDOM_UNET
+from svfr_pack.nodes import attention
 from svfr_pack.nodes import model as native
 from svfr_pack.nodes.model import TASK_KEY, ComfyBackend, load_model
 from svfr_pack.svfr_model.base.errors import InputError, WeightsError
@@ -223,11 +225,21 @@ def test_another_model_is_refused():
         ComfyBackend(Other())
 
 
-def test_lora_takes_part(patcher, sample):
+LAYERS = {
+    "transformer_blocks.0.attn1.to_q": "transformer_blocks.0.attn1.to_q",
+    "transformer_blocks.0.attn2.to_v": "transformer_blocks.0.attn2.to_v",
+    "temporal_transformer_blocks.0.attn2.to_k": "time_stack.0.attn2.to_k",
+    "temporal_transformer_blocks.0.attn2.to_out.0": "time_stack.0.attn2.to_out.0",
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_lora_takes_part(patcher, sample, layer):
     """Named as trainers name diffusers' layers; at strength 1 the weight is W + up @ down."""
     keys = comfy.lora.model_lora_keys_unet(patcher.model, {})
-    weight = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
-    name = next(name for name, key in keys.items() if key == weight and "down_blocks_0_attentions_0" in name)
+    place = f"input_blocks.1.1.{LAYERS[layer]}"
+    weight = f"diffusion_model.{place}.weight"
+    name = next(name for name, key in keys.items() if key == weight)
     up, down = torch.randn(32, 2), torch.randn(2, 32)
     lora = {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down}
     patched, _ = comfy.sd.load_lora_for_models(patcher, None, lora, 1.0, 0.0)
@@ -235,24 +247,106 @@ def test_lora_takes_part(patcher, sample):
     after = denoised(patched, sample)
     assert (after - before).abs().max() > 1e-3
     with torch.no_grad():
-        layer = patcher.model.diffusion_model.input_blocks[1][1].transformer_blocks[0].attn1.to_q
         patched.detach()
-        layer.weight += up @ down
+        patcher.model.diffusion_model.get_submodule(place).weight += up @ down
     assert_near(after, denoised(patcher, sample), 1e-4)
 
 
 def test_attention_patches_and_wrappers_take_part(patcher, sample):
-    seen = []
+    seen = set()
     changed = patcher.clone()
-    changed.set_model_attn1_patch(lambda q, k, v, extra: seen.append(extra["cond_or_uncond"]) or (q, k, v))
+    changed.set_model_attn1_patch(lambda q, k, v, extra: seen.add(tuple(extra["cond_or_uncond"])) or (q, k, v))
     changed.add_wrapper("diffusion_model", lambda run, *args, **kwargs: run(*args, **kwargs) * 0.5)
     changed.set_model_unet_function_wrapper(lambda run, given: run(given["input"], given["timestep"], **given["c"]) + 1)
-    sample[3][1] = sample[4][1] = 0  # the second row is the unguided half
-    before, after = denoised(patcher, sample), denoised(changed, sample)
-    assert seen[0] == [0, 1]
     # the estimate is linear in the network's output: c_skip x + c_out v, and 1 more by the outer wrapper
     skip = sample[0] / (sample[1] ** 2 + 1)
-    assert_near(after, 1 + skip + (before - skip) / 2, 1e-5)
+    for given, halves in ((sample, (0, 0)), (unguided(sample), (1, 1))):
+        seen.clear()
+        before, after = denoised(patcher, given), denoised(changed, given)
+        assert seen == {halves}
+        assert_near(after, 1 + skip + (before - skip) / 2, 1e-5)
+
+
+def unguided(sample):
+    """The same call without reference and tokens."""
+    return (*sample[:3], None, None, sample[5])
+
+
+def as_comfyui(patcher):
+    """A copy whose cross-attention is ComfyUI's own."""
+    copy = load_model(*patcher.cached_patcher_init[1])
+    for part in copy.model.diffusion_model.modules():
+        if type(part).__module__ == attention.__name__:
+            part.__class__ = type(part).__bases__[0]
+            if isinstance(part, SpatialVideoTransformer):
+                part.use_spatial_context = True
+    return copy
+
+
+def zeros_for_none(sample):
+    """The same call with zeros where it has no reference and tokens."""
+    x, sigma, degraded, _, _, task = sample
+    return x, sigma, degraded, torch.zeros(2, 4, 4, 6), torch.zeros(2, 49, 32), task
+
+
+def test_the_cross_attention_is_comfyuis(patcher, sample):
+    whole = as_comfyui(patcher)
+    assert_near(denoised(patcher, sample), denoised(whole, sample), 1e-5)
+    none = denoised(patcher, unguided(sample))
+    assert torch.equal(none, denoised(patcher, zeros_for_none(unguided(sample))))
+    assert_near(none, denoised(whole, zeros_for_none(unguided(sample))), 1e-5)
+
+
+@torch.no_grad()
+def test_keys_and_values_are_computed_once_for_each_window(patcher, sample):
+    counts = []
+    for name, layer in patcher.model.diffusion_model.named_modules():
+        if "time_stack" in name and name.endswith("attn2.to_k"):
+            layer.register_forward_pre_hook(lambda _, given: counts.append(tuple(given[0].shape)))
+    denoised(patcher, sample)
+    assert len(counts) == 4
+    assert set(counts) == {(2, 49, 32)}
+    counts.clear()
+    denoised(patcher, unguided(sample))
+    assert not counts
+
+
+def _patched(patcher, kind, change):
+    """A copy with the change attached to its cross-attention."""
+    changed = patcher.clone()
+    if kind == "patch":
+        changed.set_model_attn2_patch(lambda q, k, v, _: change(q, k, v))
+    elif kind == "output":
+        changed.set_model_attn2_output_patch(lambda n, _: change(n)[0])
+    elif kind == "replace":
+        for block, number in (("input", 1), ("middle", 0), ("output", 2), ("output", 3)):
+            changed.set_model_attn2_replace(lambda q, k, v, _: change(q, k, v)[0], block, number)
+    else:
+        changed.model_options["transformer_options"]["optimized_attention_override"] = (
+            lambda function, q, k, v, *args, **kwargs: function(q, *change(k, v), *args, **kwargs)
+        )
+    return changed
+
+
+@pytest.mark.parametrize("guided", [True, False], ids=["guided", "unguided"])
+@pytest.mark.parametrize("kind", ["patch", "output", "replace", "override"])
+def test_what_is_attached_to_the_cross_attention_takes_part(patcher, sample, kind, guided):
+    """As in ComfyUI's own network, in calls with tokens and in calls without, where it sees zeros."""
+    seen = set()
+
+    def change(first, *others):
+        seen.add((first.shape, *(other.shape for other in others)))
+        first *= 0.5  # in place, as patches may
+        return (first + 0.25, *(other - 0.125 for other in others))
+
+    given = sample if guided else unguided(sample)
+    found = denoised(_patched(patcher, kind, change), given)
+    shown = seen.copy()
+    seen.clear()
+    expected = denoised(_patched(as_comfyui(patcher), kind, change), given if guided else zeros_for_none(given))
+    assert shown == seen or kind == "override", "another attention sees a window's pixels as one sequence"
+    assert_near(found, expected, 1e-5)
+    assert (found - denoised(patcher, given)).abs().max() > 1e-3
 
 
 def test_cancel_ends_a_call(patcher, sample):
