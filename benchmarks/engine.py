@@ -1,5 +1,9 @@
-"""What one pass costs. Run by hand: python benchmarks/engine.py [ratio] [full] [memory]
+"""What one pass costs. Run by hand: python benchmarks/engine.py [row] [presets] [ratio] [full] [memory]
 
+row     seconds of a window's guided and unguided row, as diffusers runs them against ours, in pairs in one process; a
+        small network with heads of 64 channels, 49 tokens, and tokens as wide against the channels as at full size.
+presets seconds of each preset's whole run against a plain transcription of the reference's two passes through diffusers'
+        own network, in one process on the same small network; the VAE is left out.
 ratio   seconds per frame and peak memory of one pass, ours against a plain transcription of the reference's schedule
         (batch of two always, windows stepped one by one), in the same run on the same small network; on a GPU, where
         there is one, with the full-size architecture and random weights in half precision.
@@ -38,8 +42,9 @@ SMALL_UNET = {
     **PUBLISHED_CONFIG,
     "block_out_channels": [64, 128, 256, 256],
     "num_attention_heads": [1, 2, 4, 4],
-    "cross_attention_dim": 128,
+    "cross_attention_dim": 205,  # 1024 for 320 channels at full size
 }
+PAIRS = 9
 
 
 class LatentsOnly:
@@ -48,10 +53,20 @@ class LatentsOnly:
     factor, scaling_factor = 8, 0.18215
 
 
-def random_networks(config: dict | None, device: str, dtype: torch.dtype) -> Networks:
+def plain_unet(config: dict | None) -> torch.nn.Module:
+    """The network as diffusers runs it, and as this package ran it before its exact savings."""
+    from diffusers import UNetSpatioTemporalConditionModel
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    network = UNetSpatioTemporalConditionModel(**(config or PUBLISHED_CONFIG))
+    network.set_attn_processor(AttnProcessor2_0())
+    return network.eval()
+
+
+def random_networks(config: dict | None, device: str, dtype: torch.dtype, build=build_unet) -> Networks:
     torch.manual_seed(0)
     with torch.device("meta"):
-        unet = build_unet(config)
+        unet = build(config)
     unet.to_empty(device=device).to(dtype)
     for parameter in unet.parameters():
         torch.nn.init.normal_(parameter.data, std=0.02)
@@ -97,14 +112,15 @@ def transcription(networks: Networks, clip, task, options, reference, tokens, no
 
 def measure(case: str, which: str, device: str) -> dict[str, float]:
     """One measurement in this process: seconds and peak bytes."""
+    build = plain_unet if which == "transcription" else build_unet
     if case == "full":
-        networks = random_networks(None, device, torch.bfloat16)
+        networks = random_networks(None, device, torch.bfloat16, build)
         frames, size, steps = 16, 16, 1
     elif device == "cuda":
-        networks = random_networks(None, device, torch.float16)
+        networks = random_networks(None, device, torch.float16, build)
         frames, size, steps = 40, 64, 8
     else:
-        networks = random_networks(SMALL_UNET, device, torch.float32)
+        networks = random_networks(SMALL_UNET, device, torch.float32, build)
         frames, size, steps = 40, 16, 8
     clip, reference, tokens = conditions(networks, frames, size)
     options = RestoreOptions(steps=steps, passes=1)
@@ -121,6 +137,82 @@ def measure(case: str, which: str, device: str) -> dict[str, float]:
     seconds = time.perf_counter() - begin
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else peak_rss()
     return {"seconds": seconds, "frames": frames, "peak": peak, "sum": latents.double().abs().mean().item()}
+
+
+def seconds_of(run) -> float:
+    """Seconds that a call takes: on a GPU by the clock, else of the processor, whatever else it is busy with."""
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    begin = clock()
+    with torch.inference_mode():
+        run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return clock() - begin
+
+
+def pair_of_networks(device: str) -> tuple[Networks, Networks, int]:
+    """diffusers' own and ours, with the same weights, and the height and width of the latents to run them on."""
+    full = device == "cuda"
+    config, dtype = (None, torch.float16) if full else (SMALL_UNET, torch.float32)
+    plain, ours = (random_networks(config, device, dtype, build) for build in (plain_unet, build_unet))
+    return plain, ours, 64 if full else 16
+
+
+def report_row(device: str) -> None:
+    """A window's two rows, old and new in turn, the median of the pairs' ratios."""
+    plain, ours, size = pair_of_networks(device)
+    clip, reference, tokens = conditions(plain, 16, size)
+    task = torch.tensor((1, 0, 0), device=device)
+    window, reference, tokens = (part.to(device)[None] for part in (clip.degraded, reference, tokens))
+    halves = torch.cat([torch.zeros_like(reference), reference]), torch.cat([torch.zeros_like(tokens), tokens])
+    both = window.expand(2, -1, -1, -1, -1)
+
+    def before():
+        return plain.backend(both, 3.0, both, *halves, task)
+
+    def now():
+        return torch.cat(
+            [ours.backend(window, 3.0, window, *half, task) for half in ((None, None), (reference, tokens))]
+        )
+
+    assert torch.allclose(before(), now(), atol=1e-4 if device == "cpu" else 1e-2), "they do not compute the same"
+    pairs = [(seconds_of(before), seconds_of(now)) for _ in range(PAIRS)]
+    ratios = sorted(new / old for old, new in pairs)
+    print(
+        f"a guided and an unguided row, {device}: {min(old for old, _ in pairs):.2f} s before, "
+        f"{min(new for _, new in pairs):.2f} s now; median of {PAIRS} ratios {ratios[PAIRS // 2]:.3f} "
+        f"({ratios[0]:.3f} to {ratios[-1]:.3f})"
+    )
+
+
+def report_presets(device: str) -> None:
+    """Whole runs without the VAE: each preset's passes against the reference's."""
+    from svfr_model.engine.presets import PRESETS, with_preset
+
+    plain, ours, size = pair_of_networks(device)
+    frames = 20 if device == "cpu" else 100
+    clip, reference, tokens = conditions(plain, frames, size)
+    noise = torch.randn(frames, 4, size, size)
+    first = EncodedClip(clip.start[:16], clip.degraded[:16])
+    nothing = torch.zeros_like(reference), torch.zeros_like(tokens)
+
+    def published():
+        options = [RestoreOptions(steps=steps, passes=1) for steps in (50, 30)]
+        transcription(plain, first, (1, 0, 0), options[0], *nothing, noise[:16])
+        transcription(plain, clip, (1, 0, 0), options[1], reference, tokens, noise)
+
+    def preset(name):
+        options = with_preset(RestoreOptions(), name)
+        if options.passes == 2:
+            sample_pass(ours, first.start, Conditioning(first.degraded, (1, 0, 0)), first_pass_options(options))
+        found = {"reference": reference, "tokens": tokens} if options.passes == 2 else {}
+        sample_pass(ours, clip.start, Conditioning(clip.degraded, (1, 0, 0), **found), options)
+
+    whole = seconds_of(published)
+    print(f"{frames} frames, {device}: the reference's two passes {whole:.1f} s")
+    for name in PRESETS:
+        seconds = seconds_of(lambda name=name: preset(name))
+        print(f"  {name:10} {seconds:6.1f} s, {seconds / whole:.3f} of the reference's")
 
 
 def peak_rss() -> int:
@@ -245,7 +337,7 @@ def report_memory() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", choices=["ratio", "full", "memory", []], default=[])
+    parser.add_argument("cases", nargs="*", choices=["row", "presets", "ratio", "full", "memory", []], default=[])
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -256,8 +348,12 @@ def main() -> None:
             )
         )
         return
-    cases = arguments.cases or ["ratio", "full", "memory"]
+    cases = arguments.cases or ["row", "presets", "ratio", "full", "memory"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if "row" in cases:
+        report_row(device)
+    if "presets" in cases:
+        report_presets(device)
     if "ratio" in cases:
         report_ratio(device)
     if "full" in cases:
