@@ -65,9 +65,7 @@ class CountingUNet:
     def __init__(self, tally: Tally) -> None:
         self.tally, self.first = tally, True
 
-    def __call__(
-        self, x: Tensor, _sigma: float, _degraded: Tensor, _reference: Tensor | None, tokens: Tensor | None, _task: Tensor
-    ) -> Tensor:
+    def __call__(self, x, _sigma, _degraded, _reference, tokens, _task) -> Tensor:
         self.tally.rows["first" if self.first else "main", x.shape[1], tokens is not None] += len(x)
         return x
 
@@ -80,7 +78,7 @@ class CountingVAE:
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
 
-    def encode(self, pixels: Tensor, *, full_precision: bool = False) -> Tensor:  # noqa: ARG002
+    def encode(self, pixels: Tensor, *, full_precision: bool = False) -> Tensor:
         self.tally.encoded += len(pixels)
         return torch.zeros(len(pixels), 4, SMALL, SMALL)
 
@@ -129,51 +127,46 @@ def count_reference(frames: int) -> Tally:
     return tally
 
 
-@dataclass(frozen=True)
-class FullSize:
-    """What each part costs at full size, in FLOP; side: height and width of the latents."""
+@cache
+def row(side: int, frames: int, *, tokens: bool, plain: bool) -> int:
+    """FLOP of one window of side x side latents: as diffusers runs it, always with tokens, or as ours do."""
+    given = (
+        torch.empty(1, frames, 12, side, side, device=META),
+        torch.empty((), device=META),
+        torch.empty(1, TOKENS if tokens or plain else 0, WIDTH, device=META),
+        torch.empty(1, 3, device=META),
+    )
+    return flop(lambda: unets()[plain](*given, return_dict=False))
 
-    side: int
 
-    @cache
-    def row(self, frames: int, tokens: bool, plain: bool) -> int:  # noqa: FBT001
-        """One window through the UNet, as diffusers runs it (always with tokens) or as ours do."""
-        network = unets()[plain]
-        count = TOKENS if tokens or plain else 0
-        given = (
-            torch.empty(1, frames, 12, self.side, self.side, device=META),
-            torch.empty((), device=META),
-            torch.empty(1, count, WIDTH, device=META),
-            torch.empty(1, 3, device=META),
-        )
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(*given, return_dict=False)
-        return counter.get_total_flops()
+@cache
+def encoding(side: int) -> int:
+    """FLOP of one frame through the VAE's encoder."""
+    pixels = torch.empty(1, 3, side * FACTOR, side * FACTOR, device=META)
+    return flop(lambda: vae().encode(pixels))
 
-    @cache
-    def encoding(self) -> int:
-        """One frame through the VAE's encoder."""
-        pixels = torch.empty(1, 3, self.side * FACTOR, self.side * FACTOR, device=META)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            vae().encode(pixels)
-        return counter.get_total_flops()
 
-    @cache
-    def decoding(self, frames: int) -> int:
-        """A chunk of so many frames through the VAE's decoder."""
-        latents = torch.empty(frames, 4, self.side, self.side, device=META)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            vae().decode(latents, num_frames=frames)
-        return counter.get_total_flops()
+@cache
+def decoding(side: int, frames: int) -> int:
+    """FLOP of a chunk of so many frames through the VAE's decoder."""
+    latents = torch.empty(frames, 4, side, side, device=META)
+    return flop(lambda: vae().decode(latents, num_frames=frames))
 
-    def stages(self, tally: Tally, *, plain: bool) -> dict[str, float]:
-        """TFLOP of each stage of a run."""
-        work = {"first pass": 0, "main pass": 0}
-        for (name, frames, tokens), rows in tally.rows.items():
-            work[f"{name} pass"] += rows * self.row(frames, tokens, plain)
-        work["encoding"] = tally.encoded * self.encoding()
-        work["decoding"] = sum(chunks * self.decoding(frames) for frames, chunks in tally.decoded.items())
-        return {stage: flop / TERA for stage, flop in work.items()}
+
+def flop(run) -> int:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def stages(tally: Tally, side: int, *, plain: bool) -> dict[str, float]:
+    """TFLOP of each stage of a run."""
+    work = {"first pass": 0, "main pass": 0}
+    for (name, frames, tokens), rows in tally.rows.items():
+        work[f"{name} pass"] += rows * row(side, frames, tokens=tokens, plain=plain)
+    work["encoding"] = tally.encoded * encoding(side)
+    work["decoding"] = sum(chunks * decoding(side, frames) for frames, chunks in tally.decoded.items())
+    return {stage: operations / TERA for stage, operations in work.items()}
 
 
 @cache
@@ -200,35 +193,35 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="count the defaults with so many steps, too")
     parser.add_argument("--json")
     given = parser.parse_args()
-    size = FullSize(given.size // FACTOR)
+    side = given.size // FACTOR
     reference = count_reference(given.frames)
-    runs = {"the reference's schedule": (reference, size.stages(reference, plain=True))}
+    runs = {"the reference's schedule": (reference, stages(reference, side, plain=True))}
     default = count_ours(given.frames, RestoreOptions())
-    runs["exact, before the exact savings"] = (default, size.stages(default, plain=True))
+    runs["exact, before the exact savings"] = (default, stages(default, side, plain=True))
     options = {name: with_preset(RestoreOptions(), name) for name in PRESETS}
     if given.steps:
         options[f"{given.steps} steps"] = RestoreOptions(steps=given.steps)
     for name, chosen in options.items():
         tally = count_ours(given.frames, chosen)
-        runs[name] = (tally, size.stages(tally, plain=False))
-    report(size, runs)
+        runs[name] = (tally, stages(tally, side, plain=False))
+    report(side, runs)
     if given.json:
-        told = {name: {"rows": rows_of(tally), "tflop": stages} for name, (tally, stages) in runs.items()}
+        told = {name: {"rows": rows_of(tally), "tflop": work} for name, (tally, work) in runs.items()}
         Path(given.json).write_text(json.dumps(told, indent=1))
 
 
-def report(size: FullSize, runs: dict[str, tuple[Tally, dict[str, float]]]) -> None:
+def report(side: int, runs: dict[str, tuple[Tally, dict[str, float]]]) -> None:
     """Print what a row costs, and what each run does."""
-    plain = size.row(16, True, True)
+    plain = row(side, 16, tokens=True, plain=True)
     for name, tokens in (("with tokens", True), ("without", False)):
-        ours = size.row(16, tokens, False)
+        ours = row(side, 16, tokens=tokens, plain=False)
         print(f"a row of 16 frames {name}: {plain / TERA:.2f} TFLOP before, {ours / TERA:.2f} now ({ours / plain:.3f})")
     (_, reference), *_ = runs.values()
     print(f"\n| run (TFLOP) | rows | {' | '.join(reference)} | total | of the reference |")
     print("|---" * (len(reference) + 4) + "|")
-    for name, (tally, stages) in runs.items():
-        total = sum(stages.values())
-        cells = [f"{rows_of(tally)}", *(f"{work:.0f}" for work in (*stages.values(), total))]
+    for name, (tally, work) in runs.items():
+        total = sum(work.values())
+        cells = [f"{rows_of(tally)}", *(f"{part:.0f}" for part in (*work.values(), total))]
         print(f"| {name} | {' | '.join(cells)} | {total / sum(reference.values()):.3f} |")
 
 

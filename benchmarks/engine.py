@@ -2,8 +2,8 @@
 
 row     seconds of a window's guided and unguided row, as diffusers runs them against ours, in pairs in one process; a
         small network with heads of 64 channels, 49 tokens, and tokens as wide against the channels as at full size.
-presets seconds of each preset's whole run against a plain transcription of the reference's two passes through diffusers'
-        own network, in one process on the same small network; the VAE is left out.
+presets seconds of each preset's whole run against a plain transcription of the reference's two passes through the
+        network as diffusers runs it, in one process on the same small network; the VAE is left out.
 ratio   seconds per frame and peak memory of one pass, ours against a plain transcription of the reference's schedule
         (batch of two always, windows stepped one by one), in the same run on the same small network; on a GPU, where
         there is one, with the full-size architecture and random weights in half precision.
@@ -204,7 +204,7 @@ def report_presets(device: str) -> None:
     def preset(name):
         options = with_preset(RestoreOptions(), name)
         if options.passes == 2:
-            sample_pass(ours, first.start, Conditioning(first.degraded, (1, 0, 0)), first_pass_options(options))
+            sample_pass(ours, first.start, Conditioning(first.degraded, (1, 0, 0)), options.first_options())
         found = {"reference": reference, "tokens": tokens} if options.passes == 2 else {}
         sample_pass(ours, clip.start, Conditioning(clip.degraded, (1, 0, 0), **found), options)
 

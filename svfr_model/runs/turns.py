@@ -36,7 +36,13 @@ class LeavingUNet:
         self.size_multiple_factor = unet.size_multiple_factor
 
     def __call__(
-        self, x: Tensor, sigma: float, degraded: Tensor, reference: Tensor, tokens: Tensor, task: Tensor
+        self,
+        x: Tensor,
+        sigma: float,
+        degraded: Tensor,
+        reference: Tensor | None,
+        tokens: Tensor | None,
+        task: Tensor,
     ) -> Tensor:
         """The denoised estimate, see `DenoiserBackend`."""
         if self._unet.device != self._home:
