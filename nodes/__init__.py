@@ -17,6 +17,7 @@ from .sample import Sampler
 from .self_reference import SelfReference
 from .stc import EnhanceSTC, LoadSTCModel
 from .task import TaskVector
+from .video import RestoreVideo
 
 NODES: list[type[io.ComfyNode]] = [
     LoadModel,
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     Sampler,
     SelfReference,
     Restore,
+    RestoreVideo,
     Conditioning,
     LoadSTCModel,
     EnhanceSTC,

@@ -9,9 +9,10 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..svfr_model.base.clip import ArrayClip
+from ..svfr_model.base.clip import ArrayClip, Clip
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.base.pixels import MASK_THRESHOLD
+from ..svfr_model.base.progress import Callback
 from ..svfr_model.faces.crop import crop_clip, crop_mask, plan_crop
 from ..svfr_model.faces.debug import draw
 from ..svfr_model.faces.face import FaceDetector
@@ -91,7 +92,7 @@ class FaceCrop(io.ComfyNode):
         """Find, choose, plan, cut."""
         clip, progress = to_clip(frames), Progress({"detect": len(frames), "crop": len(frames)})
         cropping, choice = made(CropOptions, widgets), made(ChoiceOptions, widgets).choice
-        found, chosen = _find(clip, detector, made(TrackOptions, widgets), choice, face, encoder, progress)
+        found, chosen = find_faces(clip, detector, made(TrackOptions, widgets), choice, face, encoder, progress)
         plans = [plan_crop(track, cropping) for track in chosen]
         crops = crop_clip(clip, plans, progress)
         mask, size = as_mask(mask), (clip.height, clip.width)
@@ -106,16 +107,16 @@ class FaceCrop(io.ComfyNode):
         )
 
 
-def _find(
-    clip: ArrayClip,
+def find_faces(
+    clip: Clip,
     detector: FaceDetector,
     options: TrackOptions,
     choice: str | int,
     face: Tensor | None,
     encoder: ResidentEncoder | None,
-    progress: Progress,
+    progress: Callback,
 ) -> tuple[FoundFaces, list[FaceTrack]]:
-    """All tracks, and the chosen ones."""
+    """All tracks, and the chosen ones. face: IMAGE of the person, which overrules the choice."""
     if encoder is None:
         if face is not None:
             raise InputError("A picture of the person needs an encoder: wire Load SVFR Identity Encoder to Face Crop.")

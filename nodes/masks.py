@@ -24,6 +24,11 @@ NO_MASK = (
     f"missing. Wire a mask to SVFR Face Crop, and its masks to this node. {HOW_TO_MASK}"
 )
 UNUSED = "The mask is not used: the task does not include inpaint. Switch it on in SVFR Task Vector."
+NO_VIDEO_MASK = (
+    "The task includes inpaint, but no mask marks anything as missing: only pure white in the faces' crops counts as "
+    f"missing. {HOW_TO_MASK}"
+)
+UNUSED_IN_VIDEO = "The mask is not used: choose a task that includes inpaint."
 
 
 def mask_or_picture(tooltip: str) -> io.Input:
@@ -55,6 +60,14 @@ def sampler_faults(mask: Tensor | None, size: tuple[int, int], tasks: Tasks) -> 
     if mask is None or is_empty(mask):
         return [NO_MASK] if inpaints else []
     return _stretched(mask, size) if inpaints else [UNUSED]
+
+
+def video_faults(mask: Tensor | None, size: tuple[int, int], tasks: Tasks) -> list[str]:
+    """What the nodes on VIDEO have to say of a MASK, or none, for frames of size (h,w) and these tasks."""
+    inpaints = Task.INPAINTING in tasks
+    if mask is None or is_empty(mask):
+        return [NO_VIDEO_MASK] if inpaints else []
+    return _stretched(mask, size) if inpaints else [UNUSED_IN_VIDEO]
 
 
 def _stretched(mask: Tensor, size: tuple[int, int]) -> list[str]:

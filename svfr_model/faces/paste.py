@@ -148,6 +148,7 @@ def _blend(target: np.ndarray, patch: Patch, weight: np.ndarray, corner: tuple[i
     back[:, 2] -= corner
     source = source_window(back, (width, height), patch.plan.size)
     restored = warp(patch.colored(source), moved_source(back, source[:2]), (width, height), border="replicate")
+    np.clip(restored, 0.0, 1.0, out=restored)  # Lanczos overshoots, and frames of either dtype are to get the same
     # In place and with a weight for each channel: broadcasting over three channels is what takes numpy longest.
     weights = cv2.merge([weight, weight, weight])
     if target.dtype == np.uint8:
@@ -156,9 +157,8 @@ def _blend(target: np.ndarray, patch: Patch, weight: np.ndarray, corner: tuple[i
         restored *= weights
         restored += target
         restored += 0.5
-        target[...] = np.clip(restored, 0, 255, out=restored)
+        target[...] = restored
     else:
-        restored = np.clip(restored, 0.0, 1.0, out=restored)
         restored -= target
         restored *= weights
         target += restored

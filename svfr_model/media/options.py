@@ -17,7 +17,6 @@ class ReadOptions:
         default=False,
         help="Deinterlace the video as it is read (bwdif, one frame for each frame): for footage from tape and "
         "broadcast that shows combs where something moves.",
-        widget=None,
     )
 
 
@@ -29,14 +28,12 @@ class VideoOptions:
         default="h264",
         help="Codec of the written video. h264 plays everywhere; hevc (.mkv) is smaller; prores (.mov, .mkv) is for "
         "editing; ffv1 (.mkv) is lossless. All but h264 keep the 10 bits of a source around restored faces.",
-        widget=None,
     )
     crf: int = option(
         default=16,
         within=Range(0, 51),
         help="Constant rate factor of h264 and hevc: 0 is lossless or nearly so, 51 the worst. 16 is hard to tell from "
         "the frames.",
-        widget=None,
     )
 
     @property

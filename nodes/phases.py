@@ -1,0 +1,126 @@
+"""Progress of a whole video: one bar over all that has to be done, and in words the phase and the time left."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+import comfy.model_management
+import comfy.utils
+from torch import Tensor
+
+from ..svfr_model.engine.options import RestoreOptions, steps_left
+
+SEARCH = 0.05
+"""The share of the bar for finding faces: before that is done, nobody knows how much there is to restore."""
+ENCODE, ROW, DECODE, PASTE = 1.1, 1.4, 3.8, 15.0
+"""Work per frame, in TFLOP of the full-size networks, counted: encoding, one window row in one step, decoding with its
+overlap; and what pasting and video encoding are worth beside them, a rough figure."""
+BETWEEN = 0.5
+"""Least seconds between two texts."""
+WORDS = {
+    "detect": "finding faces",
+    "encode": "encoding",
+    "first denoise": "first pass",
+    "first decode": "first pass",
+    "denoise": "restoring",
+    "decode": "decoding",
+    "paste": "pasting and writing",
+}
+_RESOLUTION = 10_000
+
+
+class Phases:
+    """A `Callback` for a clip with any number of tracks, whose stages come once for each track, in any order.
+
+    Every call is a chance to cancel, whatever its stage.
+    """
+
+    def __init__(self, node: str | None) -> None:
+        """node: the id of the node that shows the text; None for no text."""
+        self._node = node
+        self._bar = comfy.utils.ProgressBar(_RESOLUTION)
+        self._start, self._told = time.monotonic(), 0.0
+        self._weights: dict[str, list[float]] = {"detect": [1.0]}
+        self._searching = True
+        self._done: dict[str, list[float]] = defaultdict(list)
+        self._steps: dict[str, int] = {}
+        self._step: dict[str, float] = defaultdict(float)
+        self._shown = 0.0
+
+    def plan(self, frames: int, lengths: Sequence[int], options: RestoreOptions) -> None:
+        """What is to come: a clip of so many frames, with a track of each of these lengths."""
+        first = [min(options.plan.length, length) for length in lengths]
+        steps = steps_left(options.steps, options.strength)
+        first_steps = steps_left(options.first_steps or options.steps, options.strength)
+        self._steps = {"first denoise": first_steps, "denoise": steps}
+        rows = (2 if set(options.guidance) != {1.0} else 1) * options.plan.length
+        share = rows / max(1, options.plan.length - options.plan.overlap)
+        self._searching, self._done = False, defaultdict(list)
+        self._weights = {
+            "encode": [ENCODE * length for length in lengths],
+            "first denoise": [ROW * first_steps * count for count in first],
+            "first decode": [DECODE * count for count in first],
+            "denoise": [ROW * share * steps * length for length in lengths],
+            "decode": [DECODE * length for length in lengths],
+            "paste": [PASTE * frames],
+        }
+
+    def __call__(self, stage: str, done: int, total: int, preview: Tensor | None = None) -> None:  # noqa: ARG002
+        """Told by the library; raises ComfyUI's own exception after the user has cancelled."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        within = stage.endswith("windows")
+        name = stage.replace("windows", "denoise")
+        if name not in self._weights:
+            return
+        self._note(name, done / max(1, total), within=within)
+        self._shown = max(self._shown, self._share())
+        self._bar.update_absolute(round(self._shown * _RESOLUTION))
+        self._tell(name)
+
+    def _note(self, name: str, share: float, *, within: bool) -> None:
+        """Keep how far the latest of a stage's runs has come; what follows a finished run begins the next.
+
+        within: the share is that of one step.
+        """
+        runs = self._done[name]
+        if not runs or runs[-1] >= 1:
+            runs.append(0.0)
+        self._step[name] = share / self._steps[name] if within else 0.0
+        runs[-1] = runs[-1] if within else share
+
+    def _share(self) -> float:
+        """The part of all work that is done, 0 to 1."""
+        total = sum(map(sum, self._weights.values()))
+        done = sum(
+            weight * share
+            for name, weights in self._weights.items()
+            for weight, share in zip(weights, self._shares(name), strict=False)
+        )
+        part = done / total if total else 0.0
+        return SEARCH * part if self._searching else SEARCH + (1 - SEARCH) * part
+
+    def _shares(self, name: str) -> list[float]:
+        """How far each of a stage's runs has come."""
+        runs = self._done[name]
+        return [*runs[:-1], runs[-1] + self._step[name]] if runs else []
+
+    def _tell(self, name: str) -> None:
+        now = time.monotonic()
+        if self._node is None or now - self._told < BETWEEN:
+            return
+        self._told = now
+        from server import PromptServer  # here, because it needs ComfyUI's whole web server
+
+        PromptServer.instance.send_progress_text(self._text(name, now - self._start), self._node)
+
+    def _text(self, name: str, elapsed: float) -> str:
+        """Such as "restoring face 1 of 2, 40%, about 3 min left"."""
+        runs, all_runs = len(self._done[name]), len(self._weights[name])
+        which = f" face {runs} of {all_runs}" if all_runs > 1 and runs else ""
+        left = ""
+        if self._shown > SEARCH:
+            seconds = elapsed * (1 - self._shown) / self._shown
+            left = f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
+        return f"{WORDS[name]}{which}, {self._shown:.0%}{left}"

@@ -1,0 +1,210 @@
+"""SVFR Restore Video: from file to file the same as the wired nodes, cancelled at any time, and nothing left behind."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import comfy.model_management
+import folder_paths
+import numpy as np
+import pytest
+import torch
+from comfy_api.latest import InputImpl, Types
+from svfr_pack.nodes.face import FaceCrop
+from svfr_pack.nodes.paste import PasteBack
+from svfr_pack.nodes.phases import Phases
+from svfr_pack.nodes.restore import Restore
+from svfr_pack.nodes.task import TaskVector
+from svfr_pack.nodes.video import RestoreVideo
+from svfr_pack.svfr_model.base.clip import ArrayClip
+from svfr_pack.svfr_model.base.errors import FaceNotFoundError, InputError
+from svfr_pack.svfr_model.engine.options import RestoreOptions
+from svfr_pack.svfr_model.media import open_clip, write_clip
+from svfr_pack.svfr_model.media.options import VideoOptions
+from test_nodes import FixedFaces, call, clip, encoder, folder, model, vae  # noqa: F401
+
+FACE = FixedFaces((0.3, 0.25, 0.7, 0.75), size=(96, 120))
+LOSSLESS = {"codec": "ffv1", "color_match": "none"}
+"""Colours are not matched: LAB is steep in the colours of random networks, and what was 8 bits shows too much."""
+QUICK = {"width": 64, "height": 64, "steps": 2}
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """ComfyUI's folder for temporary files."""
+    place = tmp_path / "comfy_temp"
+    monkeypatch.setattr(folder_paths, "temp_directory", str(place))
+    return place
+
+
+@pytest.fixture
+def frames():
+    """IMAGE of 12 frames whose values 8 bits can hold."""
+    return (clip(12, 96, 120) * 255).round() / 255
+
+
+@pytest.fixture
+def networks(model, vae, encoder):  # noqa: F811
+    return {"model": model, "vae": vae, "detector": FACE, "encoder": encoder}
+
+
+def of_components(frames, sound=None):
+    return InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=sound, frame_rate=Fraction(24)))
+
+
+def of_file(path, frames, **options):
+    write_clip(path, ArrayClip(frames.numpy(), Fraction(24)), options=VideoOptions(**(options or {"codec": "ffv1"})))
+    return InputImpl.VideoFromFile(str(path))
+
+
+def restored(networks, video, **widgets):
+    return call(RestoreVideo, video=video, task="restore", **networks, **QUICK, **{**LOSSLESS, **widgets})
+
+
+def frames_of(video):
+    return np.stack(list(open_clip(video.get_stream_source())))
+
+
+def assert_same(ours, theirs):
+    """Within about a level: restored crops go through 8 bits in the one node, and the result does."""
+    assert np.abs(ours.astype(float) - 255 * theirs).max() < 1.5
+
+
+def wired(networks, frames, task="restore", mask=None):
+    """What the wired nodes make of frames: (N,H,W,3)."""
+    (tasks,) = call(TaskVector, preset=task)
+    size = {"width": 64, "height": 64}
+    crops, masks, tracks, _ = call(FaceCrop, frames=frames, detector=networks["detector"], mask=mask, **size)
+    passes = {name: networks[name] for name in ("model", "vae", "detector", "encoder")}
+    results = [
+        call(Restore, crops=crop, task=tasks, mask=masked, track=plan, steps=2, **passes)[0]
+        for crop, masked, plan in zip(crops, [None] * len(crops) if mask is None else masks, tracks, strict=True)
+    ]
+    defaults = {
+        entry.id: [entry.default]
+        for entry in PasteBack.GET_SCHEMA().inputs
+        if getattr(entry, "default", None) is not None
+    }
+    told = {"masks": masks} if mask is not None else {}
+    defaults["color_match"] = ["none"]
+    return PasteBack.execute(
+        frames=[frames], restored=results, tracks=tracks, task=[tasks], **told, **defaults
+    ).args[0].numpy()
+
+
+@pytest.mark.parametrize("source", ["components", "file"])
+def test_the_frames_are_those_of_the_wired_nodes(networks, frames, tmp_path, source):
+    video = of_components(frames) if source == "components" else of_file(tmp_path / "in.mkv", frames)
+    result, preview, report = restored(networks, video)
+    ours, theirs = frames_of(result), wired(networks, frames)
+    assert_same(ours, theirs)
+    assert np.abs(theirs - frames.numpy()).max() > 0.1, "something was restored"
+    assert preview.shape == (1, 96, 240, 3)
+    assert "12 frames of 120x96" in report
+    assert "face 0: frames 0 to 11" in report
+
+
+def test_an_inpainting_mask_is_that_of_the_wired_nodes(networks, frames):
+    mask = torch.zeros(1, 96, 120)
+    mask[:, 40:60, 50:80] = 1
+    result, _, _ = call(
+        RestoreVideo, video=of_components(frames), task="inpaint", mask=mask, **networks, **QUICK, **LOSSLESS
+    )
+    ours, theirs = frames_of(result), wired(networks, frames, "inpaint", mask)
+    edge = np.zeros((96, 120), bool)  # along it the wires carry a soft mask, and files a hard one
+    edge[36:64, 46:84] = True
+    edge[44:56, 54:76] = False
+    assert_same(np.where(edge[..., None], 0, ours), np.where(edge[..., None], 0, theirs))
+    assert np.abs(theirs - frames.numpy())[:, 45:55, 55:75].max() > 0.1, "the masked part was filled"
+
+
+def test_rate_size_and_sound_are_kept(networks, frames):
+    tone = torch.sin(torch.arange(24000) / 20).expand(1, 2, -1)
+    video = of_components(frames, {"waveform": tone, "sample_rate": 48000})
+    result, _, _ = restored(networks, video, codec="h264")
+    parts = result.get_components()
+    assert parts.frame_rate == 24
+    assert parts.images.shape == frames.shape
+    sound = parts.audio["waveform"]
+    assert sound.shape[1] == 2
+    assert sound.shape[2] == pytest.approx(24000, abs=2100)
+    assert sound.abs().mean() > 0.3
+
+
+def test_a_trimmed_video_is_restored_in_its_window(networks, frames, tmp_path):
+    whole = of_file(tmp_path / "in.mp4", frames, codec="h264", crf=0)
+    trimmed = whole.as_trimmed(start_time=0.25, duration=0.25)
+    result, _, report = restored(networks, trimmed)
+    assert "6 frames" in report
+    cut = frames_of(result)
+    assert len(cut) == 6
+    kept = open_clip(tmp_path / "in.mp4")
+    assert np.abs(cut[:, :8].astype(int) - np.stack(list(kept))[6:12, :8].astype(int)).max() <= 3
+
+
+def test_a_run_leaves_the_result_and_nothing_else(networks, frames, temporary):
+    tone = {"waveform": torch.zeros(1, 1, 8000), "sample_rate": 16000}
+    result, _, _ = restored(networks, of_components(frames, tone))
+    assert [str(path) for path in temporary.iterdir()] == [result.get_stream_source()]
+
+
+@pytest.mark.parametrize("stage", ["detect", "encode", "first denoise", "first decode", "denoise", "decode", "paste"])
+def test_a_cancel_in_any_phase_leaves_no_file(networks, frames, temporary, monkeypatch, stage):
+    plain = Phases.__call__
+
+    def cancelled(self, name, done, total, preview=None):
+        if name == stage and done:
+            comfy.model_management.interrupt_current_processing()
+        plain(self, name, done, total, preview)
+
+    monkeypatch.setattr(Phases, "__call__", cancelled)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        restored(networks, of_components(frames))
+    assert not temporary.exists() or list(temporary.iterdir()) == []
+    assert not comfy.model_management.processing_interrupted()
+
+
+def test_what_cannot_be_is_refused_before_any_work(networks, frames, temporary):
+    with pytest.raises(FaceNotFoundError):
+        restored({**networks, "detector": FixedFaces()}, of_components(frames))
+    with pytest.raises(InputError, match="steps"):
+        call(RestoreVideo, video=of_components(frames), task="restore", **networks, **{**QUICK, "steps": 0})
+    assert not temporary.exists() or list(temporary.iterdir()) == []
+
+
+def test_three_widgets_are_in_sight():
+    shown = [entry.id for entry in RestoreVideo.GET_SCHEMA().inputs if getattr(entry, "advanced", None) is False]
+    assert shown == ["task", "choice", "seed"]
+
+
+def test_the_bar_never_goes_back_and_ends_full(networks, frames, monkeypatch):
+    shown = []
+    plain = Phases.__call__
+
+    def watched(self, *told):
+        plain(self, *told)
+        shown.append(self._shown)
+
+    monkeypatch.setattr(Phases, "__call__", watched)
+    two = FixedFaces((0.1, 0.2, 0.4, 0.8), (0.65, 0.3, 0.85, 0.7), size=(96, 120))
+    restored({**networks, "detector": two}, of_components(frames), choice="all")
+    assert shown == sorted(shown)
+    assert shown[-1] == pytest.approx(1)
+    assert len(set(shown)) > 20
+
+
+def test_the_share_follows_the_work_of_each_track():
+    phases = Phases(None)
+    phases("detect", 5, 10)
+    assert phases._shown == pytest.approx(0.025)
+    phases("detect", 10, 10)
+    phases.plan(10, [10, 10], RestoreOptions(steps=4))
+    for stage, units in (("encode", 10), ("first denoise", 4), ("first decode", 10)):
+        phases(stage, units, units)
+    before = phases._shown
+    phases("windows", 1, 2)
+    half_a_step = phases._shown - before
+    phases("denoise", 1, 4)
+    assert phases._shown - before == pytest.approx(2 * half_a_step)
+    phases("denoise", 4, 4)
+    assert phases._shown < 0.6, "the other track and the pasting are still to come"
