@@ -10,7 +10,8 @@ import comfy.model_management
 import comfy.utils
 from torch import Tensor
 
-from ..svfr_model.engine.options import RestoreOptions, steps_left
+from ..svfr_model.engine.options import RestoreOptions
+from ..svfr_model.engine.restore import guidance_scales, noise_levels
 
 SEARCH = 0.05
 """The share of the bar for finding faces: before that is done, nobody knows how much there is to restore."""
@@ -52,11 +53,13 @@ class Phases:
     def plan(self, frames: int, lengths: Sequence[int], options: RestoreOptions) -> None:
         """What is to come: a clip of so many frames, with a track of each of these lengths."""
         first = [min(options.plan.length, length) for length in lengths]
-        steps = steps_left(options.steps, options.strength)
-        first_steps = steps_left(options.first_steps or options.steps, options.strength)
+        sigmas, first_sigmas = noise_levels(options), noise_levels(options.first_options())
+        steps, first_steps = len(sigmas) - 1, len(first_sigmas) - 1
+        if options.passes == 1:
+            first = []
         self._steps = {"first denoise": first_steps, "denoise": steps}
-        rows = (2 if set(options.guidance) != {1.0} else 1) * options.plan.length
-        share = rows / max(1, options.plan.length - options.plan.overlap)
+        guided = sum(scale != 1.0 for scale in guidance_scales(options, sigmas)) / steps
+        share = (1 + guided) * options.plan.length / max(1, options.plan.length - options.plan.overlap)
         self._searching, self._done = False, defaultdict(list)
         self._weights = {
             "encode": [ENCODE * length for length in lengths],

@@ -32,6 +32,7 @@ from .masks import as_mask, mask_or_picture, video_faults
 from .networks import ResidentReferrer, check_width, running
 from .notice import notice
 from .phases import Phases
+from .presets import chosen, preset_input
 from .sampling import identity_input
 from .search import aliases
 from .task import PRESETS
@@ -115,7 +116,7 @@ class RestoreVideo(io.ComfyNode):
         **widgets: Any,
     ) -> io.NodeOutput:
         """From file to file."""
-        wanted = _wanted(task, widgets, as_mask(mask), identity)
+        wanted, told = _wanted(task, widgets, as_mask(mask), identity)
         referring = {"choice": widgets[REFERENCE_FRAME], **_only(widgets, "index", "alignment")}
         referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, referring))
         phases = Phases(None if cls.hidden is None else cls.hidden.unique_id)
@@ -123,14 +124,14 @@ class RestoreVideo(io.ComfyNode):
         with opened(video, wanted.reading, deep=deep) as source, running(model, vae, referrer) as networks:
             check_width(identity, networks)
             looked = None if face is None else encoder
-            found, chosen = find_faces(source.frames, detector, faces.track, faces.choice, face, looked, phases)
-            plans = [plan_crop(track, faces.crop) for track in chosen]
+            found, tracks = find_faces(source.frames, detector, faces.track, faces.choice, face, looked, phases)
+            plans = [plan_crop(track, faces.crop) for track in tracks]
             phases.plan(found.frame_count, [len(plan) for plan in plans], wanted.options)
             target = new_file(wanted.writing, "SVFR_restored")
             preview = _write(source, target, networks, wanted, found, plans, phases)
             report = _report(source, found, plans, target)
-        told = notice(*video_faults(wanted.mask, source.size[::-1], wanted.tasks))
-        return io.NodeOutput(to_video(target), preview, report, ui=told)
+        ui = notice(*video_faults(wanted.mask, source.size[::-1], wanted.tasks), told=told)
+        return io.NodeOutput(to_video(target), preview, report, ui=ui)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ def _widgets() -> list[io.Input]:
     referring = inputs_of(ReferrerOptions)
     for entry in referring:
         entry.id = REFERENCE_FRAME if entry.id == "choice" else entry.id
-    return [task, *inputs_of(FaceOptions, RestoreOptions), *referring, *inputs_of(ReadOptions, VideoOptions)]
+    others = inputs_of(FaceOptions, RestoreOptions), referring, inputs_of(ReadOptions, VideoOptions)
+    return [task, preset_input(), *itertools.chain(*others)]
 
 
 def _folded(inputs: Sequence[io.Input], in_sight: Collection[str]) -> list[io.Input]:
@@ -168,18 +170,13 @@ def _folded(inputs: Sequence[io.Input], in_sight: Collection[str]) -> list[io.In
     return sorted(inputs, key=lambda entry: bool(entry.advanced))
 
 
-def _wanted(task: str, widgets: dict[str, Any], mask: Tensor | None, identity: Identity | None) -> _Wanted:
-    """The values of the widgets, checked before any work."""
-    tasks = parse_tasks(PRESETS[task])
-    return _Wanted(
-        tasks,
-        made(RestoreOptions, widgets),
-        made(FaceOptions, widgets),
-        made(ReadOptions, widgets),
-        made(VideoOptions, widgets),
-        mask,
-        identity,
-    )
+def _wanted(
+    task: str, widgets: dict[str, Any], mask: Tensor | None, identity: Identity | None
+) -> tuple[_Wanted, tuple[str, ...]]:
+    """The values of the widgets, checked before any work, and what to tell of the preset."""
+    options, told = chosen(widgets)
+    faces, reading, writing = made(FaceOptions, widgets), made(ReadOptions, widgets), made(VideoOptions, widgets)
+    return _Wanted(parse_tasks(PRESETS[task]), options, faces, reading, writing, mask, identity), told
 
 
 def _only(widgets: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -48,6 +48,12 @@ def networks(model, vae, encoder):  # noqa: F811
     return {"model": model, "vae": vae, "detector": FACE, "encoder": encoder}
 
 
+def defaults_of(node):
+    """The defaults of a node's widgets."""
+    entries = node.GET_SCHEMA().inputs
+    return {entry.id: entry.default for entry in entries if getattr(entry, "default", None) is not None}
+
+
 def of_components(frames, sound=None):
     return InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=sound, frame_rate=Fraction(24)))
 
@@ -80,11 +86,7 @@ def wired(networks, frames, task="restore", mask=None):
         call(Restore, crops=crop, task=tasks, mask=masked, track=plan, steps=2, **passes)[0]
         for crop, masked, plan in zip(crops, [None] * len(crops) if mask is None else masks, tracks, strict=True)
     ]
-    defaults = {
-        entry.id: [entry.default]
-        for entry in PasteBack.GET_SCHEMA().inputs
-        if getattr(entry, "default", None) is not None
-    }
+    defaults = {name: [value] for name, value in defaults_of(PasteBack).items()}
     told = {"masks": masks} if mask is not None else {}
     defaults["color_match"] = ["none"]
     return PasteBack.execute(
@@ -172,9 +174,9 @@ def test_what_cannot_be_is_refused_before_any_work(networks, frames, temporary):
     assert not temporary.exists() or list(temporary.iterdir()) == []
 
 
-def test_three_widgets_are_in_sight():
+def test_four_widgets_are_in_sight():
     shown = [entry.id for entry in RestoreVideo.GET_SCHEMA().inputs if getattr(entry, "advanced", None) is False]
-    assert shown == ["task", "choice", "seed"]
+    assert shown == ["task", "preset", "choice", "seed"]
 
 
 def test_the_bar_never_goes_back_and_ends_full(networks, frames, monkeypatch):
@@ -208,3 +210,13 @@ def test_the_share_follows_the_work_of_each_track():
     assert phases._shown - before == pytest.approx(2 * half_a_step)
     phases("denoise", 4, 4)
     assert phases._shown < 0.6, "the other track and the pasting are still to come"
+
+
+def test_a_preset_takes_the_place_of_other_widgets_and_says_so(networks, frames):
+    video = of_components(frames)
+    ours = RestoreVideo.execute(
+        video=video, **{**defaults_of(RestoreVideo), **networks, **QUICK, **LOSSLESS, "preset": "preview"}
+    )
+    assert any("preview" in line for line in ours.ui["text"])
+    by_hand = restored(networks, video, levels="few-3", preset="custom")[0]
+    assert not np.array_equal(frames_of(ours.args[0]), frames_of(by_hand)), "the preset has one pass"
