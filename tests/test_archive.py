@@ -27,7 +27,8 @@ def test_what_comes_with_the_pack_is_in_it(archive):
     networks = ("unet", "svd_vae", "insightface_glint360k", "id_linear")
     tiny = {f"svfr_model/models/svfr-tiny/{name}.safetensors" for name in networks}
     yunet = {f"svfr_model/models/yunet/{name}" for name in ("face_detection_yunet_n_640.onnx", "LICENSE")}
-    assert tiny | yunet <= archive
+    portrait = {f"svfr_model/models/portrait/{name}" for name in ("eileen_collins.jpg", "README.md")}
+    assert tiny | yunet | portrait <= archive
     assert {"__init__.py", "pyproject.toml", "requirements.txt", "web/js/notices.js"} <= archive
     assert {"nodes/__init__.py", "svfr_model/__main__.py", "workflows/restore.json"} <= archive
 

@@ -1,4 +1,5 @@
-"""The command line: `python -m svfr_model restore | stc | evaluate | degrade | train | weights | doctor | demo`.
+"""The command line: `python -m svfr_model restore | stc | evaluate | degrade | train | weights | doctor | report |
+demo`.
 
 Only this package prints. Each command is a module of it: `add` adds its parser, which names the function that runs it.
 Exit codes: 0 done, 2 unusable input or arguments, 3 weights, 4 no face, 5 a package that is missing or cannot do what
@@ -13,10 +14,10 @@ import os
 from collections.abc import Sequence
 
 from ..base.errors import InputError
-from . import degrade, demo, doctor, evaluate, process, restore, stc, train, weights
+from . import degrade, demo, doctor, evaluate, process, report, restore, stc, train, weights
 from .options import Parser
 
-COMMANDS = (restore, stc, evaluate, degrade, train, weights, doctor, demo)
+COMMANDS = (restore, stc, evaluate, degrade, train, weights, doctor, report, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
