@@ -28,6 +28,7 @@ BUDGET = {
     "tests/faces": 60,
     "tests/faults": 200,
     "tests/metrics": 60,
+    "tests/reports": 40,
     "tests/parity": 60,
     "tests/stc": 60,
     "tests/training": 120,
