@@ -132,17 +132,21 @@ def discard_all() -> None:
         staging.discard()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what killed runs left in a folder; what a living run stages there is locked, and stays."""
+def remove_leftovers(folder: Path) -> bool:
+    """Remove what killed runs left in a folder; what a living run stages there is locked, and stays.
+
+    Returns whether anything stays.
+    """
     try:
         names = [entry.name for entry in os.scandir(folder) if _HIDDEN.fullmatch(entry.name)]
     except OSError:
-        return  # It cannot be read, or is not there: whoever writes into it will say so.
+        return False  # It cannot be read, or is not there: whoever writes into it will say so.
     for path in (folder / name for name in names):
         # OSError: another run was quicker, the file is not ours to remove, or there are no locks to tell by.
         with contextlib.suppress(OSError):
             if _remove_if_dead(path):
                 log.warning("%s: removed; a killed run had left it behind.", path)
+    return any((folder / name).exists() for name in names)
 
 
 def _patiently(change: Callable[[Path], object], target: Path) -> None:

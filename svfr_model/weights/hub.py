@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from ..base.errors import InputError, WeightsError
 from ..base.progress import Callback, report
+from ..files.digests import sha256_of
 from .inspect import fault_of
 from .registry import WeightFile, weight_file
-from .torchscript import sha256_of
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 30

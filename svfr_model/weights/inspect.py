@@ -6,10 +6,10 @@ import zipfile
 from pathlib import Path
 
 from ..base.errors import DependencyError, InputError, WeightsError
+from ..files.digests import sha256_of
 from .checkpoint import CONFIG_KEY, described
 from .onnx import open_session
 from .registry import weight_file
-from .torchscript import sha256_of
 
 
 def fault_of(path: Path, role: str) -> str:

@@ -6,7 +6,6 @@ and whenever it runs. No check of its contents can tell a good one from a bad on
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import zipfile
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ..base.errors import WeightsError
+from ..files.digests import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +46,3 @@ def load_torchscript(
         ) from error
     module.eval()
     return module
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal, read in parts."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
