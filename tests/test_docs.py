@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from svfr_model.base.version import VERSION
+
 CITATION = re.compile(r"\b(docs/[\w/.-]+\.md)(?:#([\w-]+))?")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FOLDERS = "svfr_model", "nodes", "tests", "benchmarks"
@@ -123,3 +125,4 @@ def test_the_changelog_sends_scripts_to_modules_that_are_there(root):
 def test_the_changelog_begins_with_the_version_of_the_pack(root):
     newest = re.search(r"^## (\S+)$", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)[1]
     assert f'version = "{newest}"' in (root / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    assert newest == VERSION

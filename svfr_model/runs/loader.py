@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from ..base.devices import choose_device, choose_dtype
 from ..base.errors import InputError, WeightsError
@@ -25,12 +25,31 @@ from .options import DeviceOptions, PrecisionOptions
 from .turns import take_turns
 
 if TYPE_CHECKING:
+    from ..engine.conditioning import VAE
+    from ..engine.denoiser import DenoiserBackend
     from ..faces.face import FaceDetector
     from ..faces.landmarks import LandmarkModel
 
 LANDMARK_ROLE = "landmarks_68"
 
 Folders: TypeAlias = "Sequence[Path | str] | None"
+Network = TypeVar("Network")
+
+
+class Shelf:
+    """Networks that stay loaded from one clip to the next: of each role the one that was taken last."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Hashable, Any]] = {}
+
+    def take(self, role: str, key: Hashable, load: Callable[[], Network]) -> Network:
+        """What was loaded with the same key, or what is loaded now; another one of the role is let go before that."""
+        if role in self._kept and self._kept[role][0] != key:
+            del self._kept[role]
+        if role not in self._kept:
+            self._kept[role] = key, load()
+        network: Network = self._kept[role][1]
+        return network
 
 
 @options
@@ -39,6 +58,8 @@ class Loader(ReferrerOptions, DetectorOptions, PrecisionOptions, DeviceOptions):
 
     folders: Folders = None
     """Of weights, in the order in which they are searched; None for the default."""
+    shelf: Shelf | None = None
+    """Where networks stay loaded for the next clip; None lets go of them with the run."""
 
     def require(self, *, detector: bool, encoder: bool, landmarks: bool = False) -> None:
         """Find every file that a run needs, so that a missing one is reported before any work.
@@ -46,12 +67,19 @@ class Loader(ReferrerOptions, DetectorOptions, PrecisionOptions, DeviceOptions):
         Raises WeightsError, and InputError for a device or precision that cannot be used.
         """
         choose_dtype(self.dtype, choose_device(self.device))
+        self.files(detector=detector, encoder=encoder, landmarks=landmarks)
+
+    def files(self, *, detector: bool, encoder: bool, landmarks: bool = False) -> dict[str, Path]:
+        """Every file that a run needs, by role. Raises WeightsError for one that is missing."""
         roles = ["unet", "vae"]
         roles += [DETECTOR_ROLES[self.detector]] if detector else []
         roles += [RECOGNIZER_ROLE, PROJECTION_ROLE] if encoder else []
         roles += [LANDMARK_ROLE] if landmarks else []
-        for role in roles:
-            find(role, self.folders)
+        return {role: find(role, self.folders) for role in roles}
+
+    def kept(self, role: str, key: Hashable, load: Callable[[], Network]) -> Network:
+        """What load gives, or what it gave with this key for an earlier clip where there is a shelf."""
+        return load() if self.shelf is None else self.shelf.take(role, key, load)
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse a crop size that does not fit the networks, which their files tell. Raises InputError."""
@@ -72,33 +100,49 @@ class Loader(ReferrerOptions, DetectorOptions, PrecisionOptions, DeviceOptions):
 
         path = find(DETECTOR_ROLES[self.detector], self.folders)
         device = str(choose_device(self.device))
-        return load_detector(self.detector, path, self.threshold, device, trust_torchscript=self.trust_torchscript)
+        trusted = self.trust_torchscript
+
+        def load() -> FaceDetector:
+            return load_detector(self.detector, path, self.threshold, device, trust_torchscript=trusted)
+
+        return self.kept("detector", (path, self.threshold, device, trusted), load)
 
     @cached_property
     def landmark_model(self) -> LandmarkModel:
         """The model of 68 landmarks."""
         from ..faces.landmarks import LandmarkModel
 
-        return LandmarkModel(find(LANDMARK_ROLE, self.folders), str(choose_device(self.device)))
+        path, device = find(LANDMARK_ROLE, self.folders), str(choose_device(self.device))
+        return self.kept(LANDMARK_ROLE, (path, device), lambda: LandmarkModel(path, device))
 
     @cached_property
     def encoder(self) -> IdentityEncoder:
         """The identity encoder, in float32: it is small and runs once a clip."""
         paths = find(RECOGNIZER_ROLE, self.folders), find(PROJECTION_ROLE, self.folders)
-        return load_identity_encoder(*paths, device=choose_device(self.device))
+        device = choose_device(self.device)
+        return self.kept("encoder", (paths, device), lambda: load_identity_encoder(*paths, device=device))
 
     def networks(self, *, self_referred: bool) -> Networks:
         """UNet and VAE, and for two passes the self-referrer. Raises WeightsError."""
-        device = choose_device(self.device)
-        dtype = choose_dtype(self.dtype, device)
-        unet = load_unet(find("unet", self.folders), device=device, dtype=dtype, compile=self.compile)
-        vae = load_vae(find("vae", self.folders), device=device, dtype=dtype)
+        unet, vae = self._turned()
         if not self_referred:
-            return Networks(*take_turns(unet, vae))
+            return Networks(unet, vae)
         if self.encoder.token_width != unet.token_width:
             raise WeightsError(
                 f"The identity projection gives tokens of {self.encoder.token_width} channels, but the UNet takes "
                 f"{unet.token_width}: the two files belong to different models."
             )
         referrer = SelfReferrer(self.face_detector, self.encoder, self.reference_frame, self.alignment)
-        return Networks(*take_turns(unet, vae), referrer)
+        return Networks(unet, vae, referrer)
+
+    def _turned(self) -> tuple[DenoiserBackend, VAE]:
+        """UNet and VAE that take turns on a card. A shelf keeps the pair: it knows where a UNet that left belongs."""
+        device = choose_device(self.device)
+        dtype = choose_dtype(self.dtype, device)
+        unet, vae, compiled = find("unet", self.folders), find("vae", self.folders), self.compile
+
+        def load() -> tuple[DenoiserBackend, VAE]:
+            loaded = load_unet(unet, device=device, dtype=dtype, compile=compiled)
+            return take_turns(loaded, load_vae(vae, device=device, dtype=dtype))
+
+        return self.kept("networks", (unet, vae, device, dtype, compiled), load)

@@ -75,6 +75,30 @@ class Job:
         given = [self.source, self.mask, self.reference, *self.identity, *by_picture]
         return [path for path in given if path is not None]
 
+    @property
+    def self_referred(self) -> bool:
+        """Whether a first pass finds what the second refers to."""
+        return self.options.passes == 2 and self.reference is None
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """The pictures that give the identity."""
+        by_reference = (self.reference,) if self.reference and self.options.passes == 2 else ()
+        return self.identity or by_reference
+
+    def needs(self) -> dict[str, bool]:
+        """Which networks are needed, as `Loader.require` takes it."""
+        encoder = self.self_referred or bool(self.pictures)
+        return {
+            "detector": self.faces is not None or encoder,
+            "encoder": encoder or (self.faces is not None and self.faces.person is not None),
+            "landmarks": self.faces is not None and self.faces.outline,
+        }
+
+    def weights(self, loader: Loader) -> dict[str, Path]:
+        """The weight files that the job needs, by role. Raises WeightsError for one that is missing."""
+        return loader.files(**self.needs())
+
     def outputs(self) -> list[Output]:
         """All that is written."""
         crops = [clip_output(self.target, "kept crop", numbered="crop")] if self.keep_crop else []
@@ -99,20 +123,13 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         callback = levels
     with ExitStack() as targets:
         writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip, options=job.writing)
-        self_referred = job.options.passes == 2 and job.reference is None
-        pictures = job.identity or ((job.reference,) if job.reference and job.options.passes == 2 else ())
-        by_picture = job.faces is not None and job.faces.person is not None
         _check_files(job)
         _check_mask(job)
-        _check_reference_frame(job, loader, self_referred)
-        loader.require(
-            detector=job.faces is not None or self_referred or bool(pictures),
-            encoder=self_referred or bool(pictures) or by_picture,
-            landmarks=job.faces is not None and job.faces.outline,
-        )
+        _check_reference_frame(job, loader)
+        loader.require(**job.needs())
         if job.faces is not None:
             loader.check_size(*job.faces.crop.size)
-        identity = _identity(pictures, loader) if pictures else None
+        identity = _identity(job.pictures, loader) if job.pictures else None
         written: list[Path] = []
         if job.faces is None:
             frames = _whole_frames(job, loader, clip, identity, callback)
@@ -135,10 +152,10 @@ def _check_files(job: Job) -> None:
         read_picture(job.faces.person)
 
 
-def _check_reference_frame(job: Job, loader: Loader, self_referred: bool) -> None:
+def _check_reference_frame(job: Job, loader: Loader) -> None:
     """Refuse a reference frame that no first pass can have."""
     index = loader.reference_frame
-    if self_referred and isinstance(index, int) and index >= job.options.plan.length:
+    if job.self_referred and isinstance(index, int) and index >= job.options.plan.length:
         raise InputError(
             f"Reference frame {index} was chosen, but the first pass has at most {job.options.plan.length} frames."
         )
@@ -177,7 +194,7 @@ def _whole_frames(
         picture = torch.from_numpy(read_picture(job.reference)).permute(2, 0, 1)  # HWC -> CHW
         reference = cover(to_network_range(picture), clip.width, clip.height)
     spans = find_shots(clip, callback)
-    networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
+    networks = loader.networks(self_referred=job.self_referred)
     request = Request(job.tasks, job.options, reference, identity)
     masks = _masks(job, spans[-1][1], clip)
     return restore_whole(clip, networks, request, spans, masks=masks, callback=callback)
@@ -204,7 +221,7 @@ def _face_frames(
         chosen = add_outlines(clip, chosen, loader.landmark_model, callback)
     plans = [plan_crop(track, faces.crop) for track in chosen]
     written = [_write_debug(job.debug, clip, found, plans, targets)] if job.debug is not None else []
-    networks = loader.networks(self_referred=job.options.passes == 2 and job.reference is None)
+    networks = loader.networks(self_referred=job.self_referred)
     request = Request(job.tasks, job.options, reference, identity)
     masks = _masks(job, found.frame_count, clip)
     restored = restore_tracks(clip, plans, networks, [request] * len(plans), masks=masks, callback=callback)

@@ -12,10 +12,11 @@ from ..base.clip import Clip
 from ..base.devices import choose_device
 from ..base.errors import InputError
 from ..base.progress import Callback
+from ..faces.detectors.load import DETECTOR_ROLES
 from ..faces.find import find_tracks
 from ..faces.options import FaceChoice, PasteOptions, TrackOptions
 from ..faces.select import select_tracks
-from ..files.paths import check_frames, check_paths
+from ..files.paths import Output, check_frames, check_paths
 from ..media import ClipWriter, open_clip
 from ..media.options import ReadOptions, VideoOptions
 from ..media.writer import clip_output
@@ -54,19 +55,36 @@ class EnhanceJob:
         if unknown or not self.tasks:
             raise InputError(f"Unknown BFVR-STC task {', '.join(unknown) or '(none)'}: use {', '.join(TASKS)}.")
 
+    @property
+    def on_whole_frames(self) -> bool:
+        """Whether whole frames are enhanced, which the tasks decide where nothing else does."""
+        return self.whole if self.whole is not None else "bfr" not in self.tasks
+
+    def inputs(self) -> list[Path]:
+        """All that is read, apart from weights."""
+        return [self.source]
+
+    def outputs(self) -> list[Output]:
+        """All that is written."""
+        return [clip_output(self.target)]
+
+    def weights(self, loader: Loader) -> dict[str, Path]:
+        """The weight files that the job needs, by role. Raises WeightsError for one that is missing."""
+        roles = [ROLES[task] for task in self.tasks]
+        roles += [] if self.on_whole_frames else [DETECTOR_ROLES[loader.detector]]
+        return {role: find(role, loader.folders) for role in roles}
+
 
 def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = None) -> Path:
     """Do the job and return the path that was written. Raises the library's errors."""
-    output = clip_output(job.target)
-    check_paths([job.source], [output])
-    whole = job.whole if job.whole is not None else "bfr" not in job.tasks
-    clip = open_clip(job.source, job.reading, deep=not whole and job.writing.keeps_depth)
-    check_frames(clip, [output])
+    outputs = job.outputs()
+    check_paths(job.inputs(), outputs)
+    clip = open_clip(job.source, job.reading, deep=not job.on_whole_frames and job.writing.keeps_depth)
+    check_frames(clip, outputs)
     writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip, options=job.writing)
     choose_device(loader.device)
-    for task in job.tasks:
-        find(ROLES[task], loader.folders)
-    frames = _whole(job, loader, clip, callback) if whole else _crops(job, loader, clip, callback)
+    job.weights(loader)
+    frames = _whole(job, loader, clip, callback) if job.on_whole_frames else _crops(job, loader, clip, callback)
     with writer:
         for frame in frames:
             writer.write(frame)
@@ -74,7 +92,8 @@ def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = Non
 
 
 def _load(task: TaskName, loader: Loader) -> CodeFormer3D:
-    return load_stc(find(ROLES[task], loader.folders), task, device=choose_device(loader.device))
+    path, device = find(ROLES[task], loader.folders), choose_device(loader.device)
+    return loader.kept(ROLES[task], (path, device), lambda: load_stc(path, task, device=device))
 
 
 def _whole(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | None) -> Iterator[np.ndarray]:

@@ -113,7 +113,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ],
     ("svfr_model/runs/restore_file.py", "tests/runs/test_restore_file.py"): [
         ("replace(faces.crop, pre_downscale=1.0)", "faces.crop"),
-        ("((job.reference,) if job.reference and job.options.passes == 2 else ())", "()"),
+        ("(self.reference,) if self.reference and self.options.passes == 2 else ()", "()"),
     ],
     ("svfr_model/faces/face.py", "tests/faces/test_reduce.py"): [
         ("shift = 0.5 * factor - 0.5", "shift = 0 * factor"),
