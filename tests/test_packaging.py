@@ -52,8 +52,9 @@ def test_what_is_imported_is_declared(root):
     found = {name for path in paths for name in imported(path)} - sys.stdlib_module_names
     found -= {"comfy", "comfy_api", "folder_paths", "latent_preview"}  # ComfyUI's own
     distributions = {"PIL": "pillow", "cv2": "opencv-python", "onnxruntime": "onnxruntime-gpu"}
-    training = [line for line in (root / "requirements-train.txt").read_text().splitlines() if line[:1].isalpha()]
-    declared = {name_of(line).replace("_", "-") for line in [*requirement_lines(root), *training]}
+    texts = [(root / f"requirements-{extra}.txt").read_text() for extra in ("train", "batch")]
+    extra = [line for text in texts for line in text.splitlines() if line[:1].isalpha()]
+    declared = {name_of(line).replace("_", "-") for line in [*requirement_lines(root), *extra]}
     assert {distributions.get(name, name.replace("_", "-")) for name in found} - declared == set()
 
 

@@ -46,6 +46,12 @@ class DependencyError(SVFRError):
     exit_code = 5
 
 
+class BatchError(SVFRError):
+    """Clips of a batch that failed; the others are done."""
+
+    exit_code = 7
+
+
 _REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space, or write to another disk.",
     errno.EDQUOT: "Your disk quota is used up: free some space, or write to another disk.",

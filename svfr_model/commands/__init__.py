@@ -1,10 +1,9 @@
-"""The command line: `python -m svfr_model restore | stc | evaluate | degrade | train | weights | doctor | report |
-demo`.
+"""The command line: `python -m svfr_model restore`, `stc`, `batch`, `evaluate` and the rest of `COMMANDS`.
 
 Only this package prints. Each command is a module of it: `add` adds its parser, which names the function that runs it.
 Exit codes: 0 done, 2 unusable input or arguments, 3 weights, 4 no face, 5 a package that is missing or cannot do what
-is asked, 6 a result that is not finite, 1 any other error of ours, 128 + n ended by signal n: 130 by Ctrl-C, 143 by
-SIGTERM, 129 by SIGHUP, 141 where whoever read the output has gone.
+is asked, 6 a result that is not finite, 7 clips of a batch that failed, 1 any other error of ours, 128 + n ended by
+signal n: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, 141 where whoever read the output has gone.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import os
 from collections.abc import Sequence
 
 from ..base.errors import InputError
-from . import degrade, demo, doctor, evaluate, process, report, restore, stc, train, weights
+from . import batch, degrade, demo, doctor, evaluate, process, report, restore, stc, train, weights
 from .options import Parser
 
-COMMANDS = (restore, stc, evaluate, degrade, train, weights, doctor, report, demo)
+COMMANDS = (restore, stc, batch, evaluate, degrade, train, weights, doctor, report, demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 if TYPE_CHECKING:
@@ -12,11 +13,14 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
     from ..base.progress import Callback
+    from ..runs.batch import BatchClip
+    from ..runs.status import Status
 
     StreamHandler = logging.StreamHandler[TextIO]
 else:
     StreamHandler = logging.StreamHandler
 
+_REDRAWN_SECONDS = 0.5
 _shown: list[ProgressBar] = []
 
 
@@ -76,6 +80,52 @@ class ProgressBar:
             self._bar.disable = True  # tqdm draws it no more, not even when it is collected
             self._bar = None
             _shown.remove(self)
+
+
+class BatchBar(ProgressBar):
+    """One bar over the frames of many clips, with the time left; beside it what is at work."""
+
+    def __init__(self, frames: int) -> None:
+        """frames: of all clips together."""
+        super().__init__()
+        self._total, self._done = frames, 0
+        self._clip, self._shown_at = "", 0.0
+
+    def __call__(self, stage: str, done: int, total: int, preview: Tensor | None = None) -> None:  # noqa: ARG002
+        """Say how far the clip at work is."""
+        if not stage.endswith("windows"):
+            self._show(f"{self._clip}: {stage} {done}/{total}")
+
+    def told(self, clip: BatchClip, status: Status) -> None:
+        """Show what has happened to a clip."""
+        if status.state == "started":
+            self._clip = clip.id
+        elif status.state != "retried":
+            self._done += max(1, clip.frames)
+        self._show(f"{clip.id}: {status.state}", at_once=True)
+
+    def _show(self, words: str, *, at_once: bool = False) -> None:
+        if self._lost or not (at_once or time.monotonic() - self._shown_at > _REDRAWN_SECONDS):
+            return
+        self._shown_at = time.monotonic()
+        try:
+            self._draw(words)
+        except OSError:
+            self._lost = True
+            self._drop()
+
+    def _draw(self, words: str) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            # smoothing 0: clips differ, so the time left follows from all frames and not from the last clip's
+            self._bar = tqdm(total=self._total, desc="batch", unit="frame", smoothing=0, file=sys.stderr)
+            _shown.append(self)
+        self._bar.set_postfix_str(words, refresh=False)
+        self._bar.update(self._done - self._bar.n)
+        self._bar.refresh()
+        if self._done >= self._total:
+            self.close()
 
 
 class LogHandler(StreamHandler):

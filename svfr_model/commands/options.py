@@ -94,6 +94,16 @@ def add_folders(group: argparse._ActionsContainer) -> None:
 
 def add_machine(group: argparse._ActionsContainer) -> None:
     """Where the networks run, where their weights lie, and how much is said."""
+    add_device(group)
+    add_quiet(group)
+
+
+def add_device(group: argparse._ActionsContainer) -> None:
+    """Where the networks run, and where their weights lie."""
     add_options(group, DeviceOptions)
     add_folders(group)
+
+
+def add_quiet(group: argparse._ActionsContainer) -> None:
+    """How much is said."""
     group.add_argument("--quiet", action="store_true", help="no progress, errors only")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from ..base.errors import InputError
 from ..base.tasks import parse_tasks
@@ -16,8 +16,12 @@ from ..media.options import ReadOptions, VideoOptions
 from ..runs.options import FaceOptions, PrecisionOptions
 from .bar import progress
 from .derive import add_options, given, made
-from .options import Commands, HelpFormatter, add_clips, add_machine, add_video, path
+from .options import Commands, HelpFormatter, add_clips, add_device, add_quiet, add_video, path
 from .process import tell
+
+if TYPE_CHECKING:
+    from ..runs.loader import Loader
+    from ..runs.restore_file import Job
 
 
 def add(commands: Commands) -> None:
@@ -29,6 +33,11 @@ def add(commands: Commands) -> None:
     )
     command.set_defaults(run=_restore)
     add_clips(command)
+    add_quiet(add_run(command))
+
+
+def add_run(command: argparse.ArgumentParser) -> argparse._ActionsContainer:
+    """Add all options of a run, which clip it may be; returns the last group, of the machine."""
     command.add_argument("--tasks", default="bfr", help="any of bfr,colorization,inpainting, separated by commas")
     command.add_argument(
         "--mask", metavar="FILE", type=path, help="picture, video or folder, white where something is missing"
@@ -45,7 +54,10 @@ def add(commands: Commands) -> None:
     _add_sampling(command)
     _add_faces(command)
     add_video(command)
-    _add_machine(command)
+    group = command.add_argument_group("machine")
+    add_device(group)
+    add_options(group, PrecisionOptions)
+    return group
 
 
 def _add_sampling(command: argparse.ArgumentParser) -> None:
@@ -67,15 +79,19 @@ def _add_faces(command: argparse.ArgumentParser) -> None:
     add_options(group, FaceOptions, DetectorOptions)
 
 
-def _add_machine(command: argparse.ArgumentParser) -> None:
-    group = command.add_argument_group("machine")
-    add_machine(group)
-    add_options(group, PrecisionOptions)
-
-
 def _restore(options: argparse.Namespace) -> int:
+    from ..runs.restore_file import run
+
+    written = run(*requested(options), progress(options.quiet))
+    if not options.quiet:
+        tell("\n".join(f"wrote {path}" for path in written))
+    return 0
+
+
+def requested(options: argparse.Namespace) -> tuple[Job, Loader]:
+    """What the options ask for. Raises InputError where they do not go together."""
     from ..runs.loader import Loader
-    from ..runs.restore_file import Job, run
+    from ..runs.restore_file import Job
 
     if options.no_crop and options.faces != "largest":
         raise InputError("--faces chooses among face crops, --no-crop restores whole frames: leave one of them out.")
@@ -95,10 +111,7 @@ def _restore(options: argparse.Namespace) -> int:
         writing=made(VideoOptions, options),
         log_levels=options.log_levels,
     )
-    written = run(job, loader, progress(options.quiet))
-    if not options.quiet:
-        tell("\n".join(f"wrote {path}" for path in written))
-    return 0
+    return job, loader
 
 
 def _sampling(options: argparse.Namespace) -> RestoreOptions:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..faces.options import ChoiceOptions, DetectorOptions, TrackOptions
 from ..media.options import ReadOptions, VideoOptions
 from ..stc.options import EnhanceOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import Commands, HelpFormatter, add_clips, add_machine, add_video
+from .options import Commands, HelpFormatter, add_clips, add_device, add_quiet, add_video
 from .process import tell
+
+if TYPE_CHECKING:
+    from ..runs.loader import Loader
+    from ..runs.stc_file import EnhanceJob
 
 
 def add(commands: Commands) -> None:
@@ -22,6 +27,11 @@ def add(commands: Commands) -> None:
     )
     command.set_defaults(run=_stc)
     add_clips(command)
+    add_quiet(add_run(command))
+
+
+def add_run(command: argparse.ArgumentParser) -> argparse._ActionsContainer:
+    """Add all options of a run, which clip it may be; returns the last group, of the machine."""
     command.add_argument(
         "--task", default="bfr", help="bfr, deflicker (brightness) or deflicker_sd (pixels); several run in this order"
     )
@@ -34,12 +44,23 @@ def add(commands: Commands) -> None:
     add_options(command.add_argument_group("faces"), ChoiceOptions, DetectorOptions, TrackOptions)
     add_video(command)
     group = command.add_argument_group("machine")
-    add_machine(group)
+    add_device(group)
+    return group
 
 
 def _stc(options: argparse.Namespace) -> int:
+    from ..runs.stc_file import run_enhance
+
+    written = run_enhance(*requested(options), progress(options.quiet))
+    if not options.quiet:
+        tell(f"wrote {written}")
+    return 0
+
+
+def requested(options: argparse.Namespace) -> tuple[EnhanceJob, Loader]:
+    """What the options ask for. Raises InputError where they do not go together."""
     from ..runs.loader import Loader
-    from ..runs.stc_file import EnhanceJob, run_enhance
+    from ..runs.stc_file import EnhanceJob
 
     job = EnhanceJob(
         source=options.input,
@@ -52,8 +73,4 @@ def _stc(options: argparse.Namespace) -> int:
         reading=made(ReadOptions, options),
         writing=made(VideoOptions, options),
     )
-    loader = made(Loader, options, folders=options.weights)
-    path = run_enhance(job, loader, progress(options.quiet))
-    if not options.quiet:
-        tell(f"wrote {path}")
-    return 0
+    return job, made(Loader, options, folders=options.weights)

@@ -23,6 +23,10 @@ from .staging import Staging, remove_leftovers
 Form: TypeAlias = Literal["file", "clip", "folder"]
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes, in lower case, of the files that are read as still pictures."""
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".mxf"}
+)
+"""Suffixes, in lower case, of the files in a folder that are taken for videos."""
 
 _SAMPLE_NUMBER = "0000"
 """Stands in for a number that is not known yet when the length of a name is checked."""

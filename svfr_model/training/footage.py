@@ -27,6 +27,7 @@ from ..faces.find import find_tracks
 from ..faces.landmarks import LandmarkModel, add_outlines
 from ..faces.options import CropOptions
 from ..faces.track import FaceTrack
+from ..files.paths import VIDEO_SUFFIXES
 from ..files.staging import staged
 from ..media import open_clip
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg"})
 INDEX = "clips.json"
 
 QualityScore: TypeAlias = "Callable[[Tensor], float]"

@@ -16,7 +16,7 @@ from svfr_model.engine.presets import PresetOptions
 from svfr_model.faces.options import DetectorOptions
 from svfr_model.media.options import ReadOptions, VideoOptions
 from svfr_model.reports.options import ReportOptions
-from svfr_model.runs.options import DeviceOptions, FaceOptions, PrecisionOptions
+from svfr_model.runs.options import BatchOptions, DeviceOptions, FaceOptions, PrecisionOptions
 from svfr_model.stc.options import EnhanceOptions
 from svfr_model.synthesis.options import DegradeOptions, SeedOptions
 
@@ -35,6 +35,9 @@ def test_flags_defaults_and_choices_are_what_they_were():
     """There may be more of them than there were."""
     found = all_flags(build_parser())
     assert set(BEFORE) <= set(found)
+    for command in ("restore", "stc"):  # of all clips of a batch
+        alone = {"input", "output", "--quiet"}
+        assert found[f"batch {command}"] == {k: v for k, v in found[command].items() if k not in alone}
     for command, flags in BEFORE.items():
         assert {flag: found[command].get(flag) for flag in flags} == flags, command
 
@@ -86,7 +89,7 @@ def derived():
     """The flags of all options that have one."""
     groups = (
         PresetOptions, RestoreOptions, ReferrerOptions, FaceOptions, DetectorOptions, DeviceOptions, PrecisionOptions,
-        EnhanceOptions, DegradeOptions, SeedOptions, ReadOptions, VideoOptions, ReportOptions,
+        EnhanceOptions, DegradeOptions, SeedOptions, BatchOptions, ReadOptions, VideoOptions, ReportOptions,
     )  # fmt: skip
     parser = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
     add_options(parser, *groups)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from faults import inputs, masks, measure, numbers, outputs, weights
+from faults import batches, inputs, masks, measure, numbers, outputs, weights
 from support.faults import Fault, check_outcome, parameters, read_only, run_here
 from support.snapshot import snapshot
 
-ROWS: list[Fault] = [*inputs.ROWS, *masks.ROWS, *outputs.ROWS, *numbers.ROWS, *measure.ROWS, *weights.ROWS]
+TABLES = (inputs, masks, outputs, numbers, measure, weights, batches)
+ROWS: list[Fault] = [row for table in TABLES for row in table.ROWS]
 
 
 @pytest.mark.parametrize("row", parameters(ROWS))

@@ -108,6 +108,9 @@ class Fault:
         if "--help" in rest or not command:
             return self.words()
         fast = FACES if self.faces and command == "restore" else FAST.get(command, ())
+        if command == "batch":
+            kind = () if {"restore", "stc"} & set(rest) else ("restore", *FAST["restore"], "--weights", str(weights))
+            return [*self.words(), *kind]
         given = () if "--weights" in rest or command not in WITH_WEIGHTS else ("--weights", str(weights))
         return [command, *fast, *given, *rest]
 
