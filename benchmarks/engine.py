@@ -190,7 +190,7 @@ def report_presets(device: str) -> None:
     from svfr_model.engine.presets import PRESETS, with_preset
 
     plain, ours, size = pair_of_networks(device)
-    frames = 20 if device == "cpu" else 100
+    frames, size = (20, 8) if device == "cpu" else (100, size)
     clip, reference, tokens = conditions(plain, frames, size)
     noise = torch.randn(frames, 4, size, size)
     first = EncodedClip(clip.start[:16], clip.degraded[:16])

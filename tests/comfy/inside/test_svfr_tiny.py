@@ -115,7 +115,7 @@ def test_the_bundled_detector_is_the_default_and_stands_in_for_the_published_one
         assert LoadFaceDetector.validate_inputs(file) is True
         (detector,) = LoadFaceDetector.execute(file, kind="yunet", threshold=0.0).args
         assert isinstance(detector, YuNetDetector)
-    with pytest.raises(InputError, match="is no scrfd detector"):
+    with pytest.raises(InputError, match="is not a scrfd detector"):
         LoadFaceDetector.execute(YUNET, kind="scrfd", threshold=0.0)
 
 
