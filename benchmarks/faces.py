@@ -26,7 +26,8 @@ from support import face_metrics as metrics
 from support.pasting import match_colors, paste
 
 from svfr_model.base.clip import ArrayClip
-from svfr_model.faces.crop import crop_clip, crop_frame, plan_crop
+from svfr_model.faces.crop import crop_frame, plan_crop
+from svfr_model.faces.cut import crop_clip
 from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.find import find_tracks
 from svfr_model.faces.options import CropOptions, PasteOptions, TrackOptions

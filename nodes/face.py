@@ -13,7 +13,8 @@ from ..svfr_model.base.clip import ArrayClip, Clip
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.base.pixels import MASK_THRESHOLD
 from ..svfr_model.base.progress import Callback
-from ..svfr_model.faces.crop import crop_clip, crop_mask, plan_crop
+from ..svfr_model.faces.crop import crop_mask, plan_crop
+from ..svfr_model.faces.cut import crop_clip
 from ..svfr_model.faces.debug import draw
 from ..svfr_model.faces.face import FaceDetector
 from ..svfr_model.faces.find import find_tracks

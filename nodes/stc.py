@@ -156,12 +156,12 @@ def _faces(
     clip, meters = to_clip(frames), []
     finding = Progress({"detect": len(clip), "crop": len(clip)})
     chosen = select_tracks(find_tracks(clip, detector, callback=finding).tracks, choice)
-    plans, crops = cut_faces(clip, chosen, stc.network.img_size, finding)
+    cut = cut_faces(clip, chosen, stc.network.img_size, finding)
     with stc.loaded(options.window) as network:
-        for pictures in crops:
+        for track in cut:
             meters.append(motion_meter(network))
-            bar = Progress({"enhance": len(pictures)})
-            enhance_crops(network, pictures, options, motion=meters[-1], callback=bar)
+            bar = Progress({"enhance": len(track.crops)})
+            enhance_crops(network, track.crops, options, motion=meters[-1], callback=bar)
     pasting = Progress({"paste": len(clip)})
-    pasted = paste_faces(clip, plans, crops, [stc.network.task], PasteOptions(), pasting)
+    pasted = paste_faces(clip, cut, [stc.network.task], PasteOptions(), pasting)
     return from_pictures(pasted), [meter.intensity for meter in meters]

@@ -35,7 +35,7 @@ class _Beside(ABC):
     """A thread, what it has reported, and how it ended. All of that changes under one condition."""
 
     def __init__(self, callback: Callback | None) -> None:
-        self._callback = callback
+        self.callback = callback
         self._changed = threading.Condition()
         self._told: deque[Told] = deque()
         self._stopping = self._ended = False
@@ -102,7 +102,7 @@ class _Beside(ABC):
                 told, done = list(self._told), ready() or self._ended or self._stopping
                 self._told.clear()
             for entry in told:
-                report(self._callback, *entry)
+                report(self.callback, *entry)
 
     def check(self) -> None:
         """Raise what has gone wrong in the thread, if anything has."""
@@ -120,6 +120,7 @@ class Ahead(_Beside, Generic[T]):
     def __init__(
         self, make: Callable[[Callback], Iterable[T]], bound: int | None, callback: Callback | None = None
     ) -> None:
+        """callback: told by whoever takes the items; it may be set (`callback`) before the first is taken."""
         super().__init__(callback)
         self._make, self._bound = make, bound
         self._items: deque[T] = deque()
@@ -137,6 +138,14 @@ class Ahead(_Beside, Generic[T]):
                 return self._items.popleft()
         self.check()
         raise StopIteration
+
+    def wait_until_made(self) -> None:
+        """In any thread: wait until all items are made; raises StoppedError where they never will be."""
+        with self._changed:
+            while not self._ended and not self._stopping:
+                self._changed.wait()
+            if self._stopping or self._error is not None:
+                raise StoppedError
 
     def _work(self) -> None:
         items = iter(self._make(self._report))

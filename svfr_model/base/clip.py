@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
@@ -64,3 +64,15 @@ def expected_length(clip: Clip) -> int:
     if stated is not None:
         return int(stated)
     return len(clip) if isinstance(clip, Sized) else 0
+
+
+def picked(clip: Clip, wanted: Callable[[int], bool]) -> Iterator[np.ndarray | None]:
+    """Every frame of the clip that is wanted by its number, and None for the others.
+
+    wanted: asked when the frame's turn has come. A clip whose frames cost something to make has a method `picked` of
+    its own that saves it.
+    """
+    own: Callable[[Callable[[int], bool]], Iterator[np.ndarray | None]] | None = getattr(clip, "picked", None)
+    if own is not None:
+        return own(wanted)
+    return (frame if wanted(number) else None for number, frame in enumerate(clip))

@@ -1,17 +1,12 @@
-"""From tracks to crops: where to cut each frame, and the cutting, in one walk of the clip for all tracks."""
+"""From tracks to crops: where to cut each frame, and the cutting of one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
-import torch
 
-from ..base.clip import Clip
 from ..base.errors import InputError
 from ..base.pixels import as_uint8
-from ..base.progress import Callback, report
 from .geometry import apply, similarity, square_crop, union_box
 from .options import CropOptions
 from .smooth import smooth
@@ -192,22 +187,3 @@ def crop_mask(mask: np.ndarray, plan: PlannedCrop, index: int) -> np.ndarray:
     values = cv2.dilate(values, np.ones((reach, reach), np.uint8))
     cropped: np.ndarray = np.clip(warp(values, matrix, plan.size, BORDER, interpolation="linear"), 0.0, 1.0)
     return cropped
-
-
-def crop_clip(clip: Clip, plans: Sequence[PlannedCrop], callback: Callback | None = None) -> list[torch.Tensor]:
-    """The crops of each plan, one (n,3,h,w) uint8 tensor per plan, in one walk of the clip. Reports stage "crop"."""
-    crops = [torch.empty((len(plan), 3, *plan.size[::-1]), dtype=torch.uint8) for plan in plans]
-    last = max((plan.track.stop for plan in plans), default=0)
-    seen = 0
-    for number, frame in enumerate(clip):
-        if number >= last:
-            break
-        for plan, kept in zip(plans, crops, strict=True):
-            if plan.track.covers(number):
-                index = number - plan.track.start
-                kept[index] = torch.from_numpy(crop_frame(frame, plan, index)).permute(2, 0, 1)  # HWC -> CHW
-        seen = number + 1
-        report(callback, "crop", seen, last)
-    if seen < last:
-        raise InputError(f"The tracks reach to frame {last - 1}, but the clip has only {seen} frames.")
-    return crops

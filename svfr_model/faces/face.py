@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,6 +37,18 @@ class FaceDetector(Protocol):
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
         """The faces of each (H,W,3) uint8 RGB frame, best score first; an empty list where there is none."""
         ...
+
+
+class SharedDetector:
+    """A detector for several threads: one at a time, because detectors keep the size of what they see."""
+
+    def __init__(self, detector: FaceDetector) -> None:
+        self._detector, self._lock = detector, threading.Lock()
+
+    def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]:
+        """See `FaceDetector.detect`."""
+        with self._lock:
+            return self._detector.detect(frames)
 
 
 def sorted_faces(boxes: np.ndarray, landmarks: np.ndarray, scores: np.ndarray) -> list[Face]:

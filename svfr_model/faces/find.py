@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..base.background import Ahead
 from ..base.clip import Clip, expected_length
 from ..base.errors import InputError
 from ..base.pixels import as_uint8
@@ -29,6 +31,16 @@ WHOLE = 0.99
 """Part of a face and its surroundings that must be inside the frame for its box to be trusted."""
 
 
+@dataclass(frozen=True, eq=False)
+class FoundShot:
+    """The frames from one cut to the next, and who is in them."""
+
+    first: int
+    stop: int
+    """The frame after the last."""
+    tracks: list[FaceTrack]
+
+
 def find_tracks(
     clip: Clip,
     detector: FaceDetector,
@@ -36,28 +48,54 @@ def find_tracks(
     encoder: Encoder | None = None,
     callback: Callback | None = None,
 ) -> FoundFaces:
-    """Find every person and every cut of a clip in one walk, holding one batch of reduced frames at a time.
+    """Find every person and every cut of a clip in one walk, holding two batches of reduced frames at a time.
 
     encoder tells people apart where they leave and come back; without it their appearance within a shot must do. A
     clip without any face gives no tracks, which is not an error here (see `FoundFaces.require`). Reports stage
     "detect".
     """
+    return found_faces(clip, list(track_shots(clip, detector, options, encoder, callback)))
+
+
+def found_faces(clip: Clip, shots: Sequence[FoundShot]) -> FoundFaces:
+    """What was found in a whole clip, from all of its shots."""
+    tracks = [track for shot in shots for track in shot.tracks]
+    return FoundFaces(tracks, [shot.first for shot in shots[1:]], shots[-1].stop, (clip.width, clip.height))
+
+
+def track_shots(
+    clip: Clip,
+    detector: FaceDetector,
+    options: TrackOptions | None = None,
+    encoder: Encoder | None = None,
+    callback: Callback | None = None,
+) -> Iterator[FoundShot]:
+    """The shots of a clip with their people, as in `find_tracks`, each as soon as the walk has left it behind.
+
+    Frames are read and reduced in a thread. Raises InputError for a clip without frames or with frames of several
+    sizes.
+    """
     options = options or TrackOptions()
     follower = Follower(detector, FollowOptions(options.stride, options.looks, options.max_gap), encoder)
     cutter = CutDetector(options.shots)
     reduction = Reduction.to(clip.width, clip.height, options.detect_size)
-    total = expected_length(clip)
-    count = 0
-    for batch in _batches(_reduced(clip, reduction), options.batch):
-        breaks = {count + i for i, frame in enumerate(batch) if cutter.add(frame)}
-        follower.feed(count, batch, breaks)
-        count += len(batch)
-        report(callback, "detect", count, max(total, count))
+    people = _People(options, reduction)
+    total, count, first, decided = expected_length(clip), 0, 0, 0
+    with Ahead(lambda _: _reduced(clip, reduction), options.batch) as frames:
+        for batch in _batches(frames, options.batch):
+            breaks = {count + i for i, frame in enumerate(batch) if cutter.add(frame)}
+            follower.feed(count, batch, breaks)
+            count += len(batch)
+            report(callback, "detect", count, max(total, count))
+            for cut in cutter.cuts_among(range(decided, cutter.decided)):
+                yield people.shot(follower.people, first, cut)
+                first = cut
+            decided = cutter.decided
     if not count:
         raise InputError("The clip has no frames.")
-    pieces = _pieces(follower.people, cutter.cuts, count, options)
-    tracks = _build(pieces, options, reduction)
-    return FoundFaces(tracks, cutter.cuts, count, (clip.width, clip.height))
+    for stop in [*cutter.cuts_among(range(decided, count)), count]:
+        yield people.shot(follower.people, first, stop)
+        first = stop
 
 
 def _reduced(clip: Clip, reduction: Reduction) -> Iterator[np.ndarray]:
@@ -93,27 +131,60 @@ class _Piece:
     person: int = -1
 
 
-def _pieces(people: Sequence[Followed], cuts: Sequence[int], count: int, options: TrackOptions) -> list[_Piece]:
-    """What was followed, divided at the cuts, named and joined, without what is too short or too weak."""
-    lengths = np.diff([0, *cuts, count])
-    pieces = []
-    for person in people:
-        shots = np.searchsorted(cuts, person.frames, side="right")
-        for shot in np.unique(shots):
-            inside = np.flatnonzero(shots == shot)
-            seen = len(inside) if options.looks else len(inside) * options.stride
-            faces = [person.faces[i] for i in inside]
-            weak = np.mean([face.score for face in faces]) < options.min_score
-            if weak or seen < min(options.min_length, (lengths[shot] + 1) // 2):
+class _People:
+    """Makes tracks of what was followed, one shot after the other, and knows who was in the shots before."""
+
+    def __init__(self, options: TrackOptions, reduction: Reduction) -> None:
+        self._options, self._reduction = options, reduction
+        self._named: list[list[_Piece]] = []
+        self._shots = self._tracks = 0
+
+    def shot(self, people: Sequence[Followed], first: int, stop: int) -> FoundShot:
+        """The tracks of the frames from first to stop, which the next shot begins with."""
+        pieces = _join(self._pieces(people, first, stop), self._options.max_gap)
+        tracks = _build(pieces, self._options, self._reduction, self._tracks)
+        self._shots += 1
+        self._tracks += len(tracks)
+        return FoundShot(first, stop, tracks)
+
+    def _pieces(self, people: Sequence[Followed], first: int, stop: int) -> list[_Piece]:
+        """What was seen of each person there, named, without what is too short or too weak."""
+        pieces = []
+        for person in people:
+            inside = slice(bisect_left(person.frames, first), bisect_left(person.frames, stop))
+            frames, faces = person.frames[inside], person.faces[inside]
+            if not frames or self._is_poor(faces, stop - first):
                 continue
-            frames = [person.frames[i] for i in inside]
             samples = [person.samples[frame] for frame in frames if frame in person.samples]
             look = _mean_direction([sample.look for sample in samples])
             known = _mean_direction([sample.embedding for sample in samples if sample.embedding is not None])
-            pieces.append(_Piece(int(shot), frames, faces, look, known))
-    pieces.sort(key=lambda piece: (piece.frames[0], piece.faces[0].box[0]))
-    _name_people(pieces, options)
-    return _join(pieces, options.max_gap)
+            pieces.append(_Piece(self._shots, frames, faces, look, known))
+        pieces.sort(key=lambda piece: (piece.frames[0], piece.faces[0].box[0]))
+        self._name(pieces)
+        return pieces
+
+    def _is_poor(self, faces: Sequence[Face], length: int) -> bool:
+        """Whether these faces of one person in a shot are too few, or too unsure, for a track."""
+        options = self._options
+        seen = len(faces) if options.looks else len(faces) * options.stride
+        weak = np.mean([face.score for face in faces]) < options.min_score
+        return bool(weak) or seen < min(options.min_length, (length + 1) // 2)
+
+    def _name(self, pieces: Sequence[_Piece]) -> None:
+        """Give pieces of one person one number: by identity, or by appearance in a shot. Nobody is in two places."""
+        for piece in pieces:
+            best, best_likeness = None, 0.0
+            for group in self._named:
+                if any(_together(piece, other) for other in group):
+                    continue
+                likeness = max(_likeness(piece, other, self._options) for other in group)
+                if likeness > best_likeness:
+                    best, best_likeness = group, likeness
+            if best is None:
+                best = []
+                self._named.append(best)
+            best.append(piece)
+            piece.person = self._named.index(best)
 
 
 def _mean_direction(vectors: Sequence[np.ndarray]) -> np.ndarray | None:
@@ -127,24 +198,6 @@ def _mean_direction(vectors: Sequence[np.ndarray]) -> np.ndarray | None:
     mean: np.ndarray = stack[near].mean(axis=0)
     mean /= max(float(np.linalg.norm(mean)), 1e-6)
     return mean
-
-
-def _name_people(pieces: list[_Piece], options: TrackOptions) -> None:
-    """Give pieces of one person one number: by identity, or by appearance within a shot. Nobody is in two places."""
-    named: list[list[_Piece]] = []
-    for piece in pieces:
-        best, best_likeness = None, 0.0
-        for group in named:
-            if any(_together(piece, other) for other in group):
-                continue
-            likeness = max(_likeness(piece, other, options) for other in group)
-            if likeness > best_likeness:
-                best, best_likeness = group, likeness
-        if best is None:
-            best = []
-            named.append(best)
-        best.append(piece)
-        piece.person = named.index(best)
 
 
 def _together(first: _Piece, second: _Piece) -> bool:
@@ -176,9 +229,10 @@ def _join(pieces: list[_Piece], max_gap: int) -> list[_Piece]:
     return joined
 
 
-def _build(pieces: Sequence[_Piece], options: TrackOptions, reduction: Reduction) -> list[FaceTrack]:
+def _build(pieces: Sequence[_Piece], options: TrackOptions, reduction: Reduction, before: int) -> list[FaceTrack]:
+    """The tracks of a shot's pieces, numbered after those of the shots before."""
     tracks = []
-    for number, piece in enumerate(pieces):
+    for number, piece in enumerate(pieces, before):
         frames = np.array(piece.frames)
         index = np.arange(frames[0], frames[-1] + 1)
         faces = [reduction.enlarge(face) for face in piece.faces]

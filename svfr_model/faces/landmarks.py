@@ -20,6 +20,7 @@ from ..base.progress import Callback, report
 from ..weights.onnx import open_session, run_session
 from .geometry import apply, invert
 from .track import FaceTrack
+from .walk import TrackWalk
 from .warp import warp
 
 COUNT = 68
@@ -83,14 +84,16 @@ def _holds_points(shape: Sequence[int | str | None]) -> bool:
 
 
 def add_outlines(
-    clip: Clip, tracks: Sequence[FaceTrack], model: LandmarkModel, callback: Callback | None = None
+    clip: Clip | TrackWalk, tracks: Sequence[FaceTrack], model: LandmarkModel, callback: Callback | None = None
 ) -> list[FaceTrack]:
-    """The tracks with 68 landmarks in every frame, in one walk of the clip; to be called before `plan_crop`."""
+    """The tracks with 68 landmarks in every frame, in one walk of the clip; to be called before `plan_crop`.
+
+    clip: or a walk of it, which goes on where it is, for the tracks of one shot after the other.
+    """
+    walk = clip if isinstance(clip, TrackWalk) else TrackWalk(clip)
     outlines = [np.zeros((len(track), COUNT, 2)) for track in tracks]
     last = max((track.stop for track in tracks), default=0)
-    for number, frame in enumerate(clip):
-        if number >= last:
-            break
+    for number, frame in walk.frames(tracks):
         inside = [i for i, track in enumerate(tracks) if track.covers(number)]
         boxes = [tracks[i].boxes[number - tracks[i].start] for i in inside]
         for i, points in zip(inside, model.detect(as_uint8(frame), boxes), strict=True):

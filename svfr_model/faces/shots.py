@@ -8,6 +8,7 @@ cut. Dissolves and fades are not looked for.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -77,14 +78,22 @@ class CutDetector:
         return self._steps[-1] > self._options.minimum / 2
 
     @property
+    def decided(self) -> int:
+        """How many frames there are, from the first, of which no later frame can change whether a shot starts there."""
+        return max(0, len(self._steps) - max(self._options.neighbours, REACH - 1))
+
+    @property
     def cuts(self) -> list[int]:
         """Frames at which a new shot starts, ascending, for the frames seen so far."""
-        steps, lasting = np.array(self._steps), np.array(self._lasting)
-        found = []
-        for index in range(1, len(steps)):
-            low, high = max(1, index - self._options.neighbours), index + self._options.neighbours + 1
-            others = np.delete(steps[low:high], index - low)
-            usual = float(others.mean()) if len(others) else 0.0
-            if lasting[index] >= max(self._options.minimum, self._options.ratio * usual):
-                found.append(index)
-        return found
+        return self.cuts_among(range(len(self._steps)))
+
+    def cuts_among(self, frames: Iterable[int]) -> list[int]:
+        """Those of the frames at which a new shot starts; the clip's first is none."""
+        return [index for index in frames if index > 0 and self._is_cut(index)]
+
+    def _is_cut(self, index: int) -> bool:
+        """Whether the change before a frame lasts, and is much larger than those around it."""
+        low, high = max(1, index - self._options.neighbours), index + self._options.neighbours + 1
+        others = self._steps[low:index] + self._steps[index + 1 : high]
+        usual = float(np.mean(others)) if others else 0.0
+        return self._lasting[index] >= max(self._options.minimum, self._options.ratio * usual)

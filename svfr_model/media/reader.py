@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -127,8 +127,17 @@ class VideoClip:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         to_rgb = RgbReader(deep=self.deep)
+        yield from map(to_rgb, self._shown())
+
+    def picked(self, wanted: Callable[[int], bool]) -> Iterator[np.ndarray | None]:
+        """See `base.clip.picked`: frames that are not wanted are decoded, but not turned into RGB."""
+        to_rgb = RgbReader(deep=self.deep)
+        for number, frame in enumerate(self._shown()):
+            yield to_rgb(frame) if wanted(number) else None
+
+    def _shown(self) -> Iterator[VideoFrame]:
         frames = self._of_one_size()
-        yield from map(to_rgb, deinterlaced(frames) if self._options.deinterlace else frames)
+        return deinterlaced(frames) if self._options.deinterlace else frames
 
     def _of_one_size(self) -> Iterator[VideoFrame]:
         for number, frame in enumerate(self._timed()):

@@ -95,15 +95,17 @@ class Loader(ReferrerOptions, DetectorOptions, PrecisionOptions, DeviceOptions):
 
     @cached_property
     def face_detector(self) -> FaceDetector:
-        """The chosen face detector."""
+        """The chosen face detector, for the search and for the reference frame at once."""
         from ..faces.detectors.load import load_detector
+        from ..faces.face import SharedDetector
 
         path = find(DETECTOR_ROLES[self.detector], self.folders)
         device = str(choose_device(self.device))
         trusted = self.trust_torchscript
 
         def load() -> FaceDetector:
-            return load_detector(self.detector, path, self.threshold, device, trust_torchscript=trusted)
+            found = load_detector(self.detector, path, self.threshold, device, trust_torchscript=trusted)
+            return SharedDetector(found)
 
         return self.kept("detector", (path, self.threshold, device, trusted), load)
 

@@ -49,7 +49,8 @@ def crop_portrait(
     name is what a FaceNotFoundError calls the picture.
     """
     from ..base.clip import ArrayClip
-    from ..faces.crop import crop_clip, plan_crop
+    from ..faces.crop import plan_crop
+    from ..faces.cut import crop_clip
     from ..faces.select import largest_face
     from ..faces.track import FaceTrack
 

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from ..base.clip import Clip, expected_length
 from ..base.errors import FaceNotFoundError, InputError
-from ..base.pixels import MASK_THRESHOLD, from_network_range, pad_to_multiple
+from ..base.pixels import from_network_range, pad_to_multiple
 from ..base.progress import Callback, report
 from ..base.tasks import Tasks
 from ..engine.options import RestoreOptions
 from ..engine.restore import Known, Networks, SampledClip, restore
 from ..engine.windows import shots
-from ..faces.crop import crop_frame, crop_mask
+from ..faces.cut import CutTrack, cut_shots
 from ..faces.paste_clip import RestoredTrack
 from ..faces.shots import CutDetector
 from ..faces.track import PlannedCrop
@@ -61,38 +61,6 @@ def find_shots(clip: Clip, callback: Callback | None = None) -> list[tuple[int, 
     return shots(count, cutter.cuts)
 
 
-class CropStream:
-    """The crops of one track, (n,3,h,w) uint8, cut as they are read, so that memory never holds them all.
-
-    It has the shape of their tensor and gives slices of it, which must follow each other. Reports stage "crop".
-    """
-
-    def __init__(self, clip: Clip, plan: PlannedCrop, callback: Callback | None = None) -> None:
-        """Start before the track's first frame."""
-        self.shape = (len(plan), 3, *plan.size[::-1])
-        self._frames = itertools.islice(clip, plan.track.start, plan.track.stop)
-        self._plan, self._callback, self._done = plan, callback, 0
-
-    def __getitem__(self, rows: slice) -> Tensor:
-        """The next crops; InputError where the clip ends before its track."""
-        if rows.start != self._done:
-            raise IndexError(
-                f"Crops {rows.start} to {rows.stop} were requested after {self._done}: they can only be read in turn."
-            )
-        pieces = []
-        for frame in itertools.islice(self._frames, rows.stop - rows.start):
-            pieces.append(torch.from_numpy(crop_frame(frame, self._plan, self._done)).permute(2, 0, 1))  # HWC -> CHW
-            self._done += 1
-            report(self._callback, "crop", self._done, len(self._plan))
-        if self._done < rows.stop:
-            track = self._plan.track
-            raise InputError(
-                f"The track reaches to frame {track.stop - 1}, but the clip ended after {track.start + self._done} "
-                "frames."
-            )
-        return torch.stack(pieces)
-
-
 def restore_tracks(
     clip: Clip,
     plans: Sequence[PlannedCrop],
@@ -102,52 +70,22 @@ def restore_tracks(
     masks: Iterable[np.ndarray] | None = None,
     callback: Callback | None = None,
 ) -> list[RestoredTrack]:
-    """Cut out and restore every planned track; one request per track.
+    """Cut out, in one walk of the clip, and restore every planned track; one request per track.
 
-    masks: (H,W), True where the picture is missing, one per frame of the clip. Held are the latents of one track and
-    the restored crops, as uint8; the clip is walked once per track.
+    masks: (H,W), True where the picture is missing, one per frame of the clip. Held are the crops of all tracks, as
+    uint8, and the latents of one.
     """
-    cropped = _crop_masks(masks, plans) if masks is not None else [None] * len(plans)
-    return [
-        _restore_track(clip, plan, networks, request, mask, callback)
-        for plan, mask, request in zip(plans, cropped, requests, strict=True)
-    ]
+    (cut,) = cut_shots(clip, [plans], masks=masks, colors=True, callback=callback)
+    return [restore_track(track, networks, request, callback) for track, request in zip(cut, requests, strict=True)]
 
 
-def _restore_track(
-    clip: Clip,
-    plan: PlannedCrop,
-    networks: Networks,
-    request: Request,
-    mask: Tensor | None,
-    callback: Callback | None,
+def restore_track(
+    track: CutTrack, networks: Networks, request: Request, callback: Callback | None = None
 ) -> RestoredTrack:
-    stream = CropStream(clip, plan, callback)
-    landmarks = torch.from_numpy(plan.landmarks)
-    restored = _restored(networks, stream, request, mask, landmarks, callback)
-    crops = torch.empty(stream.shape, dtype=torch.uint8)
-    for index, frame in enumerate(_decoded(networks, restored, request, callback)):
-        crops[index] = frame
-    return RestoredTrack(plan, crops, mask)
-
-
-def _crop_masks(masks: Iterable[np.ndarray], plans: Sequence[PlannedCrop]) -> list[Tensor]:
-    """The masks in each track's crops, (n,1,h,w) bool, in one walk of the masks."""
-    cropped = [torch.zeros((len(plan), 1, *plan.size[::-1]), dtype=torch.bool) for plan in plans]
-    last = max(plan.track.stop for plan in plans)
-    marked = False
-    for number, mask in enumerate(itertools.islice(masks, last)):
-        marked = marked or bool(mask.any())
-        for plan, kept in zip(plans, cropped, strict=True):
-            if plan.track.covers(number):
-                index = number - plan.track.start
-                kept[index, 0] = torch.from_numpy(crop_mask(mask, plan, index) >= MASK_THRESHOLD)
-    if marked and not any(kept.any() for kept in cropped):
-        log.warning(
-            "What the mask marks lies outside of every face crop, so nothing will be filled in: raise the margin until "
-            "the crop covers it, or restore whole frames."
-        )
-    return cropped
+    """Restore the crops of a track in place: the result takes their memory."""
+    landmarks = torch.from_numpy(track.plan.landmarks)
+    crops = restore_crops(networks, track.crops, request, mask=track.mask, landmarks=landmarks, callback=callback)
+    return RestoredTrack(track.plan, crops, track.mask, track.colors)
 
 
 def restore_crops(
@@ -168,7 +106,7 @@ def restore_crops(
 
 def _restored(
     networks: Networks,
-    pixels: Tensor | CropStream,
+    pixels: Tensor,
     request: Request,
     mask: Tensor | None,
     landmarks: Tensor | None,

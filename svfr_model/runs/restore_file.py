@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..base.clip import Clip
 from ..base.errors import InputError
@@ -19,22 +21,29 @@ from ..base.progress import Callback
 from ..base.tasks import Task, Tasks
 from ..engine.level_log import LevelLog
 from ..engine.options import RestoreOptions
+from ..engine.restore import Networks
 from ..faces.crop import plan_crop
+from ..faces.cut import CutTrack
 from ..faces.debug import draw
-from ..faces.find import find_tracks
+from ..faces.find import FoundShot, found_faces, track_shots
 from ..faces.landmarks import add_outlines
-from ..faces.paste_clip import RestoredTrack, paste_clip
+from ..faces.options import FaceChoice
+from ..faces.paste_clip import RestoredShot, RestoredTrack, paste_shots
 from ..faces.select import reference_embedding, select_similar, select_tracks
-from ..faces.track import FaceTrack, FoundFaces, PlannedCrop
+from ..faces.track import FaceTrack, require_tracks
+from ..faces.walk import TrackWalk
 from ..files.paths import Output, check_frames, check_paths
 from ..media import ClipWriter, MaskClip, open_clip, read_mask
 from ..media.options import ReadOptions, VideoOptions
-from ..media.pictures import read_picture
+from ..media.pictures import PictureClip, read_picture
+from ..media.reader import VideoClip
 from ..media.writer import clip_output
 from .level_file import level_output, write_levels
 from .options import FaceOptions
 from .portrait import cover, crop_portrait, identity_of
-from .restore_clip import Request, find_shots, restore_tracks, restore_whole
+from .restore_clip import Request, find_shots, restore_track, restore_whole
+from .shots import PlannedShot, ShotSteps, restore_shots
+from .write_behind import write_behind
 
 if TYPE_CHECKING:
     from ..networks.identity import Identity, IdentityEncoder
@@ -130,14 +139,12 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         if job.faces is not None:
             loader.check_size(*job.faces.crop.size)
         identity = _identity(job.pictures, loader) if job.pictures else None
-        written: list[Path] = []
         if job.faces is None:
-            frames = _whole_frames(job, loader, clip, identity, callback)
+            write_behind(_whole_frames(job, loader, clip, identity, callback), writer, targets)
+            written = []
         else:
-            frames, written = _face_frames(job, job.faces, loader, clip, identity, targets, callback)
-        targets.enter_context(writer)
-        for frame in frames:
-            writer.write(frame)
+            steps = _FaceSteps(job, job.faces, loader, _Opened(clip, writer, targets), identity=identity)
+            written = steps.run(_masks(job, clip), callback)
     if job.log_levels is not None:
         write_levels(job.log_levels, levels.changes)
         written.append(job.log_levels)
@@ -175,18 +182,18 @@ def _identity(paths: Sequence[Path], loader: Loader) -> Identity:
     return identity_of(pictures, loader.face_detector, loader.encoder, loader.alignment)
 
 
-def _masks(job: Job, count: int, clip: Clip) -> MaskClip | None:
-    """The mask of each of the clip's count frames, if one is used; says it of one that does nothing."""
+def _masks(job: Job, clip: VideoClip | PictureClip) -> MaskClip | None:
+    """The mask of each of the clip's frames, if one is used; says it of one that does nothing."""
     if job.mask is None or Task.INPAINTING not in job.tasks:
         return None
-    masks = read_mask(job.mask, count, clip.width, clip.height)
+    masks = read_mask(job.mask, len(clip), clip.width, clip.height)
     if not any(mask.any() for mask in masks):
         log.warning("%s: the mask is empty: nothing in it is white, so nothing will be filled in.", job.mask)
     return masks
 
 
 def _whole_frames(
-    job: Job, loader: Loader, clip: Clip, identity: Identity | None, callback: Callback | None
+    job: Job, loader: Loader, clip: VideoClip | PictureClip, identity: Identity | None, callback: Callback | None
 ) -> Iterator[np.ndarray]:
     """The clip's restored whole frames."""
     reference = None
@@ -196,39 +203,90 @@ def _whole_frames(
     spans = find_shots(clip, callback)
     networks = loader.networks(self_referred=job.self_referred)
     request = Request(job.tasks, job.options, reference, identity)
-    masks = _masks(job, spans[-1][1], clip)
+    masks = _masks(job, clip)
     return restore_whole(clip, networks, request, spans, masks=masks, callback=callback)
 
 
-def _face_frames(
-    job: Job,
-    faces: FaceOptions,
-    loader: Loader,
-    clip: Clip,
-    identity: Identity | None,
-    targets: ExitStack,
-    callback: Callback | None,
-) -> tuple[Iterator[np.ndarray], list[Path]]:
-    """The clip's frames with restored faces, and what else is written; that appears when targets end well."""
-    reference = None
-    if job.reference is not None:
+@dataclass(frozen=True)
+class _Opened:
+    """The clip and what is written of it, which appears when targets end well; the writer is not entered yet."""
+
+    clip: Clip
+    writer: ClipWriter
+    targets: ExitStack
+
+
+class _FaceSteps:
+    """What a job with faces does to each shot; see `ShotSteps`."""
+
+    def __init__(
+        self, job: Job, faces: FaceOptions, loader: Loader, opened: _Opened, *, identity: Identity | None
+    ) -> None:
+        self._job, self._faces, self._loader = job, faces, loader
+        self._clip, self._writer, self._targets = opened.clip, opened.writer, opened.targets
+        self._count = 0
+        self._crops: list[Path] = []
+        self._request = Request(job.tasks, job.options, self._reference(), identity)
+
+    def run(self, masks: MaskClip | None, callback: Callback | None) -> list[Path]:
+        """Write the target, and return what else was written."""
+        shots = restore_shots(self._clip, self._steps(), masks=masks, callback=callback)
+        if self._job.debug is None:
+            return self._crops
+        return [_write_debug(self._job.debug, self._clip, shots, self._targets), *self._crops]
+
+    def _steps(self) -> ShotSteps:
+        """The steps; the networks that search are loaded now, in the caller's thread."""
+        detector, encoder = self._loader.face_detector, _encoder(self._faces, self._loader)
+
+        def search(told: Callback) -> Iterator[FoundShot]:
+            for shot in track_shots(self._clip, detector, self._faces.track, encoder, told):
+                self._count = shot.stop
+                yield shot
+
+        return ShotSteps(search, self._plan, self._restore, self._write)
+
+    def _reference(self) -> Tensor | None:
+        if self._job.reference is None:
+            return None
         # The picture is good already: it is not made soft like the clip's crops.
-        crop = replace(faces.crop, pre_downscale=1.0)
-        reference = crop_portrait(read_picture(job.reference), loader.face_detector, crop, name=str(job.reference))
-    found = find_tracks(clip, loader.face_detector, faces.track, _encoder(faces, loader), callback)
-    chosen = _chosen(faces, found, loader)
-    if faces.outline:
-        chosen = add_outlines(clip, chosen, loader.landmark_model, callback)
-    plans = [plan_crop(track, faces.crop) for track in chosen]
-    written = [_write_debug(job.debug, clip, found, plans, targets)] if job.debug is not None else []
-    networks = loader.networks(self_referred=job.self_referred)
-    request = Request(job.tasks, job.options, reference, identity)
-    masks = _masks(job, found.frame_count, clip)
-    restored = restore_tracks(clip, plans, networks, [request] * len(plans), masks=masks, callback=callback)
-    if job.keep_crop:
-        written += [_write_crop(job, entry, clip, targets) for entry in restored]
-    pasted = paste_clip(clip, restored, faces.paste, job.tasks, count=found.frame_count, callback=callback)
-    return (entry.frame for entry in pasted), written
+        crop = replace(self._faces.crop, pre_downscale=1.0)
+        picture = read_picture(self._job.reference)
+        return crop_portrait(picture, self._loader.face_detector, crop, name=str(self._job.reference))
+
+    def _plan(self, shots: Iterable[FoundShot], told: Callback) -> Iterator[PlannedShot]:
+        """Choose among the people of each shot, and plan their crops; FaceNotFoundError where nobody is anywhere."""
+        walk = TrackWalk(self._clip)
+        nobody = True
+        for shot, tracks in _chosen(self._faces, shots, self._loader):
+            if self._faces.outline and tracks:
+                tracks = add_outlines(walk, tracks, self._loader.landmark_model, told)
+            nobody = nobody and not tracks
+            yield PlannedShot(shot, [plan_crop(track, self._faces.crop) for track in tracks])
+        if nobody:
+            require_tracks([])
+
+    @cached_property
+    def _networks(self) -> Networks:
+        """Loaded when the first face has been found."""
+        return self._loader.networks(self_referred=self._job.self_referred)
+
+    def _restore(self, track: CutTrack, callback: Callback) -> RestoredTrack:
+        return restore_track(track, self._networks, self._request, callback)
+
+    def _write(self, shots: Iterator[RestoredShot], told: Callback) -> None:
+        kept = self._kept(shots) if self._job.keep_crop else shots
+        pasted = paste_shots(self._clip, kept, self._faces.paste, self._job.tasks, count=self._count, callback=told)
+        for number, entry in enumerate(pasted):
+            if number == 0:
+                self._targets.enter_context(self._writer)
+            self._writer.write(entry.frame)
+
+    def _kept(self, shots: Iterator[RestoredShot]) -> Iterator[RestoredShot]:
+        """The shots, whose crops are written, too."""
+        for shot in shots:
+            self._crops += [_write_crop(self._job, entry, self._clip, self._targets) for entry in shot.tracks]
+            yield shot
 
 
 def _encoder(faces: FaceOptions, loader: Loader) -> IdentityEncoder | None:
@@ -236,17 +294,30 @@ def _encoder(faces: FaceOptions, loader: Loader) -> IdentityEncoder | None:
     return loader.encoder if faces.person is not None else None
 
 
-def _chosen(faces: FaceOptions, found: FoundFaces, loader: Loader) -> list[FaceTrack]:
-    """The tracks that are to be restored."""
+def _chosen(
+    faces: FaceOptions, shots: Iterable[FoundShot], loader: Loader
+) -> Iterator[tuple[FoundShot, list[FaceTrack]]]:
+    """The shots with the tracks that are to be restored in them: one by one, if the choice looks at no other shot."""
+    if faces.person is None and faces.choice in get_args(FaceChoice):
+        for shot in shots:
+            yield shot, select_tracks(shot.tracks, faces.choice) if shot.tracks else []
+        return
+    found = list(shots)
+    tracks = [track for shot in found for track in shot.tracks]
     if faces.person is None:
-        return select_tracks(found.tracks, faces.choice)
-    wanted = reference_embedding(read_picture(faces.person), loader.face_detector, loader.encoder)
-    return select_similar(found.tracks, wanted)
+        chosen = select_tracks(tracks, faces.choice)
+    else:
+        wanted = reference_embedding(read_picture(faces.person), loader.face_detector, loader.encoder)
+        chosen = select_similar(tracks, wanted)
+    for shot in found:
+        yield shot, [track for track in chosen if shot.first <= track.start < shot.stop]
 
 
-def _write_debug(path: Path, clip: Clip, found: FoundFaces, plans: Sequence[PlannedCrop], targets: ExitStack) -> Path:
+def _write_debug(path: Path, clip: Clip, shots: Sequence[PlannedShot], targets: ExitStack) -> Path:
     """Write the clip with boxes, landmarks, ids and cuts, and the crops of the chosen tracks, drawn over it."""
     writer = targets.enter_context(ClipWriter(path, clip.fps, (clip.width, clip.height), source=clip))
+    found = found_faces(clip, [shot.found for shot in shots])
+    plans = [plan for shot in shots for plan in shot.plans]
     for number, frame in enumerate(clip):
         writer.write(draw(frame, found.tracks, number, found.cuts, plans=plans))
     return path

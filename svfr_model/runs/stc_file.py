@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from ..weights import find
 from .loader import Loader
 from .restore_clip import find_shots
 from .stc_clip import cut_faces, paste_faces
+from .write_behind import write_behind
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,8 @@ def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = Non
     choose_device(loader.device)
     job.weights(loader)
     frames = _whole(job, loader, clip, callback) if job.on_whole_frames else _crops(job, loader, clip, callback)
-    with writer:
-        for frame in frames:
-            writer.write(frame)
+    with ExitStack() as targets:
+        write_behind(frames, writer, targets)
     return job.target
 
 
@@ -110,9 +111,9 @@ def _crops(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | Non
     found = find_tracks(clip, loader.face_detector, job.track, callback=callback)
     chosen = select_tracks(found.tracks, job.faces)
     network = _load(job.tasks[0], loader)
-    plans, crops = cut_faces(clip, chosen, network.img_size, callback)
+    cut = cut_faces(clip, chosen, network.img_size, callback)
     for number, task in enumerate(job.tasks):
         network = network if number == 0 else _load(task, loader)
-        for pictures in crops:
-            enhance_crops(network, pictures, job.options, callback=callback)
-    return paste_faces(clip, plans, crops, job.tasks, job.paste, callback)
+        for track in cut:
+            enhance_crops(network, track.crops, job.options, callback=callback)
+    return paste_faces(clip, cut, job.tasks, job.paste, callback)

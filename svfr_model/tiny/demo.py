@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..base.clip import ArrayClip
 from ..base.progress import Callback
@@ -18,6 +17,7 @@ from ..base.tasks import Task
 from ..engine.restore import Networks
 from ..engine.self_reference import SelfReferrer
 from ..faces.crop import plan_crop
+from ..faces.cut import crop_clip
 from ..faces.detectors.yunet import YuNetDetector
 from ..faces.find import find_tracks
 from ..faces.geometry import apply
@@ -30,7 +30,7 @@ from ..metrics.evaluate import evaluate
 from ..metrics.instruments import Instruments
 from ..metrics.report import METRICS, Report
 from ..runs.loader import Loader
-from ..runs.restore_clip import CropStream, Request, restore_tracks
+from ..runs.restore_clip import Request, restore_tracks
 from ..synthesis.clips import SyntheticClip, make_clip
 from ..synthesis.degrade import degrade_clip
 from ..synthesis.masks import paint_white, random_mask
@@ -166,7 +166,7 @@ def compare(clips: Mapping[str, ArrayClip], landmarks: np.ndarray, loader: Loade
 
 
 def _crops(frames: np.ndarray, plan: PlannedCrop) -> ArrayClip:
-    crops: torch.Tensor = CropStream(ArrayClip(frames), plan)[0 : len(plan)]
+    (crops,) = crop_clip(ArrayClip(frames), [plan])
     return ArrayClip(crops.permute(0, 2, 3, 1).numpy())
 
 

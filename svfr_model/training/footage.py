@@ -21,7 +21,8 @@ from ..base.clip import Clip
 from ..base.errors import DependencyError, FaceNotFoundError, InputError
 from ..base.options import Range, option, options
 from ..base.progress import Callback, report
-from ..faces.crop import crop_clip, plan_crop
+from ..faces.crop import plan_crop
+from ..faces.cut import crop_clip
 from ..faces.face import FaceDetector
 from ..faces.find import find_tracks
 from ..faces.landmarks import LandmarkModel, add_outlines

@@ -14,7 +14,8 @@ from support.tracks import make_track
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError
 from svfr_model.faces import geometry
-from svfr_model.faces.crop import crop_clip, crop_frame, crop_mask, plan_crop
+from svfr_model.faces.crop import crop_frame, crop_mask, plan_crop
+from svfr_model.faces.cut import crop_clip
 from svfr_model.faces.options import CropOptions, PasteOptions
 from svfr_model.faces.paste import Patch
 from svfr_model.faces.smooth import ORDER, strength_of

@@ -11,7 +11,8 @@ from support import face_metrics as metrics
 from support.pasting import paste
 
 from svfr_model.base.clip import ArrayClip
-from svfr_model.faces.crop import crop_clip, plan_crop
+from svfr_model.faces.crop import plan_crop
+from svfr_model.faces.cut import crop_clip
 from svfr_model.faces.debug import draw
 from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.find import find_tracks

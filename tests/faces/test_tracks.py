@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from support import clips, dots
 from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_model.faces.face import Face
-from svfr_model.faces.find import _mean_direction, find_tracks
+from svfr_model.faces.find import _mean_direction, find_tracks, track_shots
 from svfr_model.faces.follow import Follower, FollowOptions
 from svfr_model.faces.options import TrackOptions
 
@@ -272,6 +273,37 @@ def test_progress_and_cancelling():
 
     with pytest.raises(KeyboardInterrupt):
         find_tracks(clip, dots.DotDetector(), callback=cancel)
+
+
+def test_a_shot_is_told_of_as_soon_as_it_is_over():
+    """Three shots of 40 frames: each comes soon after its end, and together they are all there is."""
+    shots = tuple(
+        clips.Shot(40, (clips.Actor(dots.dot_person(number % 2), clips.still(160, 90, 0.6)),), background=number + 1)
+        for number in range(3)
+    )
+    cut = clips.Scene(shots, width=320, height=180, noise=0.0)
+    told = []
+    found = []
+    for shot in track_shots(cut, dots.DotDetector(), callback=lambda *entry: told.append(entry[1])):
+        found.append((shot.first, shot.stop, [track.id for track in shot.tracks], told[-1]))
+    assert [entry[:3] for entry in found] == [(0, 40, [0]), (40, 80, [1]), (80, 120, [2])]
+    assert [entry[3] for entry in found[:2]] == [48, 96]
+    whole = find_tracks(cut, dots.DotDetector())
+    assert whole.cuts == [40, 80]
+    spans = [(track.start, track.stop, track.person) for track in whole.tracks]
+    assert spans == [(0, 40, 0), (40, 80, 1), (80, 120, 2)]
+
+
+def test_reading_ahead_ends_with_the_walk():
+    clip = scene(60, actor(0, clips.still(160, 90, 0.6)))
+    before = threading.active_count()
+
+    def cancel(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_tracks(clip, dots.DotDetector(), callback=cancel)
+    assert threading.active_count() == before
 
 
 def test_memory_is_flat_in_the_length_of_the_clip():

@@ -99,12 +99,15 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("faces[largest_box(np.stack([face.box for face in faces]))]", "faces[0]"),
     ],
     ("svfr_model/runs/restore_clip.py", "tests/runs/test_restore_tracks.py"): [
-        ("torch.from_numpy(plan.landmarks)", "torch.from_numpy(plan.track.landmarks)"),
-        ("crop_mask(mask, plan, index)", "crop_mask(mask, plan, 0)"),
+        ("torch.from_numpy(track.plan.landmarks)", "torch.from_numpy(track.plan.track.landmarks)"),
         ("pictures, alone, mask=mask", "pictures, alone, mask=None"),
     ],
-    ("svfr_model/faces/paste_clip.py", "tests/runs/test_restore_tracks.py"): [
+    ("svfr_model/faces/cut.py", "tests/runs/test_restore_tracks.py"): [
+        ("crop_mask(mask, self.plan, index)", "crop_mask(mask, self.plan, 0)"),
         ("self.crops[index], self.plan.landmarks[index]", "self.crops[index], self.plan.landmarks[0]"),
+    ],
+    ("svfr_model/faces/paste_clip.py", "tests/runs/test_restore_tracks.py"): [
+        ("(crop, self.plan.landmarks[index]", "(crop, self.plan.landmarks[0]"),
         ("self.mask[index, 0]", "self.mask[0, 0]"),
         ("return Patch(self.plan, index, self.crops[index]", "return Patch(self.plan, index, self.crops[0]"),
     ],
@@ -112,7 +115,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("factor = max(height /", "factor = min(height /"),
     ],
     ("svfr_model/runs/restore_file.py", "tests/runs/test_restore_file.py"): [
-        ("replace(faces.crop, pre_downscale=1.0)", "faces.crop"),
+        ("replace(self._faces.crop, pre_downscale=1.0)", "self._faces.crop"),
         ("(self.reference,) if self.reference and self.options.passes == 2 else ()", "()"),
     ],
     ("svfr_model/faces/face.py", "tests/faces/test_reduce.py"): [
@@ -125,7 +128,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("svfr_model/faces/find.py", "tests/faces/test_people.py tests/faces/test_tracks.py"): [
         ("stack @ stack[first] >= 0.5", "stack @ stack[first] >= -1.0"),
         ("piece.frames[0] - last.frames[-1] - 1 <= max_gap", "piece.frames[0] - last.frames[-1] <= max_gap"),
-        ("(lengths[shot] + 1) // 2", "lengths[shot]"),
+        ("(length + 1) // 2", "length"),
         ("np.where(seen & whole, 1.0, UNSURE)", "np.ones(len(boxes))"),
     ],
     ("svfr_model/faces/follow.py", "tests/faces/test_people.py tests/faces/test_tracks.py"): [

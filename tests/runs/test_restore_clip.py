@@ -6,16 +6,13 @@ import torch
 from support.stubs import StubBackend, StubVAE
 
 from svfr_model.base.clip import ArrayClip
-from svfr_model.base.errors import FaceNotFoundError, InputError
+from svfr_model.base.errors import FaceNotFoundError
 from svfr_model.base.tasks import Task
 from svfr_model.engine.options import RestoreOptions
 from svfr_model.engine.restore import Networks
 from svfr_model.engine.self_reference import SelfReference
-from svfr_model.faces.crop import crop_clip, plan_crop
-from svfr_model.faces.options import CropOptions
-from svfr_model.faces.track import FaceTrack
 from svfr_model.networks.identity import Identity
-from svfr_model.runs.restore_clip import CropStream, Request, restore_whole
+from svfr_model.runs.restore_clip import Request, restore_whole
 
 BFR = frozenset({Task.BFR})
 
@@ -63,27 +60,3 @@ def test_a_clip_of_one_shot_without_a_face_is_an_error():
     request = Request(BFR, RestoreOptions(steps=2))
     with pytest.raises(FaceNotFoundError):
         list(restore_whole(clip, networks(FaceInDarkShotsOnly()), request, [(0, 5)]))
-
-
-@pytest.fixture
-def plan():
-    """A face that moves through frames 3 to 12 of a 64x48 clip."""
-    boxes = np.array([[20.0 + k, 10, 40 + k, 34] for k in range(10)])
-    points = np.array([[6, 8], [14, 8], [10, 13], [7, 18], [13, 18]]) + boxes[:, None, :2]
-    found = FaceTrack(0, 0, 0, 3, boxes, points.astype(float), np.ones(10), np.ones(10, bool), (64, 48))
-    return plan_crop(found, CropOptions(size=(32, 32)))
-
-
-def test_streamed_crops_are_the_crops(plan):
-    clip = block_clip(20, 48, 64)
-    stream = CropStream(clip, plan)
-    assert stream.shape == (10, 3, 32, 32)
-    streamed = torch.cat([stream[0:4], stream[4:5], stream[5:10]])
-    assert torch.equal(streamed, crop_clip(clip, [plan])[0])
-
-
-def test_streamed_crops_come_only_in_turn_and_while_the_clip_lasts(plan):
-    with pytest.raises(IndexError, match="only be read in turn"):
-        CropStream(block_clip(20, 48, 64), plan)[2:4]
-    with pytest.raises(InputError, match="the clip ended after 9 frames"):
-        CropStream(block_clip(9, 48, 64), plan)[0:10]

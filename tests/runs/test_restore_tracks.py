@@ -23,7 +23,8 @@ from svfr_model.engine.options import RestoreOptions
 from svfr_model.engine.restore import Networks
 from svfr_model.engine.self_reference import SelfReference
 from svfr_model.faces import paste
-from svfr_model.faces.crop import crop_clip, crop_mask, plan_crop
+from svfr_model.faces.crop import crop_mask, plan_crop
+from svfr_model.faces.cut import crop_clip
 from svfr_model.faces.options import CropOptions, PasteOptions
 from svfr_model.faces.paste_clip import fit_colors, paste_clip
 from svfr_model.faces.track import FaceTrack

@@ -1,0 +1,120 @@
+"""Crops out of a clip: all tracks of a shot are cut in one walk, and their colours are taken in passing."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..base.clip import Clip
+from ..base.pixels import MASK_THRESHOLD
+from ..base.progress import Callback, report
+from .color import ColorStatistics
+from .crop import crop_frame, crop_mask
+from .track import PlannedCrop
+from .walk import TrackWalk
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class CutTrack:
+    """The crops of one track as they are in the clip."""
+
+    plan: PlannedCrop
+    crops: torch.Tensor
+    """(n,3,h,w) uint8."""
+    mask: torch.Tensor | None
+    """The inpainting mask in the crops, (n,1,h,w) bool; None where the clip has none."""
+    colors: ColorStatistics
+    """What colour the crops have; nothing where it was not asked for."""
+
+    @classmethod
+    def of(cls, plan: PlannedCrop, *, masked: bool = False) -> CutTrack:
+        """Before anything is cut."""
+        count, (width, height) = len(plan), plan.size
+        mask = torch.zeros((count, 1, height, width), dtype=torch.bool) if masked else None
+        return cls(plan, torch.empty((count, 3, height, width), dtype=torch.uint8), mask, ColorStatistics())
+
+    def cut(self, number: int, frame: np.ndarray, mask: np.ndarray | None, *, colors: bool) -> None:
+        """Cut frame `number` of the clip, (H,W,3), and its mask (H,W), if the track covers it."""
+        if not self.plan.track.covers(number):
+            return
+        index = number - self.plan.track.start
+        self.crops[index] = torch.from_numpy(crop_frame(frame, self.plan, index)).permute(2, 0, 1)  # HWC -> CHW
+        hole = None
+        if mask is not None and self.mask is not None:
+            self.mask[index, 0] = torch.from_numpy(crop_mask(mask, self.plan, index) >= MASK_THRESHOLD)
+            hole = self.mask[index, 0].numpy()
+        if colors:
+            self.colors.add_original(self.crops[index], self.plan.landmarks[index], hole)
+
+
+def cut_shots(
+    clip: Clip,
+    shots: Iterable[Sequence[PlannedCrop]],
+    *,
+    masks: Iterable[np.ndarray] | None = None,
+    colors: bool = False,
+    callback: Callback | None = None,
+) -> Iterator[list[CutTrack]]:
+    """The cut tracks of each shot, in one walk of the clip for all.
+
+    shots: the plans of each shot, in the clip's order; they may be made while the walk goes on. masks: (H,W), True
+    where the picture is missing, one per frame. colors: gather the colours too. Reports stage "crop". Raises
+    InputError where the clip ends before a track. Warns where a mask marks nothing in any crop.
+    """
+    holes = _Holes(masks)
+    with contextlib.closing(TrackWalk(clip)) as walk:
+        for plans in shots:
+            cut = [CutTrack.of(plan, masked=masks is not None) for plan in plans]
+            last = max((plan.track.stop for plan in plans), default=0)
+            for number, frame in walk.frames([plan.track for plan in plans]):
+                mask = holes.of(number)
+                for track in cut:
+                    track.cut(number, frame, mask, colors=colors)
+                report(callback, "crop", number + 1, last)
+            holes.seen_in(cut)
+            yield cut
+    holes.warn()
+
+
+def crop_clip(clip: Clip, plans: Sequence[PlannedCrop], callback: Callback | None = None) -> list[torch.Tensor]:
+    """The crops of each plan, one (n,3,h,w) uint8 tensor per plan, in one walk of the clip. Reports stage "crop"."""
+    return [track.crops for track in next(cut_shots(clip, [plans], callback=callback))]
+
+
+class _Holes:
+    """The masks of a clip, read once and in step with its frames."""
+
+    def __init__(self, masks: Iterable[np.ndarray] | None) -> None:
+        self._masks = None if masks is None else iter(masks)
+        self._read = 0
+        self._marked = self._inside = False
+
+    def of(self, number: int) -> np.ndarray | None:
+        """The mask of a frame that comes after those asked for before."""
+        if self._masks is None:
+            return None
+        for mask in self._masks:
+            self._marked = self._marked or bool(mask.any())
+            self._read += 1
+            if self._read > number:
+                return mask
+        return None
+
+    def seen_in(self, tracks: Sequence[CutTrack]) -> None:
+        """Look whether any of these crops shows what is marked."""
+        self._inside = self._inside or any(track.mask is not None and bool(track.mask.any()) for track in tracks)
+
+    def warn(self) -> None:
+        """Say so where what is marked lies in no crop."""
+        if self._marked and not self._inside:
+            log.warning(
+                "What the mask marks lies outside of every face crop, so nothing will be filled in: raise the margin "
+                "until the crop covers it, or restore whole frames."
+            )
