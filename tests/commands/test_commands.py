@@ -226,7 +226,7 @@ def test_what_is_known_to_fail_fails_before_detection(
     face_weights, tmp_path, capsys, monkeypatch, options, code, message
 ):
     source = portrait_video(tmp_path / "in.mp4")
-    monkeypatch.setattr("svfr_model.runs.restore_file.find_tracks", lambda *_: pytest.fail("detection ran"))
+    monkeypatch.setattr("svfr_model.runs.restore_file.track_shots", lambda *_: pytest.fail("detection ran"))
     options = [str(tmp_path / "out.mp4") if option == "OUT" else option for option in options]
     assert restore(source, tmp_path / "out.mp4", face_weights, *options) == code
     assert message in capsys.readouterr().err
