@@ -107,7 +107,7 @@ def test_each_track_is_cropped_from_its_own_frames(clip, plans):
         assert_alike(entry.crops, kept(crops))
         assert entry.mask is None
     cropped = [(done, total) for stage, done, total in seen if stage == "crop"]
-    assert cropped == [(i + 1, 10) for i in range(10)] + [(i + 1, 7) for i in range(7)]
+    assert cropped == [(number + 1, 12) for number in range(2, 12)], "both are cut in one walk"
 
 
 def test_each_track_has_its_own_request(clip, plans):
