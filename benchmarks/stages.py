@@ -5,8 +5,8 @@ beside  a whole run from file to file at 1280x720 with six shots, behind a stub 
         wall time against the network's own. Put it on two cores, as with taskset -c 0,1.
 tracks  reading and cutting 20 tracks, one after the other, in clips of 500, 1,000 and 2,000 frames: seconds a frame.
 
-Clips are drawn: scikit-image's portrait moves before a panning background, encoded by x264. OpenCV and torch are held to
-one thread each.
+Clips are drawn: scikit-image's portrait moves before a panning background, encoded by x264. OpenCV and torch are held
+to one thread each.
 """
 
 from __future__ import annotations
