@@ -21,7 +21,8 @@ class Preset:
 
     first, main: the noise levels of both passes, as a number of steps of the schedule or as `levels` takes them; first
     None: as the main pass. guidance: the noise levels between which the guidance scale counts. passes and
-    decode_overlap: as in RestoreOptions. cost: counted work of 100 frames at 512x512 against that of `reference`.
+    decode_overlap: as in RestoreOptions. cost: work of 100 frames of 512x512 against the published code's with its
+    schedule, as benchmarks/counted.py counts it.
     """
 
     first: int | str | None
@@ -49,18 +50,18 @@ class Preset:
 
 
 PRESETS: dict[PresetName, Preset] = {
-    "reference": Preset(50, 30, EVERY_LEVEL, passes=2, decode_overlap=0, cost=1.0),
-    "exact": Preset(None, 30, EVERY_LEVEL, passes=2, decode_overlap=4, cost=0.865),
-    "balanced": Preset(None, "log-8", (0.3, 10.0), passes=2, decode_overlap=4, cost=0.221),
-    "fast": Preset("few-3", "log-5", EVERY_LEVEL, passes=2, decode_overlap=4, cost=0.163),
-    "preview": Preset(None, "few-3", EVERY_LEVEL, passes=1, decode_overlap=4, cost=0.082),
+    "reference": Preset(50, 30, EVERY_LEVEL, passes=2, decode_overlap=0, cost=0.787),
+    "exact": Preset(None, 30, EVERY_LEVEL, passes=2, decode_overlap=4, cost=0.763),
+    "balanced": Preset(None, "log-8", (0.3, 10.0), passes=2, decode_overlap=4, cost=0.199),
+    "fast": Preset("few-3", "log-5", (0.3, 10.0), passes=2, decode_overlap=4, cost=0.149),
+    "preview": Preset(None, "few-3", EVERY_LEVEL, passes=1, decode_overlap=4, cost=0.076),
 }
 
 WORDS: dict[PresetName, str] = {
     "reference": "the published schedule, first pass of 50 steps, then 30",
     "exact": "the defaults, 30 steps in both passes",
     "balanced": "8 noise levels in both passes, guidance between 0.3 and 10",
-    "fast": "3 noise levels, then 5",
+    "fast": "3 noise levels, then 5, guidance between 0.3 and 10",
     "preview": "one pass of 3 noise levels: another, softer picture",
 }
 """What each is, for the help; the figures come from PRESETS."""
@@ -75,7 +76,7 @@ class PresetOptions:
 
     preset: PresetName | None = option(
         default=None,
-        help="How much work goes into the result; the number is the counted work against reference. "
+        help="How much work goes into the result; the number is the counted work against the published code's. "
         + "; ".join(f"{name}: {WORDS[name]} ({PRESETS[name].cost:.2f})" for name in get_args(PresetName))
         + ". What they change was measured with svfr-tiny on drawn faces only, see docs/speed.md.",
         widget=Widget(unset="custom", late=True),

@@ -17,10 +17,10 @@ from .trial import BASE, Measured
 COLUMNS = {"psnr": ("PSNR", 2), "ssim": ("SSIM", 4), "ids": ("IDS", 4), "vidd": ("VIDD", 4), "flicker": ("flicker", 3)}
 """Shown measures, their titles and decimals."""
 NOTES = f"""\
-*Work* is counted, against `reference`, for 100 frames of 512x512. *Distance* is the PSNR of a run against `{BASE}`: a
-preset that is farther from it than another seed changes more than chance does. PSNR, SSIM and IDS (identity) are
-against the truth, VIDD is the distance of neighbouring frames' faces, flicker the error of the change from frame to
-frame in grey levels. One clip of one person says little: compare rows, not pages."""
+*Work* is counted against the published code's, for 100 frames of 512x512. *Distance* is the PSNR of a run against
+`{BASE}`: a preset that is farther from it than another seed changes more than chance does. PSNR, SSIM and IDS
+(identity) are against the truth, VIDD is the distance of neighbouring frames' faces, flicker the error of the change
+from frame to frame in grey levels. One clip of one person says little: compare rows, not pages."""
 LEVELS = """\
 How far each noise level moved the estimate, in scaled latents: mean and largest absolute change against the step
 before. Levels that hardly move it could be left out; see docs/speed.md."""
