@@ -16,6 +16,7 @@ from .restore import Restore
 from .sample import Sampler
 from .self_reference import SelfReference
 from .stc import EnhanceSTC, LoadSTCModel
+from .stc_video import EnhanceVideo
 from .task import TaskVector
 from .video import RestoreVideo
 
@@ -35,6 +36,7 @@ NODES: list[type[io.ComfyNode]] = [
     Conditioning,
     LoadSTCModel,
     EnhanceSTC,
+    EnhanceVideo,
     Degrade,
     Metrics,
     TemporalProfile,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import comfy.model_management
 import comfy.utils
@@ -28,6 +28,9 @@ WORDS = {
     "denoise": "restoring",
     "decode": "decoding",
     "paste": "pasting and writing",
+    "shots": "finding scene cuts",
+    "measure": "measuring",
+    "enhance": "enhancing",
 }
 _RESOLUTION = 10_000
 
@@ -38,12 +41,12 @@ class Phases:
     Every call is a chance to cancel, whatever its stage.
     """
 
-    def __init__(self, node: str | None) -> None:
-        """node: the id of the node that shows the text; None for no text."""
+    def __init__(self, node: str | None, search: str = "detect") -> None:
+        """node: the id of the node that shows the text; None for no text. search: the stage that comes before all."""
         self._node = node
         self._bar = comfy.utils.ProgressBar(_RESOLUTION)
         self._start, self._told = time.monotonic(), 0.0
-        self._weights: dict[str, list[float]] = {"detect": [1.0]}
+        self._weights: dict[str, list[float]] = {search: [1.0]}
         self._searching = True
         self._done: dict[str, list[float]] = defaultdict(list)
         self._steps: dict[str, int] = {}
@@ -51,7 +54,7 @@ class Phases:
         self._shown = 0.0
 
     def plan(self, frames: int, lengths: Sequence[int], options: RestoreOptions) -> None:
-        """What is to come: a clip of so many frames, with a track of each of these lengths."""
+        """What is to come of SVFR: a clip of so many frames, with a track of each of these lengths."""
         first = [min(options.plan.length, length) for length in lengths]
         sigmas, first_sigmas = noise_levels(options), noise_levels(options.first_options())
         steps, first_steps = len(sigmas) - 1, len(first_sigmas) - 1
@@ -60,15 +63,21 @@ class Phases:
         self._steps = {"first denoise": first_steps, "denoise": steps}
         guided = sum(scale != 1.0 for scale in guidance_scales(options, sigmas)) / steps
         share = (1 + guided) * options.plan.length / max(1, options.plan.length - options.plan.overlap)
+        self.weigh(
+            {
+                "encode": [ENCODE * length for length in lengths],
+                "first denoise": [ROW * first_steps * count for count in first],
+                "first decode": [DECODE * count for count in first],
+                "denoise": [ROW * share * steps * length for length in lengths],
+                "decode": [DECODE * length for length in lengths],
+                "paste": [PASTE * frames],
+            }
+        )
+
+    def weigh(self, work: Mapping[str, Sequence[float]]) -> None:
+        """What is to come after the search: of each stage, how much work each of its runs is."""
         self._searching, self._done = False, defaultdict(list)
-        self._weights = {
-            "encode": [ENCODE * length for length in lengths],
-            "first denoise": [ROW * first_steps * count for count in first],
-            "first decode": [DECODE * count for count in first],
-            "denoise": [ROW * share * steps * length for length in lengths],
-            "decode": [DECODE * length for length in lengths],
-            "paste": [PASTE * frames],
-        }
+        self._weights = {name: list(runs) for name, runs in work.items()}
 
     def __call__(self, stage: str, done: int, total: int, preview: Tensor | None = None) -> None:  # noqa: ARG002
         """Told by the library; raises ComfyUI's own exception after the user has cancelled."""

@@ -160,7 +160,10 @@ def _widgets() -> list[io.Input]:
     for entry in referring:
         entry.id = REFERENCE_FRAME if entry.id == "choice" else entry.id
     others = inputs_of(FaceOptions, RestoreOptions), referring, inputs_of(ReadOptions, VideoOptions)
-    return [task, preset_input(), *itertools.chain(*others)]
+    widgets = [task, preset_input(), *itertools.chain(*others)]
+    for entry in widgets:
+        entry.optional = False  # no workflow is older than this node; ComfyUI shows optional inputs below all others
+    return widgets
 
 
 def _folded(inputs: Sequence[io.Input], in_sight: Collection[str]) -> list[io.Input]:

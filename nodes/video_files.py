@@ -15,6 +15,7 @@ from comfy_api.latest import Input, InputImpl, Types
 
 from ..svfr_model.base.clip import Clip
 from ..svfr_model.base.errors import InputError
+from ..svfr_model.base.pixels import as_uint8
 from ..svfr_model.media import ClipWriter, VideoClip
 from ..svfr_model.media.options import CodecName, ReadOptions, VideoOptions
 from .images import to_clip
@@ -69,6 +70,16 @@ def new_file(options: VideoOptions, stem: str) -> Path:
 def to_video(path: Path) -> Input.Video:
     """VIDEO of a file."""
     return InputImpl.VideoFromFile(str(path))
+
+
+@dataclass(frozen=True)
+class EightBits:
+    """A clip's frames as uint8."""
+
+    deep: Clip
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(as_uint8, self.deep)
 
 
 @dataclass(frozen=True)

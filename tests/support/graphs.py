@@ -19,6 +19,7 @@ CROPS = {"SVFRFaceCrop.width": 64, "SVFRFaceCrop.height": 64}
 WINDOWS = {"window": 8, "decode_chunk": 8}
 CHANGES = {
     "restore": {**CROPS, **WINDOWS},
+    "restore_video": {"SVFRRestoreVideo.width": 64, "SVFRRestoreVideo.height": 64, **WINDOWS},
     "several_faces": {**CROPS, **WINDOWS, "LoadVideo.file": "two.mp4"},
     "inpaint": {**CROPS, **WINDOWS},
     # nothing that random networks paint is a face, but a detector that is hardly sure finds one

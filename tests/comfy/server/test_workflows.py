@@ -16,6 +16,8 @@ from svfr_model.media import open_clip
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 SIZE = {"several_faces": (256, 128), "restore_colorize": (64, 64), "all_three": (64, 64)}
 COUNT = {"ksampler": 8}
+SOUND = {"restore_video": 2}
+"""Seconds of sound, where not as much as the frames: the file's own, which goes on after them, is kept whole."""
 
 
 def saved_video(history, base):
@@ -55,7 +57,7 @@ def test_a_workflow_executes(name, footage, object_info):
     assert (clip.width, clip.height) == SIZE.get(name, (128, 128))
     assert clip.fps == FPS
     assert len(list(clip)) == count
-    assert sound_seconds(path) == pytest.approx(count / FPS, abs=0.05)
+    assert sound_seconds(path) == pytest.approx(SOUND.get(name, count / FPS), abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["stc_restore", "stc_deflicker"])
