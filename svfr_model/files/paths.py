@@ -11,7 +11,8 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -89,12 +90,20 @@ def check_paths(inputs: Iterable[Path], outputs: Sequence[Output]) -> None:
         if _try_folder(folder, [output for output, home in zip(outputs, homes, strict=True) if home == folder])
     }
     given = [_Place(path, ignoring_case) for path in inputs]
+    read, written = _Neighbours(), _Neighbours()
+    for number, place in enumerate(given):
+        read.add(number, place)
     places = [[_Place(path, ignoring_case) for path in output.targets()] for output in outputs]
     for number, output in enumerate(outputs):
         for place in places[number]:
-            _check_against_inputs(output, place, given)
-        for other, others in zip(outputs[:number], places, strict=False):
-            _check_apart(output, places[number], other, others)
+            _check_against_inputs(output, place, [given[other] for other in read.of(place)])
+        near = {other for place in places[number] for other in written.of(place)}
+        # What is numbered may come to be another's: it is looked at beside all.
+        near |= {other for other in range(number) if output.numbered or outputs[other].numbered}
+        for other in sorted(near):
+            _check_apart(output, places[number], outputs[other], places[other])
+        for place in places[number]:
+            written.add(number, place)
 
 
 def check_frames(clip: Clip, outputs: Iterable[Output]) -> None:
@@ -131,6 +140,31 @@ class _Place:
     def is_in(self, folder: _Place) -> bool:
         """Whether it lies directly in a folder."""
         return self.real.parent == folder.real
+
+    def marks(self) -> list[Hashable]:
+        """What it shares with every place that `is_same`."""
+        return [(self.real.parent, self._name), *([self._file] if self._file is not None else [])]
+
+
+class _Neighbours:
+    """Places by what they have in common, so that among thousands not every pair must be compared."""
+
+    def __init__(self) -> None:
+        self._by_mark: defaultdict[Hashable, list[int]] = defaultdict(list)
+        self._by_path: defaultdict[Path, list[int]] = defaultdict(list)
+        self._by_folder: defaultdict[Path, list[int]] = defaultdict(list)
+
+    def add(self, number: int, place: _Place) -> None:
+        """Keep a place under a number."""
+        for mark in place.marks():
+            self._by_mark[mark].append(number)
+        self._by_path[place.real].append(number)
+        self._by_folder[place.real.parent].append(number)
+
+    def of(self, place: _Place) -> list[int]:
+        """The numbers of all that may be the same as a place, in it, or what it lies in, in order."""
+        found = {number for mark in place.marks() for number in self._by_mark.get(mark, ())}
+        return sorted(found.union(self._by_path.get(place.real.parent, ()), self._by_folder.get(place.real, ())))
 
 
 def _check_against_inputs(output: Output, place: _Place, inputs: Iterable[_Place]) -> None:

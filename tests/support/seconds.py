@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 BUDGET = {
     "tests": 40,
     "tests/base": 10,
-    "tests/commands": 80,
+    "tests/commands": 140,
     "tests/engine": 20,
     "tests/files": 10,
     "tests/media": 60,
