@@ -22,6 +22,8 @@ _PATIENCE = 1.0
 """Seconds that a signal's exception has to arrive: a long call into a library does not notice signals."""
 _ENDING = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 _SHOWN = 5
+_signals_heard: list[int] = []
+"""Those of this command. Ray makes a plain KeyboardInterrupt of whatever a signal raises."""
 
 
 class Ended(KeyboardInterrupt):
@@ -38,6 +40,7 @@ def run(command: Callable[[], int], *, goes_on: str = "") -> int:
     goes_on: how interrupted work of this command is taken up again.
     """
     staging.committed.clear()
+    _signals_heard.clear()
     try:
         with _signals(goes_on):
             return command()
@@ -47,7 +50,8 @@ def run(command: Callable[[], int], *, goes_on: str = "") -> int:
         return error.exit_code
     except KeyboardInterrupt as error:
         say(interruption(goes_on))
-        return error.exit_code if isinstance(error, Ended) else 128 + signal.SIGINT
+        number = _signals_heard[0] if _signals_heard else signal.SIGINT
+        return error.exit_code if isinstance(error, Ended) else 128 + number
     except BrokenPipeError:
         return BROKEN_PIPE
     except OSError as error:
@@ -145,6 +149,7 @@ def _signals(goes_on: str) -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if not ended.is_set():  # a second one must not disturb the tidying up; the watcher hears it
             ended.set()
+            _signals_heard.append(number)
             raise Ended(number)
 
     watcher.start()

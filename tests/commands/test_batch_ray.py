@@ -1,7 +1,9 @@
 """A batch on a real Ray cluster of two workers gives what one process gives, whatever happens to a worker."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -90,6 +92,20 @@ def compare(root, cluster, folder, count, bad):
 
 def test_two_workers_of_which_one_dies_give_what_one_process_gives(root, cluster, tmp_path):
     compare(root, cluster, tmp_path, 6, 1)
+
+
+@pytest.mark.slow
+def test_a_signal_ends_the_batch_and_its_workers(root, cluster, tmp_path):
+    source = write_clips(tmp_path / "in", 4, 0)
+    process = start(root, cluster, source, tmp_path / "out", after=("--steps", "900"))
+    while cluster.workers() == [] or begun(tmp_path / "out") == []:
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert "The same command goes on with the clips that are not done" in finish(process, 143)
+    psutil.wait_procs(cluster.workers(), timeout=30)
+    assert cluster.workers() == []
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".svfr")] == []
 
 
 @pytest.mark.slow

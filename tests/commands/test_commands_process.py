@@ -51,6 +51,29 @@ def test_a_signal_is_heeded_where_no_python_runs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+MUDDLED = """
+import os, signal, sys, time; sys.path.insert(0, {root!r})
+from svfr_model.commands import process
+
+def work():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    except KeyboardInterrupt:
+        pass
+    raise KeyboardInterrupt
+
+sys.exit(process.run(work))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_the_exit_code_is_that_of_the_signal_where_a_library_makes_another_interrupt_of_it():
+    """As Ray does while it waits."""
+    done = subprocess.run([sys.executable, "-c", MUDDLED.format(root=str(ROOT))], capture_output=True, check=False)
+    assert done.returncode == 143, done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 def test_what_nohup_ignores_stays_ignored():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
