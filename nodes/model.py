@@ -28,6 +28,7 @@ from ..svfr_model.base.errors import InputError, WeightsError
 from ..svfr_model.networks.comfy_keys import convert_unet
 from ..svfr_model.networks.unet import PUBLISHED_CONFIG, ROLE, TASK_BITS, check_config
 from ..svfr_model.weights import load_strict, model_config, read_state_dict, weight_file
+from .accelerators import is_compiled, refuse_step_caches
 from .attention import lighten, needs_tokens
 from .memory import ALLOWANCE, HalvingBatch
 from .multiples import multiples
@@ -178,11 +179,12 @@ class ComfyBackend:
     """
 
     def __init__(self, patcher: comfy.model_patcher.ModelPatcher) -> None:
-        """Raises InputError for a MODEL of another kind."""
+        """Raises InputError for a MODEL of another kind, or with something attached that cannot work."""
         if not isinstance(patcher.model, SVFRModel):
             raise InputError(
                 f"This MODEL is a {type(patcher.model).__name__}, not SVFR's: load one with Load SVFR Model."
             )
+        refuse_step_caches(patcher.model_options)
         self.patcher = patcher
         self._batch = HalvingBatch()
         self._options: dict[str, Any] | None = None
@@ -254,6 +256,7 @@ class ComfyBackend:
             lambda rows: self._denoise(x[rows], sigma, latents[rows], context[rows], task, half),
             x.shape[0],
             f"A window of {x.shape[1]} frames does not fit: choose a shorter window or smaller crops.",
+            1 if is_compiled(self.patcher.model_options) else None,  # else it is compiled for one row and for two
         )
 
     def _context(self, rows: int, tokens: Tensor | None) -> Tensor:

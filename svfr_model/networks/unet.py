@@ -85,7 +85,8 @@ def load_unet(
 ) -> DiffusersBackend:
     """The denoiser backend of a checkpoint, of the published architecture or the one its metadata describes.
 
-    compile runs the network through `torch.compile`, which pays off after a few minutes at one frame size.
+    compile runs the network through `torch.compile`, which pays off after a few minutes at one frame size, and window
+    by window, so that it is not compiled for one and for two.
     Raises WeightsError for a file that is missing, damaged or of another architecture.
     """
     network = load_network(path, ROLE, build_unet, device=device, dtype=dtype)
@@ -101,6 +102,7 @@ class DiffusersBackend:
     def __init__(self, network: UNetSpatioTemporalConditionModel, *, compile: bool = False) -> None:
         self.network = network
         self._run = torch.compile(network) if compile else network
+        self._compiled = compile
 
     @property
     def device(self) -> torch.device:
@@ -162,14 +164,21 @@ class DiffusersBackend:
         held = torch.zeros_like(x) if reference is None else repeat(reference.to(x), "b c h w -> b f c h w", f=frames)
         tokens = x.new_empty(batch, 0, self.token_width) if tokens is None else tokens
         sample = torch.cat([x / spread, degraded.to(x), held], dim=2)
-        v: torch.Tensor = self._run(
-            sample.to(self.device, self.dtype),
-            (0.25 * noise.log()).to(self.device),  # float32 up to the sinusoids, whatever the dtype
-            tokens.to(self.device, self.dtype),
-            added_time_ids=task.to(self.device, torch.float32).expand(batch, TASK_BITS),
-            return_dict=False,
-        )[0]
+        level = (0.25 * noise.log()).to(self.device)  # float32 up to the sinusoids, whatever the dtype
+        v = self._rows(sample.to(self.device, self.dtype), level, tokens.to(self.device, self.dtype), task)
         return v.to(x.device, torch.float32) * (-noise / spread) + x / (noise**2 + 1)
+
+    def _rows(
+        self, sample: torch.Tensor, level: torch.Tensor, tokens: torch.Tensor, task: torch.Tensor
+    ) -> torch.Tensor:
+        """The network's answer, at once or row by row."""
+        ids = task.to(self.device, torch.float32).expand(1, TASK_BITS)
+        size = 1 if self._compiled else len(sample)
+        parts: list[torch.Tensor] = [
+            self._run(part, level, seen, added_time_ids=ids.expand(len(part), -1), return_dict=False)[0]
+            for part, seen in zip(torch.split(sample, size), torch.split(tokens, size), strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def check_config(config: Mapping[str, Any]) -> None:

@@ -187,13 +187,42 @@ def test_backend_refuses_sizes_that_diffusers_would_resize():
         DiffusersBackend(RecordingNetwork(torch.float32))(**given, sigma=1.0)
 
 
-def test_compiling_is_left_to_torch(folder, monkeypatch):
-    compiled, recorder = [], RecordingNetwork(torch.float32)
-    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or recorder)
+def test_compiling_is_left_to_torch_and_sees_one_row_at_a_time(folder, monkeypatch):
+    """So that calls of one and of two rows are one program."""
+    compiled, shapes = [], []
+
+    def fake(network):
+        compiled.append(network)
+        return lambda sample, *given, **more: shapes.append(sample.shape) or network(sample, *given, **more)
+
+    monkeypatch.setattr(torch, "compile", fake)
     backend = load_unet(folder / "unet.safetensors", compile=True)
-    backend(**window_inputs(), sigma=3.0)
+    given = {**window_inputs(), "tokens": torch.randn(2, 49, 32)}
+    found = backend(**given, sigma=3.0)
     assert compiled == [backend.network]
-    assert recorder.given[0].shape == (2, 3, 12, 8, 4)
+    assert shapes == [(1, 3, 12, 8, 4)] * 2
+    assert_near(found, DiffusersBackend(backend.network)(**given, sigma=3.0), 1e-5)
+
+
+@pytest.mark.slow  # minutes of tracing
+def test_torch_compiles_once_for_calls_of_one_and_two_rows(folder, monkeypatch):
+    graphs = []
+
+    def counting(graph, _):
+        graphs.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda network: compile_(network, backend=counting))
+    backend = load_unet(folder / "unet.safetensors", compile=True)
+    given = {**window_inputs(), "tokens": torch.randn(2, 49, 32)}
+    both = backend(**given, sigma=3.0)
+    count = len(graphs)
+    first = {key: value if key == "task" else value[:1] for key, value in given.items()}
+    assert_near(backend(**first, sigma=2.0), DiffusersBackend(backend.network)(**first, sigma=2.0), 1e-5)
+    assert_near(backend(**given, sigma=3.0), both, 1e-5)
+    assert 0 < count == len(graphs)
 
 
 def test_loaded_unet_depends_on_every_condition(folder):
