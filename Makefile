@@ -15,7 +15,7 @@ export SVFR_GOLDEN_DIR ?= $(abspath $(SHARED)/golden/svfr)
 export SVFR_TEST_DATA ?= $(abspath $(SHARED)/data)
 endif
 
-.PHONY: test test-slow test-mutations test-versions demo lint docs bench clean
+.PHONY: test test-slow test-mutations test-versions demo lint docs bench bench-gpu clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +55,10 @@ docs: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(PY) benchmarks/engine.py
+
+# On a machine with a GPU, ten minutes at most: a table for docs/speed.md, in bench-gpu.md.
+bench-gpu: $(VENV)/.installed
+	$(PY) benchmarks/gpu.py
 
 clean:
 	rm -rf $(VENV) demo_output
