@@ -55,6 +55,7 @@ def examine(folders: Sequence[Path | str] | None = None) -> list[Finding]:
         *check_python(),
         *check_packages(),
         *check_devices(),
+        *check_sizes(),
         *check_onnxruntime(_version),
         *check_weights(folders),
     ]
@@ -96,6 +97,25 @@ def check_devices() -> Iterator[Finding]:
         yield Finding("device", "ok", "mps (Apple GPU)")
     else:
         yield Finding("device", "warning", "no GPU: everything runs on the CPU, slowly")
+
+
+def check_sizes() -> Iterator[Finding]:
+    """Which crops fit into the memory that is free on the device that `--device auto` takes."""
+    from ..base.devices import choose_device, choose_dtype, free_memory
+    from .fits import SIZES, rows_that_fit
+
+    device = choose_device()
+    dtype, free = choose_dtype("auto", device), free_memory(device)
+    for side in SIZES:
+        topic, place = f"crops of {side}", f"of the {free / 2**30:.1f} GiB free on {device}, with any preset"
+        rows, needed = rows_that_fit(side, dtype, free)
+        if rows == 2:
+            yield Finding(topic, "ok", f"fit: {needed / 2**30:.1f} GiB {place}")
+        elif rows == 1:
+            yield Finding(topic, "ok", f"fit with --batch 1: {needed / 2**30:.1f} GiB {place}")
+        else:
+            text = f"do not fit: one window of 16 frames needs {needed / 2**30:.1f} GiB {place}"
+            yield Finding(topic, "warning", text, "choose smaller crops (--size) or a shorter --window")
 
 
 def check_onnxruntime(version: Callable[[str], str | None]) -> Iterator[Finding]:
