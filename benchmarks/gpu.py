@@ -93,7 +93,7 @@ class Bench:
     def fastest(self, run: Callable[[], object], times: int = 3) -> tuple[float, float]:
         """The same of the fastest of several, after one that does not count."""
         self.measure(run)
-        return min(self.measure(run) for _ in range(times))
+        return min(self.measure(run) for _ in range(1 if self.reduced else times))
 
 
 class Referrer:
@@ -111,8 +111,11 @@ def random_network(bench: Bench, build: Callable, config: dict | None) -> torch.
     with torch.device("meta"):
         network = build(config)
     network = network.to("meta").to(bench.dtype).to_empty(device=bench.device)
-    for weight in network.parameters():
-        torch.nn.init.normal_(weight.data, std=0.02)
+    for name, weight in network.named_parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight.data, std=weight[0].numel() ** -0.5)
+        else:
+            weight.data.fill_(float("norm" in name and name.endswith("weight")))
     return network
 
 
@@ -144,18 +147,26 @@ def run_preset(networks: Networks, pixels: torch.Tensor, options: RestoreOptions
         pass
 
 
-def run_reference(networks: Networks, pixels: torch.Tensor) -> None:
-    """The reference's whole run (docs/reference/svfr.md#two-passes): every frame encoded twice, 50 steps, then 30."""
+def options_of(bench: Bench, name: str) -> RestoreOptions:
+    """A preset's options, and when only the script is tried with fewer steps."""
+    options = with_preset(RestoreOptions(), name)
+    if not bench.reduced:
+        return options
+    return replace(options, steps=2, first_steps=options.first_steps and 2)
+
+
+def run_reference(networks: Networks, pixels: torch.Tensor, steps: tuple[int, int] = (50, 30)) -> None:
+    """The reference's whole run (docs/reference/svfr.md#two-passes): every frame encoded twice, and two passes."""
     for _ in range(2):
         clip = encode_clip(networks.vae, pixels, BFR)
     noise = torch.randn_like(clip.start)
     tokens = networks.referrer.identity.tokens
     first = EncodedClip(clip.start[:16], clip.degraded[:16])
     nothing = torch.zeros_like(clip.start[0]), torch.zeros_like(tokens)
-    window = RestoreOptions(steps=50, passes=1)
+    window = RestoreOptions(steps=steps[0], passes=1)
     for _ in decode_clip(networks.vae, transcription(networks, first, (1, 0, 0), window, *nothing, noise[:16]).cpu()):
         pass
-    whole = replace(window, steps=30)
+    whole = replace(window, steps=steps[1])
     latents = transcription(networks, clip, (1, 0, 0), whole, clip.start[0], tokens, noise)
     for _ in decode_clip(networks.vae, latents.cpu()):
         pass
@@ -294,7 +305,7 @@ def report_presets(bench: Bench, networks: Networks, seconds_of_row: float) -> N
 
 def measure_preset(bench: Bench, networks: Networks, pixels: torch.Tensor, name: str) -> tuple[float, float]:
     """One run of a preset."""
-    options = with_preset(RestoreOptions(), name)
+    options = options_of(bench, name)
     return bench.measure(lambda: run_preset(networks, pixels, options))
 
 
@@ -303,7 +314,8 @@ def measure_reference(bench: Bench, networks: Networks, pixels: torch.Tensor) ->
     if isinstance(networks.backend, LeavingUNet):
         networks.backend.leave()
     published = replace(networks, backend=DiffusersBackend(unet_of(bench, plain_unet)))
-    return bench.measure(lambda: run_reference(published, pixels))
+    steps = (2, 2) if bench.reduced else (50, 30)
+    return bench.measure(lambda: run_reference(published, pixels, steps))
 
 
 def report_limit(bench: Bench, networks: Networks) -> None:

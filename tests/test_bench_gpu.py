@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import runpy, sys, torch
 torch.compile = lambda network, **_: network  # tracing takes minutes
@@ -18,6 +20,7 @@ def bench(root, *words):
     return subprocess.run([sys.executable, "-c", CODE, *words], cwd=root, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow  # a minute of small networks
 def test_every_table_is_filled(root, tmp_path):
     out = tmp_path / "table.md"
     words = ["--reduced", "--device", "cpu", "--frames", "4", "--size", "32", "--out", str(out)]
