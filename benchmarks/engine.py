@@ -3,7 +3,7 @@
 row     seconds of a window's guided and unguided row, as diffusers runs them against ours, in pairs in one process; a
         small network with heads of 64 channels, 49 tokens, and tokens as wide against the channels as at full size.
 presets seconds of each preset's whole run against a plain transcription of the reference's two passes through the
-        network as diffusers runs it, in one process on the same small network; the VAE is left out.
+        network as diffusers runs it, in one process on a smaller network; the VAE is left out.
 ratio   seconds per frame and peak memory of one pass, ours against a plain transcription of the reference's schedule
         (batch of two always, windows stepped one by one), in the same run on the same small network; on a GPU, where
         there is one, with the full-size architecture and random weights in half precision.
@@ -44,6 +44,13 @@ SMALL_UNET = {
     "num_attention_heads": [1, 2, 4, 4],
     "cross_attention_dim": 205,  # 1024 for 320 channels at full size
 }
+SMALLER_UNET = {
+    **SMALL_UNET,
+    "block_out_channels": [64, 64, 64, 64],
+    "num_attention_heads": [1, 1, 1, 1],
+    "layers_per_block": 1,
+}
+"""For whole runs, which take hundreds of rows."""
 PAIRS = 9
 
 
@@ -150,17 +157,20 @@ def seconds_of(run) -> float:
     return clock() - begin
 
 
-def pair_of_networks(device: str) -> tuple[Networks, Networks, int]:
-    """diffusers' own and ours, with the same weights, and the height and width of the latents to run them on."""
+def pair_of_networks(device: str, small: dict) -> tuple[Networks, Networks, int]:
+    """diffusers' own and ours, with the same weights, and the height and width of the latents to run them on.
+
+    small: the architecture without a GPU.
+    """
     full = device == "cuda"
-    config, dtype = (None, torch.float16) if full else (SMALL_UNET, torch.float32)
+    config, dtype = (None, torch.float16) if full else (small, torch.float32)
     plain, ours = (random_networks(config, device, dtype, build) for build in (plain_unet, build_unet))
     return plain, ours, 64 if full else 16
 
 
 def report_row(device: str) -> None:
     """A window's two rows, old and new in turn, the median of the pairs' ratios."""
-    plain, ours, size = pair_of_networks(device)
+    plain, ours, size = pair_of_networks(device, SMALL_UNET)
     clip, reference, tokens = conditions(plain, 16, size)
     task = torch.tensor((1, 0, 0), device=device)
     window, reference, tokens = (part.to(device)[None] for part in (clip.degraded, reference, tokens))
@@ -189,7 +199,7 @@ def report_presets(device: str) -> None:
     """Whole runs without the VAE: each preset's passes against the reference's."""
     from svfr_model.engine.presets import PRESETS, with_preset
 
-    plain, ours, size = pair_of_networks(device)
+    plain, ours, size = pair_of_networks(device, SMALLER_UNET)
     frames, size = (20, 8) if device == "cpu" else (100, size)
     clip, reference, tokens = conditions(plain, frames, size)
     noise = torch.randn(frames, 4, size, size)
@@ -209,10 +219,10 @@ def report_presets(device: str) -> None:
         sample_pass(ours, clip.start, Conditioning(clip.degraded, (1, 0, 0), **found), options)
 
     whole = seconds_of(published)
-    print(f"{frames} frames, {device}: the reference's two passes {whole:.1f} s")
+    print(f"{frames} frames, {device}: the reference's two passes {whole:.1f} s", flush=True)
     for name in PRESETS:
         seconds = seconds_of(lambda name=name: preset(name))
-        print(f"  {name:10} {seconds:6.1f} s, {seconds / whole:.3f} of the reference's")
+        print(f"  {name:10} {seconds:6.1f} s, {seconds / whole:.3f} of the reference's", flush=True)
 
 
 def peak_rss() -> int:
