@@ -114,7 +114,7 @@ def _faces(
     runs = [ENHANCE * len(track) for track in chosen]
     measured = runs if options.stretch else []
     phases.weigh({"measure": measured, "enhance": runs, "paste": [PASTE * found.frame_count]})
-    plans, crops = cut_faces(source.frames, chosen, network.img_size, phases)
-    for pictures in crops:
-        enhance_crops(network, pictures, options, callback=phases)
-    return paste_faces(source.frames, plans, crops, [network.task], PasteOptions(), phases)
+    cut = cut_faces(source.frames, chosen, network.img_size, phases)
+    for track in cut:
+        enhance_crops(network, track.crops, options, callback=phases)
+    return paste_faces(source.frames, cut, [network.task], PasteOptions(), phases)

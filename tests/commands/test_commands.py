@@ -1,10 +1,7 @@
 """The command line from file to file, with tiny random weights of the real architecture."""
 
-import csv
 import gc
-import json
 import re
-import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -16,7 +13,6 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 from support.files import frames_of, gradient, write
-from support.random_networks import write_random_weights
 from support.video import encode
 
 from svfr_model.commands import main
@@ -29,32 +25,12 @@ from svfr_model.runs.options import FaceOptions
 FAST = ("--steps", "2", "--size", "64", "--device", "cpu", "--quiet")
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory, request):
-    """Tiny random networks; with the real YuNet where it is at hand."""
-    folder = tmp_path_factory.mktemp("weights")
-    write_random_weights(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def face_weights(weights, yunet_path):
-    shutil.copy(yunet_path, weights / "face_detection_yunet_2023mar.onnx")
-    return weights
-
-
 def restore(source, target, folder, *options):
     return main(["restore", str(source), str(target), "--weights", str(folder), *FAST, *options])
 
 
 def whole(source, target, folder, *options):
     return restore(source, target, folder, "--no-crop", "--passes", "1", *options)
-
-
-@pytest.fixture
-def short_clip(tmp_path):
-    """Five frames of 64x48 with a moving gradient, 10 fps."""
-    return write(tmp_path / "short.mp4", gradient(5, 48, 64), Fraction(10))
 
 
 def portrait_video(path, count=6, audio=None, size=256):
@@ -263,60 +239,6 @@ def test_the_command_lines_defaults_are_the_engines(monkeypatch):
     (job,) = seen
     assert job.options == RestoreOptions()
     assert job.faces == FaceOptions()
-
-
-@pytest.mark.parametrize(
-    ("flags", "wanted"),
-    [
-        ("--preset exact", {}),
-        ("--preset reference", {"first_steps": 50, "decode_overlap": 0}),
-        ("--preset balanced", {"levels": "log-8", "guidance_sigmas": (0.3, 10.0)}),
-        ("--preset fast", {"levels": "log-5", "first_levels": "few-3", "guidance_sigmas": (0.3, 10.0)}),
-        ("--preset preview", {"levels": "few-3", "passes": 1}),
-        ("--preset preview --passes 2", {"levels": "few-3"}),
-        ("--preset balanced --steps 30", {"guidance_sigmas": (0.3, 10.0)}),
-        ("--steps 12 --preset exact", {"steps": 12}),
-        ("--preset fast --levels 9,3 --guidance-sigmas 0 10000", {"levels": "9,3", "first_levels": "few-3"}),
-        ("--preset balanced --guidance-sigmas 0 10000 --decode-overlap 2", {"levels": "log-8", "decode_overlap": 2}),
-        ("--levels 700,3 --first-steps 4", {"levels": "700,3", "first_steps": 4}),
-    ],
-)
-def test_a_flag_that_is_given_overrules_the_preset(flags, wanted, monkeypatch):
-    seen = []
-    monkeypatch.setattr("svfr_model.runs.restore_file.run", lambda job, *_: seen.append(job) or [])
-    assert main(["restore", "in.mp4", "out.mp4", "--quiet", *flags.split()]) == 0
-    assert seen[0].options == RestoreOptions(**wanted)
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--levels 700,3 --schedule simple", "--levels replaces --schedule: leave one of them out"),
-        ("--first-levels 700,3 --first-steps 2", "--first-levels replaces --first-steps: leave one of them out"),
-        ("--levels 700,3 --strength 0.4", "leaves none of 2 steps"),
-    ],
-)
-def test_levels_that_contradict_other_flags_are_refused(flags, message, capsys):
-    assert main(["restore", "absent.mp4", "out.mp4", *flags.split()]) == 2
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("suffix", ["json", "csv"])
-def test_the_log_of_levels_has_a_line_for_each_step(weights, short_clip, tmp_path, capsys, suffix):
-    log = tmp_path / f"levels.{suffix}"
-    options = ("--weights", str(weights), "--device", "cpu", "--no-crop", "--preset", "preview")
-    assert main(["restore", str(short_clip), str(tmp_path / "out.mp4"), *options, "--log-levels", str(log)]) == 0
-    assert f"wrote {log}" in capsys.readouterr().out
-    with log.open(newline="") as file:
-        rows = json.load(file) if suffix == "json" else list(csv.DictReader(file))
-    assert [(float(row["sigma"]), row["phase"], int(row["step"]), int(row["frames"])) for row in rows] == [
-        (700.0, "main", 1, 5),
-        (3.0, "main", 2, 5),
-        (0.5, "main", 3, 5),
-    ]
-    assert rows[0]["mean"] in (None, "")
-    assert all(0 < float(row["mean"]) < float(row["most"]) for row in rows[1:])
-    assert len(log.read_text().splitlines()) == {"json": 3, "csv": 4}[suffix]
 
 
 def test_outline_adds_68_landmarks_before_the_crop_is_planned(face_weights, tmp_path, monkeypatch, capsys):
