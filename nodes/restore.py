@@ -64,7 +64,7 @@ class Restore(io.ComfyNode):
                 track_input(),
             ],
             outputs=[
-                io.Image.Output("frames", tooltip="The restored frames, of the crops' size."),
+                io.Image.Output("frames", tooltip="The restored frames, at the crops' size."),
                 io.Latent.Output("latent", tooltip="The sampled latents, for VAE Decode or another sampler."),
                 io.Image.Output(
                     "shown",

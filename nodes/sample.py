@@ -62,7 +62,7 @@ class Sampler(io.ComfyNode):
                 io.Sampler.Input(
                     "sampler",
                     optional=True,
-                    tooltip="Any of ComfyUI's samplers but the cfg_pp kind, to use instead of Euler (default).",
+                    tooltip="Any of ComfyUI's samplers except the cfg_pp ones, to use instead of Euler (default).",
                 ),
                 io.Sigmas.Input(
                     "sigmas",
@@ -72,7 +72,7 @@ class Sampler(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("frames", tooltip="The restored frames, of the crops' size."),
+                io.Image.Output("frames", tooltip="The restored frames, at the crops' size."),
                 io.Latent.Output("latent", tooltip="The sampled latents, for VAE Decode or another sampler."),
                 io.Image.Output(
                     "shown",

@@ -95,8 +95,8 @@ def clip_inputs() -> list[io.Input]:
         io.Vae.Input("vae", tooltip="From Load SVFR VAE."),
         io.Image.Input(
             "crops",
-            tooltip="The faces to restore, from SVFR Face Crop, or whole frames. Any size; what is no multiple of 64 "
-            "is padded for the network and cut back.",
+            tooltip="The faces to restore, from SVFR Face Crop, or whole frames. Any size: what is not a multiple of "
+            "64 is padded for the network and cut back.",
         ),
         TaskType.Input("task", tooltip="From SVFR Task Vector."),
     ]
@@ -105,8 +105,8 @@ def clip_inputs() -> list[io.Input]:
 def mask_input() -> io.Input:
     """Where something is missing."""
     return mask_or_picture(
-        "Where the crops are missing something, 1 for missing: one for all frames or one for each; the first ones "
-        "count where there are more. Used by the inpaint task only. Default: nothing is missing."
+        "Where the crops are missing something, 1 for missing: one mask for all frames, or one for each; the first "
+        "ones count where there are more. Used by the inpaint task only. Default: nothing is missing."
     )
 
 

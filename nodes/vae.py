@@ -95,7 +95,7 @@ class ComfyVAE:
         """Raises InputError for a VAE without temporal decoder."""
         if not isinstance(getattr(vae.first_stage_model, "decoder", None), VideoDecoder):
             raise InputError(
-                "This VAE has no temporal decoder: take the one of Load SVFR VAE, or of a Stable Video Diffusion "
+                "This VAE has no temporal decoder: use the one from Load SVFR VAE, or from a Stable Video Diffusion "
                 "checkpoint."
             )
         self.vae = vae

@@ -78,8 +78,8 @@ class RestoreVideo(io.ComfyNode):
                 EncoderType.Input("encoder", tooltip="From Load SVFR Identity Encoder."),
                 *_folded(_widgets(), IN_SIGHT),
                 mask_or_picture(
-                    "Where the frames are missing something, 1 for missing: one for all frames or one for each. Used "
-                    "by the inpaint tasks only. Default: nothing is missing."
+                    "Where the frames are missing something, 1 for missing: one mask for all frames, or one for each. "
+                    "Used by the inpaint tasks only. Default: nothing is missing."
                 ),
                 io.Image.Input(
                     "face",

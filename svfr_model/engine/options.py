@@ -15,7 +15,7 @@ ScheduleName: TypeAlias = Literal["karras", "exponential", "simple"]
 Alignment: TypeAlias = Literal["arcface", "reference"]
 
 MOST_STEPS, MOST_GUIDANCE, MOST_NOISE = 1000, 100.0, 10.0
-"""Beyond these no use is known."""
+"""Values beyond these have no known use."""
 EVERY_LEVEL = (0.0, MOST_LEVEL)
 """A guidance interval that leaves nothing out."""
 
@@ -39,14 +39,14 @@ class RestoreOptions:
     guidance: tuple[float, float] = option(
         default=(2.0, 2.0),
         within=Range(0.0, MOST_GUIDANCE),
-        help="Guidance scale, or its first and last: how strongly reference and identity are followed. More can look "
-        "harsh; 1 halves the work.",
+        help="Guidance scale, or its first and last: how strongly reference and identity are followed. Higher values "
+        "can look harsh; 1 halves the work.",
         widget=Widget(
             range=(0.0, 20.0),
             step=0.1,
             parts={
-                "guidance_from": "How strongly reference and identity are followed at the first step. More can look "
-                "harsh; 1 halves the work. Without reference and identity it has no effect.",
+                "guidance_from": "How strongly reference and identity are followed at the first step. Higher values "
+                "can look harsh; 1 halves the work. Without reference and identity it has no effect.",
                 "guidance_to": "The same at the last step; in between it rises or falls evenly.",
             },
         ),
@@ -82,7 +82,7 @@ class RestoreOptions:
     first_steps: int | None = option(
         default=None,
         within=Range(1, MOST_STEPS),
-        help="Steps of the first pass; by default as many as of the main pass. The reference takes 50.",
+        help="Steps of the first pass; by default as many as in the main pass. The reference takes 50.",
         widget=Widget(unset=0),
     )
     passes: Literal[1, 2] = option(
@@ -175,14 +175,14 @@ class ReferrerOptions:
     reference_frame: Literal["best", "last"] | int = option(
         default="best",
         within=Range(0),
-        help="Frame of the first pass to refer to: best is sharp, seen from the front and surely a face; last is the "
+        help="Frame of the first pass to refer to: best is sharp, seen from the front and clearly a face; last is the "
         "published rule; or its number.",
         widget=Widget(
             range=(0, 9999),
             parts={
                 "choice": "Which frame of the first pass to refer to: best is sharp, seen from the front and surely a "
                 "face; last is the published rule; number takes the one below.",
-                "index": "The frame to take where the choice is number.",
+                "index": "The frame to take if the choice is number.",
             },
         ),
     )

@@ -115,6 +115,6 @@ class _Holes:
         """Say so where what is marked lies in no crop."""
         if self._marked and not self._inside:
             log.warning(
-                "What the mask marks lies outside of every face crop, so nothing will be filled in: raise the margin "
+                "What the mask marks lies outside every face crop, so nothing will be filled in: raise the margin "
                 "until the crop covers it, or restore whole frames."
             )
