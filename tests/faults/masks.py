@@ -51,7 +51,7 @@ ROWS = [
         "far from every face",
         "--tasks inpainting --mask mask.png",
         {"mask.png": odd.corner_mask(256)},
-        "outside of every face crop",
+        "outside every face crop",
         "margin",
         code=0,
         writes=("out.mp4",),
