@@ -15,6 +15,8 @@ from svfr_model.tiny.model import bundled
 pytest.importorskip("ray", reason="ray is not installed: pip install -r requirements-batch.txt")
 psutil = pytest.importorskip("psutil")
 
+pytestmark = pytest.mark.slow  # the cluster alone takes most of a minute
+
 PATIENCE = 600
 
 
@@ -94,7 +96,6 @@ def test_two_workers_of_which_one_dies_give_what_one_process_gives(root, cluster
     compare(root, cluster, tmp_path, 6, 1)
 
 
-@pytest.mark.slow
 def test_a_signal_ends_the_batch_and_its_workers(root, cluster, tmp_path):
     source = write_clips(tmp_path / "in", 4, 0)
     process = start(root, cluster, source, tmp_path / "out", after=("--steps", "900"))
@@ -108,7 +109,6 @@ def test_a_signal_ends_the_batch_and_its_workers(root, cluster, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".svfr")] == []
 
 
-@pytest.mark.slow
 def test_forty_clips_of_which_five_cannot_be_restored(root, cluster, tmp_path):
     compare(root, cluster, tmp_path, 40, 4)
 
