@@ -33,7 +33,7 @@ class Codec:
     """How FFmpeg encodes a codec.
 
     name: as it is called in messages. encoder: FFmpeg's name. suffixes: of the containers that hold it. even, odd:
-    pixel formats for frames whose sides are both even, and for all others.
+    pixel formats for frames whose sides are both even, and for all others; empty where it takes no others.
     """
 
     name: str
@@ -44,7 +44,11 @@ class Codec:
 
     def pixel_format(self, size: tuple[int, int], bits: int) -> str:
         """For frames of size (width, height) with 8 or 16 bits a channel."""
-        return (self.odd if size[0] % 2 or size[1] % 2 else self.even)[bits]
+        return self.pixel_formats(size)[bits]
+
+    def pixel_formats(self, size: tuple[int, int]) -> _Depths:
+        """By bits of a channel, for frames of size (width, height)."""
+        return self.odd if size[0] % 2 or size[1] % 2 else self.even
 
 
 _ANY = tuple(VIDEO_FORMATS)
@@ -58,13 +62,13 @@ CODECS: dict[CodecName, Codec] = {
         odd=dict.fromkeys((8, 16), "yuv444p"),
     ),
     # Into MP4 and MOV, FFmpeg 8 (PyAV 18.1) refused one HEVC stream in ten, at random and only once it was encoded;
-    # Matroska took all of 180.
+    # Matroska took all of 180. Frames of odd sides (47x33 as 4:4:4) now and then brought the whole process down.
     "hevc": Codec(
         "HEVC",
         "libx265",
         (".mkv",),
         even={8: "yuv420p", 16: "yuv420p10le"},
-        odd={8: "yuv444p", 16: "yuv444p10le"},
+        odd={},
     ),
     "prores": Codec(
         "ProRes",
@@ -121,6 +125,10 @@ def check_codec(path: Path, options: VideoOptions, size: tuple[int, int], bits: 
         raise InputError(
             f"{path}: {codec.name} video does not go into {path.suffix.lower()} files. Use "
             f"{' or '.join(codec.suffixes)}, or another codec."
+        )
+    if not codec.pixel_formats(size):
+        raise InputError(
+            f"{path}: {codec.name} takes frames with even sides only, not {size[0]}x{size[1]}. Use another codec."
         )
     try:
         context = cast("VideoCodecContext", av.CodecContext.create(codec.encoder, "w"))

@@ -46,7 +46,7 @@ class ClipWriter:
     The path decides the form: .mp4, .mov or .mkv is a video, H.264 if the options say nothing else; an existing folder
     or a path without suffix becomes a folder of 000000.png, 000001.png, ...; .png or .jpg takes a single frame.
 
-    H.264 and HEVC are 4:2:0 if both sides are even, else 4:4:4 (which keeps the exact size, but not every player shows
+    H.264 and HEVC are 4:2:0; H.264 of odd sides is 4:4:4 (which keeps the exact size, but not every player shows
     it), ProRes is 4:2:2 or 4:4:4, all in limited-range BT.709, and tagged as such; FFV1 is RGB, without any loss. A
     source that is read with more than 8 bits is written with more, if the codec is to keep them. The same frames give
     the same bytes. With a source VideoClip, frame k is
@@ -237,11 +237,11 @@ class _VideoSink(_Staged):
         self._source = source
         self._options = options
         self._bits = 16 if isinstance(source, VideoClip) and source.deep and options.keeps_depth else 8
-        self._pixel_format = CODECS[options.codec].pixel_format(size, self._bits)
-        self.white = white_level(self._bits, self._pixel_format)
         self._format = VIDEO_FORMATS[path.suffix.lower()]
         self._plan = plan_streams(source, self._format) if isinstance(source, VideoClip) else ()
         check_codec(path, options, size, self._bits, self._fps)
+        self._pixel_format = CODECS[options.codec].pixel_format(size, self._bits)
+        self.white = white_level(self._bits, self._pixel_format)
         self._output: OutputContainer | None = None
         self._carrier: Carrier | None = None
 
