@@ -22,7 +22,7 @@ class Peak:
             torch.cuda.reset_peak_memory_stats(device)
         else:
             with contextlib.suppress(OSError):  # Linux alone has it
-                _RESET.write_text("5")
+                _RESET.write_text("5", encoding="ascii")
                 self._known = device.type == "cpu"
 
     def gibibytes(self) -> float | None:
@@ -31,5 +31,5 @@ class Peak:
             return None
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / 2**30
-        found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())
+        found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="ascii"))
         return None if found is None else int(found[1]) / 2**20
