@@ -94,7 +94,7 @@ WORKS = [
         },
         code=7,
         says=("2 of 3 clip(s) failed", "status.jsonl"),
-        prints=("absent.mp4: there is no such file", "not a video", "1 done, 2 failed"),
+        prints=("absent.mp4  failed     2", "bad.mp4     failed     2", "1 done, 2 failed"),  # reasons are cut
         writes=(*STATUS, "out/sub", "out/sub/a.mp4"),
     ),
     Fault(
