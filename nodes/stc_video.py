@@ -86,12 +86,13 @@ class EnhanceVideo(io.ComfyNode):
         phases = Phases(None if cls.hidden is None else cls.hidden.unique_id, "shots" if mode == WHOLE else "detect")
         deep = mode == CROPS and writing.keeps_depth
         with opened(video, reading, deep=deep) as source, stc_model.loaded(options.window) as network:
+            target = new_file(writing, "STC_enhanced")
+            writer = source.writer(target, writing)  # which refuses what it cannot write, before any work
             if mode == CROPS and detector is not None:
                 frames = _faces(source, network, options, detector, str(choice), phases)
             else:
                 frames = _whole(source, network, options, phases)
-            target = new_file(writing, "STC_enhanced")
-            with source.writer(target, writing) as writer:
+            with writer:
                 for number, frame in enumerate(frames):
                     writer.write(frame, source.time(number))
         return io.NodeOutput(to_video(target))

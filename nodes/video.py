@@ -23,6 +23,7 @@ from ..svfr_model.faces.crop import plan_crop
 from ..svfr_model.faces.debug import draw
 from ..svfr_model.faces.paste_clip import paste_clip
 from ..svfr_model.faces.track import FoundFaces, PlannedCrop
+from ..svfr_model.media import ClipWriter
 from ..svfr_model.media.options import ReadOptions, VideoOptions
 from ..svfr_model.runs.options import FaceOptions
 from ..svfr_model.runs.restore_clip import Request, restore_tracks
@@ -123,12 +124,13 @@ class RestoreVideo(io.ComfyNode):
         deep, faces = wanted.writing.keeps_depth, wanted.faces
         with opened(video, wanted.reading, deep=deep) as source, running(model, vae, referrer) as networks:
             check_width(identity, networks)
+            target = new_file(wanted.writing, "SVFR_restored")
+            writer = source.writer(target, wanted.writing)  # which refuses what it cannot write, before any work
             looked = None if face is None else encoder
             found, tracks = find_faces(source.frames, detector, faces.track, faces.choice, face, looked, phases)
             plans = [plan_crop(track, faces.crop) for track in tracks]
             phases.plan(found.frame_count, [len(plan) for plan in plans], wanted.options)
-            target = new_file(wanted.writing, "SVFR_restored")
-            preview = _write(source, target, networks, wanted, found, plans, phases)
+            preview = _write(source, writer, networks, wanted, found, plans, phases)
             report = _report(source, found, plans, target)
         ui = notice(*video_faults(wanted.mask, source.size[::-1], wanted.tasks), told=told)
         return io.NodeOutput(to_video(target), preview, report, ui=ui)
@@ -188,7 +190,7 @@ def _only(widgets: dict[str, Any], *names: str) -> dict[str, Any]:
 
 def _write(
     source: Source,
-    target: Path,
+    writer: ClipWriter,
     networks: Networks,
     wanted: _Wanted,
     found: FoundFaces,
@@ -200,7 +202,6 @@ def _write(
     mask = wanted.mask if Task.INPAINTING in wanted.tasks else None
     masks = None if mask is None else to_masks(mask, count, size)
     requests = [Request(wanted.tasks, wanted.options, identity=wanted.identity)] * len(plans)
-    writer = source.writer(target, wanted.writing)
     drawn, shown = _drawn(clip, found, plans)
     after = drawn
     restored = restore_tracks(clip, plans, networks, requests, masks=masks, callback=phases)

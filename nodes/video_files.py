@@ -17,11 +17,9 @@ from ..svfr_model.base.clip import Clip
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.base.pixels import as_uint8
 from ..svfr_model.media import ClipWriter, VideoClip
-from ..svfr_model.media.options import CodecName, ReadOptions, VideoOptions
+from ..svfr_model.media.codecs import CODECS
+from ..svfr_model.media.options import ReadOptions, VideoOptions
 from .images import to_clip
-
-SUFFIXES: dict[CodecName, str] = {"h264": ".mp4", "hevc": ".mkv", "prores": ".mov", "ffv1": ".mkv"}
-"""Of the files that results are written to."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def opened(video: Input.Video, reading: ReadOptions, *, deep: bool) -> Iterator[
 
 def new_file(options: VideoOptions, stem: str) -> Path:
     """A name in ComfyUI's folder for temporary files that nothing has yet; Save Video copies from there."""
-    return _unused(stem, SUFFIXES[options.codec])
+    return _unused(stem, CODECS[options.codec].suffixes[0])
 
 
 def to_video(path: Path) -> Input.Video:

@@ -46,12 +46,12 @@ class CutTrack:
             return
         index = number - self.plan.track.start
         self.crops[index] = torch.from_numpy(crop_frame(frame, self.plan, index)).permute(2, 0, 1)  # HWC -> CHW
-        hole = None
+        masked = None
         if mask is not None and self.mask is not None:
             self.mask[index, 0] = torch.from_numpy(crop_mask(mask, self.plan, index) >= MASK_THRESHOLD)
-            hole = self.mask[index, 0].numpy()
+            masked = self.mask[index, 0].numpy()
         if colors:
-            self.colors.add_original(self.crops[index], self.plan.landmarks[index], hole)
+            self.colors.add_original(self.crops[index], self.plan.landmarks[index], masked)
 
 
 def cut_shots(
@@ -68,19 +68,19 @@ def cut_shots(
     where the picture is missing, one per frame. colors: gather the colours too. Reports stage "crop". Raises
     InputError where the clip ends before a track. Warns where a mask marks nothing in any crop.
     """
-    holes = _Holes(masks)
+    read = _Masks(masks)
     with contextlib.closing(TrackWalk(clip)) as walk:
         for plans in shots:
             cut = [CutTrack.of(plan, masked=masks is not None) for plan in plans]
             last = max((plan.track.stop for plan in plans), default=0)
             for number, frame in walk.frames([plan.track for plan in plans]):
-                mask = holes.of(number)
+                mask = read.of(number)
                 for track in cut:
                     track.cut(number, frame, mask, colors=colors)
                 report(callback, "crop", number + 1, last)
-            holes.seen_in(cut)
+            read.seen_in(cut)
             yield cut
-    holes.warn()
+    read.warn()
 
 
 def crop_clip(clip: Clip, plans: Sequence[PlannedCrop], callback: Callback | None = None) -> list[torch.Tensor]:
@@ -88,7 +88,7 @@ def crop_clip(clip: Clip, plans: Sequence[PlannedCrop], callback: Callback | Non
     return [track.crops for track in next(cut_shots(clip, [plans], callback=callback))]
 
 
-class _Holes:
+class _Masks:
     """The masks of a clip, read once and in step with its frames."""
 
     def __init__(self, masks: Iterable[np.ndarray] | None) -> None:

@@ -25,7 +25,7 @@ VIDEO_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _THREADS = 4
 _FULL_RANGE, _RGB = 2, 0  # AVCOL_RANGE_JPEG, and H.273's matrix of RGB
 _Depths: TypeAlias = Mapping[int, str]
-"""Bits of a frame's channel, 8 or 16, to a pixel format."""
+"""Bits of a frame's channel, 8 or 16, to a pixel format; only 8 where a codec does not keep more."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,14 @@ class Codec:
         return self.odd if size[0] % 2 or size[1] % 2 else self.even
 
 
-_ANY = tuple(VIDEO_FORMATS)
 _LOSSLESS = {8: "bgr0", 16: "gbrp12le"}  # RGB as it comes; 12 bits of it tell all that 10 bits of YUV do
 CODECS: dict[CodecName, Codec] = {
     "h264": Codec(
         "H.264",
         "libx264",
-        _ANY,
-        even=dict.fromkeys((8, 16), "yuv420p"),
-        odd=dict.fromkeys((8, 16), "yuv444p"),
+        tuple(VIDEO_FORMATS),
+        even={8: "yuv420p"},
+        odd={8: "yuv444p"},
     ),
     # Into MP4 and MOV, FFmpeg 8 (PyAV 18.1) refused one HEVC stream in ten, at random and only once it was encoded;
     # Matroska took all of 180. Frames of odd sides (47x33 as 4:4:4) now and then brought the whole process down.

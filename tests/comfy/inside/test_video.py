@@ -174,6 +174,15 @@ def test_what_cannot_be_is_refused_before_any_work(networks, frames, temporary):
     assert not temporary.exists() or list(temporary.iterdir()) == []
 
 
+def test_a_codec_that_does_not_take_the_size_is_refused_before_faces_are_looked_for(networks, frames):
+    class Unasked:
+        def detect(self, frames):
+            raise AssertionError("faces were looked for")
+
+    with pytest.raises(InputError, match="even sides only"):
+        restored({**networks, "detector": Unasked()}, of_components(frames[:, :, :-1]), codec="hevc")
+
+
 def test_four_widgets_are_in_sight():
     shown = [entry.id for entry in RestoreVideo.GET_SCHEMA().inputs if getattr(entry, "advanced", None) is False]
     assert shown == ["task", "preset", "choice", "seed"]
