@@ -59,8 +59,9 @@ class LoadSTCModel(io.ComfyNode):
                     options=list(TASKS),
                     default="bfr",
                     tooltip="What the file does. bfr (default) restores faces; deflicker removes jumps in brightness; "
-                    "deflicker_sd removes the pixel flicker of diffusion upscalers. A file for another task is "
-                    "refused.",
+                    "deflicker_sd removes the pixel flicker of diffusion upscalers. A file of the other kind "
+                    "(restoring or deflickering) is refused; a renamed deflickering file cannot be told from "
+                    "the other.",
                 ),
             ],
             outputs=[STCType.Output("stc_model", tooltip="The network, for STC Enhance.")],

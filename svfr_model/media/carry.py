@@ -30,9 +30,9 @@ up with hours of silence."""
 class Carrier:
     """Carries streams of the source into an output container, in step with its video.
 
-    Times are kept relative to the source's origin, so sound and picture stay together whichever starts first. The work
-    is done for the picture, so damaged sound never fails the file: what cannot be carried is left out, and `finish`
-    says how much that was. Only the output's own errors (such as a full disk) are raised, as OSError.
+    Times are kept relative to the source's origin, so sound and picture stay together whichever starts first. What
+    matters is the picture, so damaged sound never makes the file fail: what cannot be carried over is left out, and
+    `finish` says how much that was. Only the output's own errors (such as a full disk) are raised, as OSError.
     """
 
     def __init__(self, source: VideoClip, output: OutputContainer, plan: Sequence[Carried]) -> None:

@@ -51,7 +51,7 @@ class Codec:
         return self.odd if size[0] % 2 or size[1] % 2 else self.even
 
 
-_LOSSLESS = {8: "bgr0", 16: "gbrp12le"}  # RGB as it comes; 12 bits of it tell all that 10 bits of YUV do
+_LOSSLESS = {8: "bgr0", 16: "gbrp12le"}  # RGB as it comes; 12 bits of it hold all that 10 bits of YUV can say
 CODECS: dict[CodecName, Codec] = {
     "h264": Codec(
         "H.264",
@@ -113,7 +113,7 @@ def _settings(options: VideoOptions) -> dict[str, str]:
 
 
 def check_codec(path: Path, options: VideoOptions, size: tuple[int, int], bits: int, fps: Fraction) -> None:
-    """Refuse, before any work, a codec that the container, or a size that the encoder, does not take.
+    """Refuse, before any work, a codec that does not go into the container, or a size that the encoder does not take.
 
     Raises InputError, and DependencyError where this build of PyAV lacks the encoder.
     """

@@ -24,10 +24,16 @@ _FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 # AVColorSpace (ITU-T H.273 matrix coefficients) -> the scale filter's names. 0 is RGB, 2 unspecified.
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
 
-def white_level(bits: int, pix_fmt: str) -> int:
-    """What full white is in arrays of 8 or 16 bits that swscale turns from or into a pixel format.
+BT709 = 1
+"""H.273 code of BT.709 for matrix, primaries and transfer."""
+LIMITED_RANGE = 1
+"""AVCOL_RANGE_MPEG: luma 16..235."""
 
-    Between YUV and 16-bit RGB it takes white for 255 * 256 (measured with FFmpeg 8: 940 of 10 bits <-> 65283).
+
+def white_level(bits: int, pix_fmt: str) -> int:
+    """The level of full white in arrays of 8 or 16 bits that swscale converts from or to a pixel format.
+
+    Between YUV and 16-bit RGB swscale takes 255 * 256 for white (measured with FFmpeg 8: 940 of 10 bits <-> 65283).
     """
     if bits == 8:
         return 255
@@ -36,12 +42,6 @@ def white_level(bits: int, pix_fmt: str) -> int:
 
 def _is_rgb(pix_fmt: str) -> bool:
     return pix_fmt.startswith(("gbr", "rgb", "bgr"))
-
-
-BT709 = 1
-"""H.273 code of BT.709 for matrix, primaries and transfer."""
-LIMITED_RANGE = 1
-"""AVCOL_RANGE_MPEG: luma 16..235."""
 
 
 def color_matrix(tag: int, width: int, height: int) -> str:

@@ -195,7 +195,7 @@ class PictureClip:
                 continue
             if self.animated:
                 raise InputError(
-                    f"{file}: picture {page + 1} of it has {size[0]}x{size[1]} pixels, the first one "
+                    f"{file}: its picture {page + 1} has {size[0]}x{size[1]} pixels, the first one "
                     f"{self.width}x{self.height}. Save the one you want as PNG, or all at one size in a folder."
                 )
             raise InputError(

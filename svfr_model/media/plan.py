@@ -77,7 +77,7 @@ def add_copy(output: OutputContainer, stream: Stream, carried: Carried) -> Strea
         kind = stream.codec_context.name.replace("mjpeg", "jpeg")
         output.add_attachment(f"cover.{kind}", f"image/{kind}", carried.cover)
         return None
-    # For video PyAV looks for an encoder of that name unless told that none is needed.
+    # PyAV looks for a video encoder of that name unless it is told that none is needed.
     options = {} if stream.codec_context is None else {"opaque": True}
     copy = output.add_stream_from_template(stream, **options)
     if carried.layout is not None:

@@ -53,7 +53,7 @@ def open_clip(
 
 @dataclass
 class _Losses:
-    """What one iteration met. stored: pictures to show, by the packets; damaged: numbers of the patched frames."""
+    """What one iteration found. stored: frames to show, by the packets; damaged: numbers of the patched frames."""
 
     stored: int = 0
     damaged: list[int] = field(default_factory=list)
@@ -229,7 +229,7 @@ class VideoClip:
         if int(getattr(frame, "color_trc", 2)) in _HDR_TRANSFERS:
             log.warning("%s: this HDR video is read without tone mapping and will look flat", self.path)
         if frame.interlaced_frame and not self._options.deinterlace:
-            log.warning("%s: its frames are interlaced and used as they are; --deinterlace mends that", self.path)
+            log.warning("%s: its frames are interlaced and used as they are; --deinterlace removes combs", self.path)
 
 
 def _origin(streams: Sequence[Stream]) -> Fraction:

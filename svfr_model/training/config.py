@@ -44,8 +44,10 @@ class TrainConfig:
         help="Rank of low-rank additions to the attention's projections, trained instead of all weights and merged "
         "when saved; 0 trains all.",
     )
-    gradient_checkpointing: bool = option(default=False, help="Compute activations twice: slower, with less memory.")
-    window: int = option(default=16, within=Range(4), unit="frames", help="Frames of a row.")
+    gradient_checkpointing: bool = option(
+        default=False, help="Recompute activations in the backward pass: slower, with less memory."
+    )
+    window: int = option(default=16, within=Range(4), unit="frames", help="Frames in a row of the batch.")
     clips: int = option(default=1, within=Range(1), help="Clips in a step, each in two degradations.")
     synthetic_clips: int = option(default=1000, within=Range(2), help="Synthetic clips to draw from.")
     synthetic_size: int = option(default=64, within=Range(1), unit="pixels", help="Side of a synthetic clip.")
@@ -66,7 +68,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse combinations without a meaning."""
         if not self.output.strip():
-            raise InputError("output is empty: name the folder that the trained files shall go to.")
+            raise InputError("output is empty: name the folder for the trained files.")
         if self.weight_ulr and self.clips < 2:
             raise InputError(
                 "Unified latent regularization contrasts the clips of a step: set clips to 2 or more, or weight_ulr "

@@ -49,15 +49,15 @@ class FootageOptions:
 
     size: int = option(default=512, within=Range(64), unit="pixels", help="Side of the crops.")
     least_crop: int = option(
-        default=512, within=Range(1), unit="pixels", help="Crops that cover fewer pixels of the video are dropped."
+        default=512, within=Range(1), unit="pixels", help="Crops whose side covers fewer video pixels are dropped."
     )
     frontal: tuple[float, float] = option(
         default=(0.4, 2.5),
         within=Range(0.0, above=True),
-        help="Allowed range of |x1-x0| / |x2-x0|, eyes against the nose tip.",
+        help="Allowed range of |x1-x0| / |x2-x0|, where x1 and x2 are the eyes and x0 the nose tip.",
     )
     least_quality: float | None = option(
-        default=None, help="Least no-reference score of a crop; by default none is asked for."
+        default=None, help="Lowest no-reference quality score of a crop; by default no score is computed."
     )
     frames: int = option(default=16, within=Range(4), unit="frames", help="Shortest clip worth keeping.")
 

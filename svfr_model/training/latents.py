@@ -37,7 +37,7 @@ class LatentClips:
 
     clean (K,N,4,h,w) float16, scaled; degraded (K,V,N,4,h,w) float16, unscaled; tasks (K,V,3) uint8; grids
     (K,n,C,7,7) float16, the recogniser's map of n frames of each clip; landmarks (K,N,68,2) float32 in parts of the
-    picture. scaling: what makes unscaled latents scaled.
+    picture. scaling: the factor from unscaled to scaled latents.
     """
 
     clean: Tensor

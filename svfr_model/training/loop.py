@@ -56,7 +56,7 @@ class LoopOptions:
     final_rate: float = option(
         default=0.05, within=Range(0.0, 1.0), help="Learning rate of the last step, as a fraction of the highest."
     )
-    weight_decay: float = option(default=0.01, help="Decay of the weights, of AdamW.")
+    weight_decay: float = option(default=0.01, help="AdamW's weight decay.")
     ema: float = option(
         default=0.999, within=Range(0.0, 1.0, below=True), help="Decay of the averaged weights, reached gradually."
     )
@@ -66,7 +66,7 @@ class LoopOptions:
         default=1, within=Range(1), help="Batches whose gradients are averaged into one step."
     )
     mixed_precision: Literal["no", "bf16", "fp16"] = option(default="no", help="Precision of the training.")
-    seed: int = option(default=0, help="Of everything random.")
+    seed: int = option(default=0, help="Seed of everything random.")
 
 
 def placed(module: nn.Module, value: Any) -> Any:

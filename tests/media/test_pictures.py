@@ -212,7 +212,7 @@ class TestAnimated:
 
     def test_pages_of_different_sizes(self, tmp_path):
         Image.new("RGB", (12, 8)).save(tmp_path / "a.tif", save_all=True, append_images=[Image.new("RGB", (6, 4))])
-        with pytest.raises(InputError, match=r"a\.tif: picture 2 of it has 6x4 pixels, the first one 12x8"):
+        with pytest.raises(InputError, match=r"a\.tif: its picture 2 has 6x4 pixels, the first one 12x8"):
             open_clip(tmp_path / "a.tif")
 
     @pytest.mark.parametrize("name", ["a.webp", "a.png", "a.tif"])
