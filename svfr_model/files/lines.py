@@ -23,6 +23,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects in a JSON Lines file, [] where there is none. Raises InputError if it cannot be read.
 
     A line that holds no object is left out with a warning: a machine that lost its power may have written half of one.
+    A last line without its end is left out silently: another run may be writing it at this moment.
     """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -31,7 +32,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}). Check its permissions, or remove it.") from error
     found = []
-    for number, line in enumerate(text.split("\n"), 1):
+    ended, _, _ = text.rpartition("\n")
+    for number, line in enumerate(ended.split("\n"), 1):
         entry = _object(line)
         if entry is not None:
             found.append(entry)
@@ -51,7 +53,7 @@ def _object(line: str) -> dict[str, Any] | None:
 class LineFile:
     """A JSON Lines file that this process alone appends to, as a context manager.
 
-    Each line is one write to the end of the file. Raises InputError on entering where another run appends to it, and
+    Each line is one write to the end of the file, so that lines never mix. Raises InputError on entering where another run appends to it, and
     for a file that cannot be written.
     """
 

@@ -39,6 +39,15 @@ def test_half_a_line_harms_no_other(tmp_path, caplog):
     assert "line 2 is damaged" in caplog.text
 
 
+def test_a_line_that_is_being_written_is_not_read_yet(tmp_path, caplog):
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes('{"a": 1}\n{"b": "é'.encode()[:-1])
+    assert read_lines(path) == [{"a": 1}]
+    path.write_text('{"a": 1}\n{"b": 2}\n', encoding="utf-8")
+    assert read_lines(path) == [{"a": 1}, {"b": 2}]
+    assert caplog.text == ""
+
+
 def test_there_are_no_lines_in_a_file_that_is_not_there(tmp_path):
     assert read_lines(tmp_path / "none.jsonl") == []
 
