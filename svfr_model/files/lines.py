@@ -53,8 +53,8 @@ def _object(line: str) -> dict[str, Any] | None:
 class LineFile:
     """A JSON Lines file that this process alone appends to, as a context manager.
 
-    Each line is one write to the end of the file, so that lines never mix. Raises InputError on entering where another run appends to it, and
-    for a file that cannot be written.
+    Each line is one write to the end of the file, so that lines never mix. Raises InputError on entering where another
+    run appends to it, and for a file that cannot be written.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
