@@ -316,8 +316,9 @@ def test_memory_is_flat_in_the_length_of_the_clip():
         return most
 
     peak(30)
-    short, long = peak(60), peak(240)
-    assert long - short < 180 * 4000, "4 kB per frame: numbers only; a frame alone has 172,800 bytes"
+    # How far the thread has read ahead at the peak is chance: a few frames of 172,800 bytes.
+    short, long = peak(60), peak(480)
+    assert long - short < 420 * 4000, "4 kB per frame: numbers only"
 
 
 def test_blank_pictures_have_no_direction_and_no_nan():

@@ -16,7 +16,7 @@ BUDGET = {
     "tests/commands": 140,
     "tests/engine": 20,
     "tests/files": 10,
-    "tests/media": 60,
+    "tests/media": 120,
     "tests/networks": 20,
     "tests/runs": 60,
     "tests/synthesis": 20,
