@@ -15,7 +15,7 @@ FILES = sorted(path.stem for path in INSIDE.glob("test_*.py"))
 @pytest.fixture(scope="session")
 def outcome(request, comfyui, tmp_path_factory):
     """The cases of every file that this session asked for, by file, and what pytest printed."""
-    asked = {item.callspec.params["name"] for item in request.session.items if item.path == Path(__file__)}
+    asked = {item.callspec.params["name"] for item in request.session.items if "outcome" in item.fixturenames}
     report = tmp_path_factory.mktemp("inside") / "report.xml"
     done = run_tests_inside(comfyui, [INSIDE / f"{name}.py" for name in sorted(asked)], report)
     if not report.exists():
@@ -35,3 +35,13 @@ def test_inside_comfyui(name, outcome):
     if cases[name] and all(case.find("skipped") is not None for case in cases[name]):
         pytest.skip("; ".join(sorted(skipped)))
     assert cases[name], f"pytest found no test in {name}.py inside ComfyUI:\n{printed[-5000:]}"
+
+
+@pytest.mark.slow
+def test_the_slow_ones_inside_comfyui(comfyui, tmp_path):
+    report = tmp_path / "report.xml"
+    done = run_tests_inside(comfyui, [INSIDE], report, "-m", "slow")
+    cases = list(ET.parse(report).iter("testcase"))
+    assert done.returncode == 0, done.stdout[-20000:]
+    assert cases
+    assert all(case.find("skipped") is None for case in cases), done.stdout[-5000:]

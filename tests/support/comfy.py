@@ -68,13 +68,15 @@ def _python_of(environment: Path) -> Path:
     return environment / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
-def run_tests_inside(comfyui: ComfyUI, files: list[Path], report: Path) -> subprocess.CompletedProcess[str]:
+def run_tests_inside(
+    comfyui: ComfyUI, files: list[Path], report: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
     """Run pytest on files in ComfyUI's Python, with the checkout as the folder that modules are imported from.
 
     The repository's root is kept off the path: its nodes folder would shadow ComfyUI's nodes.py. report receives the
-    outcome as JUnit XML.
+    outcome as JUnit XML. options: further ones, for pytest.
     """
-    command = [comfyui.python, "-m", "pytest", *files, f"--junitxml={report}"]
+    command = [comfyui.python, "-m", "pytest", *files, f"--junitxml={report}", *options]
     return subprocess.run(
         command, cwd=comfyui.path, env=_environment(), capture_output=True, text=True, check=False
     )
