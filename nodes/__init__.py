@@ -8,6 +8,7 @@ from ..svfr_model.base import errors
 from .conditioning import Conditioning
 from .face import FaceCrop
 from .files import register_folder
+from .get_weights import GetWeights
 from .identity import IdEmbedding
 from .load import LoadFaceDetector, LoadIdentityEncoder, LoadModel, LoadVAE
 from .paste import PasteBack
@@ -25,6 +26,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoadVAE,
     LoadFaceDetector,
     LoadIdentityEncoder,
+    GetWeights,
     FaceCrop,
     PasteBack,
     TaskVector,

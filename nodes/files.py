@@ -60,6 +60,22 @@ def resolve(file: str, role: str, folders: Sequence[str]) -> Path:
     return path
 
 
+def installed(role: str) -> Path | None:
+    """The user's own file of a role in any of ComfyUI's folders where it is searched, whatever its ending, or None."""
+    entry = weight_file(role)
+    for folder in entry.comfyui_folders:
+        for spelling in _spellings(entry.name, role):
+            path = folder_paths.get_full_path(folder, spelling)
+            if path is not None:
+                return Path(path)
+    return None
+
+
+def target_folder() -> Path:
+    """Where downloads go: the first of ComfyUI's folders for this pack."""
+    return Path(folder_paths.get_folder_paths(FOLDER)[0])
+
+
 def check(file: str, roles: Sequence[str], folders: Sequence[str]) -> bool | str:
     """True, or why the file cannot be used, for a node's validate_inputs. roles: what the file may be.
 
@@ -77,11 +93,11 @@ def missing(files: Sequence[str], roles: Sequence[str], folders: Sequence[str]) 
     searched = ", ".join(path for folder in folders for path in folder_paths.get_folder_paths(folder))
     entries = [weight_file(role) for role in roles]
     sources = "\n".join(f"{e.name}: {e.purpose}, from {e.url} (licence: {e.licence})" for e in entries)
-    target = folder_paths.get_folder_paths(FOLDER)[0]
+    target = str(target_folder())
     those = "it" if len(entries) == 1 else "them"
     return (
         f"{' and '.join(files)} {'is' if len(files) == 1 else 'are'} missing; looked for in {searched}.\n{sources}\n"
-        f"If you accept the licence, this command fetches {those}:\n"
+        f"If you accept the licence, the node SVFR Get Weights fetches {those}, or this command does:\n"
         f"{download_command(roles, target)}\n"
         f"Or download {those} by hand into {target}. Then press R, and choose the file."
     )

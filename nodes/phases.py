@@ -120,19 +120,30 @@ class Phases:
 
     def _tell(self, name: str) -> None:
         now = time.monotonic()
-        if self._node is None or now - self._told < BETWEEN:
-            return
-        self._told = now
-        from server import PromptServer  # here, because it needs ComfyUI's whole web server
-
-        PromptServer.instance.send_progress_text(self._text(name, now - self._start), self._node)
+        if now - self._told >= BETWEEN:
+            self._told = now
+            tell(self._node, self._text(name, now - self._start))
 
     def _text(self, name: str, elapsed: float) -> str:
         """Such as "restoring face 1 of 2, 40%, about 3 min left"."""
         runs, all_runs = len(self._done[name]), len(self._weights[name])
         which = f" face {runs} of {all_runs}" if all_runs > 1 and runs else ""
-        left = ""
-        if self._shown > SEARCH:
-            seconds = elapsed * (1 - self._shown) / self._shown
-            left = f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
+        left = left_in_words(self._shown, elapsed) if self._shown > SEARCH else ""
         return f"{WORDS[name]}{which}, {self._shown:.0%}{left}"
+
+
+def left_in_words(share: float, elapsed: float) -> str:
+    """What follows after a comma when this share of the work, 0 to 1, has taken so many seconds; "" at its start."""
+    if not share:
+        return ""
+    seconds = elapsed * (1 - share) / share
+    return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
+
+
+def tell(node: str | None, text: str) -> None:
+    """Show a text under the node with this id; None for no node."""
+    if node is None:
+        return
+    from server import PromptServer  # here, because it needs ComfyUI's whole web server
+
+    PromptServer.instance.send_progress_text(text, node)

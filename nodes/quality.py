@@ -5,17 +5,21 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.metrics import Instruments, evaluate, temporal_profile
 from ..svfr_model.metrics.instruments import Instrument
+from ..svfr_model.metrics.report import Measure, bar_of, row_of
 from ..svfr_model.synthesis.degrade import degrade_clip
 from ..svfr_model.synthesis.options import DegradeOptions, SeedOptions, options_for
 from .images import from_masks, from_pictures, to_clip, to_frames, to_masks
+from .notice import notice
 from .progress import Progress
 from .search import aliases
+from .tables import Cell, table
 from .types import DetectorType, EncoderType, ResidentEncoder, TaskType
 from .widgets import inputs_of, made
 
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
 
 CATEGORY = "SVFR/quality"
+TITLES = ("metric", "value", "fuller is better", "truth itself", "better", "mean of", "how")
+LINE = 4
+"""Pixels between two profiles."""
+BESIDE = "Left: before. Right: after."
 COMMAND_LINE = "no node loads its network; `python -m svfr_model evaluate` does"
 
 
@@ -140,8 +148,18 @@ class Metrics(io.ComfyNode):
                 masks=None if mask is None else to_masks(mask, len(restored), (restored.shape[1], restored.shape[2])),
                 callback=Progress({"evaluate": len(restored)}),
             )
-        table = report.table()
-        return io.NodeOutput(table, report.to_json(), ui=ui.PreviewText(table))
+        text, rows = report.table(), [_row(measure) for measure in report.measures if measure.value is not None]
+        shown = {"text": [text], **table(TITLES, rows, head=report.head, notes=report.notes)}
+        return io.NodeOutput(text, report.to_json(), ui=shown)
+
+
+def _row(measure: Measure) -> list[Cell]:
+    """A measure's row in the node: a bar with a mark where the truth's own value lies."""
+    label, value, truth, better, counted, definition = row_of(measure)
+    full = bar_of(measure, measure.value)
+    mark = None if measure.truth is None else bar_of(measure, measure.truth)
+    drawn: Cell = "" if full is None else {"bar": full, "mark": mark, "text": value}
+    return [label, value, drawn, truth, better, counted, definition]
 
 
 class TemporalProfile(io.ComfyNode):
@@ -149,14 +167,16 @@ class TemporalProfile(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        """A clip and a place in it."""
+        """A clip and a place in it, and perhaps the clip as it was before."""
         return io.Schema(
             node_id="SVFRTemporalProfile",
             display_name="SVFR Temporal Profile",
             category=CATEGORY,
             **aliases("flicker, flicker view, temporal slice, slit scan, steadiness"),
             description="Shows flicker in one picture: one column of pixels, frame after frame from left to right. "
-            "Steady video gives smooth streaks, flicker gives ragged ones.",
+            "Steady video gives smooth streaks, flicker gives ragged ones. With the clip before its restoration, both "
+            "profiles stand beside each other.",
+            is_output_node=True,
             inputs=[
                 io.Image.Input("frames", tooltip="The clip to look at."),
                 io.Float.Input(
@@ -168,17 +188,36 @@ class TemporalProfile(io.ComfyNode):
                     tooltip="Where the column is, as a fraction of the width: 0 is the left edge, 1 the right one. "
                     "Default: 0.5, the middle. Choose a place with detail that moves little.",
                 ),
+                io.Image.Input(
+                    "before",
+                    optional=True,
+                    tooltip="The same clip before its restoration: its profile stands on the left of the other, at "
+                    "the same height. Default: only one profile.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
-                    "profile", tooltip="One picture, as high as the frames and with one column of pixels per frame."
+                    "profile",
+                    tooltip="One picture, as high as the frames and with one column of pixels per frame; with before, "
+                    "two such pictures with a white line between them.",
                 )
             ],
         )
 
     @classmethod
-    def execute(cls, frames: Tensor, position: float) -> io.NodeOutput:
-        """Put the columns side by side."""
-        clip = to_clip(frames)
-        column = min(int(position * clip.width), clip.width - 1)
-        return io.NodeOutput(from_pictures([temporal_profile(clip, column)]))
+    def execute(cls, frames: Tensor, position: float, before: Tensor | None = None) -> io.NodeOutput:
+        """Put the columns side by side, and the profiles."""
+        picture = _profile(frames, position, frames.shape[1])
+        if before is not None:
+            line = np.full((len(picture), LINE, 3), 255, np.uint8)
+            picture = np.concatenate([_profile(before, position, len(picture)), line, picture], axis=1)
+        profile = from_pictures([picture])
+        told = [] if before is None else [BESIDE]
+        return io.NodeOutput(profile, ui={**ui.PreviewImage(profile).as_dict(), **notice(told=told)})
+
+
+def _profile(frames: Tensor, position: float, height: int) -> np.ndarray:
+    """A clip's profile at a fraction of its width, (height,N,3) uint8; rows are repeated or left out as needed."""
+    clip = to_clip(frames)
+    profile = temporal_profile(clip, min(int(position * clip.width), clip.width - 1))
+    return profile[np.arange(height) * clip.height // height]

@@ -26,19 +26,32 @@ class Metric:
     unit: str = ""
     over: Literal["frames", "pairs", "clips"] = "frames"
     """What the mean is taken over; pairs are pairs of neighbouring frames."""
+    ends: tuple[float, float] | None = None
+    """The values of an empty bar and of a full one, the good end: chosen for reading, not the papers'. None: no bar, or
+    of a metric that should be as the truth, a bar whose length is the smaller value's part of the larger."""
 
 
 METRICS: dict[str, Metric] = {
-    "psnr": Metric("PSNR", "higher", f"mean of the frames' PSNR, RGB, peak 255, each at most {MOST_PSNR:g} dB", "dB"),
-    "psnr_mask": Metric("PSNR in mask", "higher", "the same inside the mask alone", "dB"),
-    "ssim": Metric("SSIM", "higher", "RGB, Gaussian window of 11 pixels, sigma 1.5"),
-    "lpips": Metric("LPIPS", "lower", "VGG-16, RGB"),
-    "chroma": Metric("Chroma error", "lower", "mean distance of colours (a,b) in CIELAB"),
-    "ids": Metric("IDS", "higher", "cosine of face embeddings, restored against truth"),
-    "vidd": Metric("VIDD", "lower", "L2 distance of unit face embeddings of neighbouring frames", over="pairs"),
-    "face_cons": Metric("Face-Cons", "higher", "cosine of frame 1's face embedding with every later frame's"),
+    "psnr": Metric(
+        "PSNR", "higher", f"mean of the frames' PSNR, RGB, peak 255, each at most {MOST_PSNR:g} dB", "dB", ends=(10, 50)
+    ),
+    "psnr_mask": Metric("PSNR in mask", "higher", "the same inside the mask alone", "dB", ends=(10, 50)),
+    "ssim": Metric("SSIM", "higher", "RGB, Gaussian window of 11 pixels, sigma 1.5", ends=(0, 1)),
+    "lpips": Metric("LPIPS", "lower", "VGG-16, RGB", ends=(1, 0)),
+    "chroma": Metric("Chroma error", "lower", "mean distance of colours (a,b) in CIELAB", ends=(25, 0)),
+    "ids": Metric("IDS", "higher", "cosine of face embeddings, restored against truth", ends=(0, 1)),
+    "vidd": Metric(
+        "VIDD", "lower", "L2 distance of unit face embeddings of neighbouring frames", over="pairs", ends=(1, 0)
+    ),
+    "face_cons": Metric(
+        "Face-Cons", "higher", "cosine of frame 1's face embedding with every later frame's", ends=(0, 1)
+    ),
     "akd": Metric(
-        "AKD", "lower", f"distance of the detector's five landmarks, at a longer side of {REFERENCE_SIZE}", "px"
+        "AKD",
+        "lower",
+        f"distance of the detector's five landmarks, at a longer side of {REFERENCE_SIZE}",
+        "px",
+        ends=(20, 0),
     ),
     "flow": Metric(
         "Flow score",
@@ -101,16 +114,24 @@ class Report:
         """Why the others were not computed, by key."""
         return {measure.key: measure.absent for measure in self.measures if measure.value is None}
 
+    @property
+    def head(self) -> str:
+        """What was measured, in a line."""
+        against = "against the truth, frame by frame" if self.against_truth else "without a truth"
+        return f"{self.frames} frames of {self.width}x{self.height}, {against}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What was not computed and why, a line for each reason."""
+        return [*self._faceless(), *self._left_out()]
+
     def table(self) -> str:
         """The report as a Markdown table, a row per metric, and below it what was not computed and why."""
-        against = "against the truth, frame by frame" if self.against_truth else "without a truth"
-        rows = [_TITLES, *(_row(measure) for measure in self.measures if measure.value is not None)]
+        rows = [_TITLES, *(row_of(measure) for measure in self.measures if measure.value is not None)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(_TITLES))]
         rows.insert(1, tuple("-" * width for width in widths))
         lines = [f"| {' | '.join(map(str.ljust, row, widths))} |" for row in rows]
-        head = f"{self.frames} frames of {self.width}x{self.height}, {against}"
-        notes = [f"- {note}" for note in (*self._faceless(), *self._left_out())]
-        return "\n".join([head, "", *lines, "", *notes])
+        return "\n".join([self.head, "", *lines, "", *(f"- {note}" for note in self.notes)])
 
     def _faceless(self) -> list[str]:
         """A line on frames without a face, which the face metrics leave out."""
@@ -146,10 +167,25 @@ class Report:
         )
 
 
+def bar_of(measure: Measure, value: float | None) -> float | None:
+    """How full a bar is that shows a value of this measure's metric, 0 to 1, 1 being the good end; None for no bar."""
+    metric = METRICS[measure.key]
+    if value is None or not math.isfinite(value):
+        return None
+    if metric.better == "as the truth":
+        low, high = sorted((value, value if measure.truth is None else measure.truth))
+        return None if measure.truth is None else low / high if high else 1.0
+    if metric.ends is None:
+        return None
+    empty, full = metric.ends
+    return min(1.0, max(0.0, (value - empty) / (full - empty)))
+
+
 _TITLES = ("metric", "value", "truth itself", "better", "mean of", "how")
 
 
-def _row(measure: Measure) -> tuple[str, ...]:
+def row_of(measure: Measure) -> tuple[str, ...]:
+    """A measure's row of the table: metric, value, the truth's own value, which is better, what of, and how."""
     metric = METRICS[measure.key]
     truth = "" if measure.truth is None else f"{measure.truth:.4f}"
     counted = "" if metric.over == "clips" else f"{measure.counted} of {measure.expected} {metric.over}"

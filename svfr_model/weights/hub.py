@@ -119,7 +119,7 @@ def _check_room(partial: Path, size: int) -> None:
     free = shutil.disk_usage(partial.parent).free
     if free < missing:
         raise InputError(
-            f"{partial.parent} has room for {_amount(free)}, but {_amount(missing)} are still needed: nothing was "
+            f"{partial.parent} has room for {amount(free)}, but {amount(missing)} are still needed: nothing was "
             "downloaded. Make room, or choose another folder with --weights."
         )
 
@@ -148,7 +148,8 @@ def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _amount(size: int) -> str:
+def amount(size: int) -> str:
+    """A number of bytes in words, such as "2.84 GiB"."""
     return (
         f"{size / 2**30:.2f} GiB"
         if size >= 1 << 28

@@ -54,6 +54,8 @@ class WeightFile:
     """Key of these weights in a published pickle that also holds others; "" if it holds nothing else."""
     size: int = 0
     """Bytes of the published file; 0 if not known."""
+    about: int = 0
+    """Bytes to expect where the published size is not known, counted from the network's parameters; 0 if unknown."""
     sha256: str = ""
     """SHA-256 of the published file in hexadecimal; "" if not known."""
     shipped: str = ""
@@ -98,6 +100,7 @@ _FILES = (
         licence=_SVFR_LICENCE,
         comfyui_folders=("svfr", "diffusion_models"),
         purpose="SVFR's denoising UNet",
+        about=2 * 1_524_634_602,
         note="about 3 GB in half precision; a mirror of the authors' Google Drive folder",
     ),
     WeightFile(
@@ -108,6 +111,7 @@ _FILES = (
         licence=_SVFR_LICENCE,
         comfyui_folders=("svfr",),
         purpose="the projection from face features to SVFR's identity tokens",
+        about=4 * 526_336,
     ),
     WeightFile(
         role="insightface_glint360k",
@@ -117,6 +121,7 @@ _FILES = (
         licence=_INSIGHTFACE_LICENCE,
         comfyui_folders=("svfr",),
         purpose="the iresnet100 face recognition network",
+        about=4 * 65_225_946,
     ),
     WeightFile(
         role="yoloface_v5m",
@@ -138,6 +143,7 @@ _FILES = (
         licence=_SVD_LICENCE,
         comfyui_folders=("svfr", "vae"),
         purpose="Stable Video Diffusion's VAE with the temporal decoder",
+        about=2 * 97_742_847,
     ),
     WeightFile(
         role="yunet",

@@ -13,6 +13,7 @@ from svfr_model.base.clip import ArrayClip
 from svfr_model.base.errors import InputError, WeightsError
 from svfr_model.media.pictures import write_picture
 from svfr_model.metrics import METRICS, InstrumentChoice, Instruments, evaluate, psnr, run_evaluate, ssim
+from svfr_model.metrics.report import Measure, bar_of
 
 
 def clip(count: int, size: tuple[int, int] = (24, 32), seed: int = 0) -> np.ndarray:
@@ -252,3 +253,18 @@ def test_broken_weights_are_an_error_not_an_absence(tmp_path):
     (tmp_path / "insightface_glint360k.pth").write_bytes(b"no checkpoint")
     with pytest.raises(WeightsError, match="not a PyTorch checkpoint"):
         run_evaluate(restored, instruments=InstrumentChoice([tmp_path], device="cpu"))
+
+
+def test_a_bar_is_full_at_the_good_end():
+    assert bar_of(Measure("psnr", 30.0), 30.0) == pytest.approx(0.5)
+    assert bar_of(Measure("psnr", 5.0), 5.0) == 0
+    assert bar_of(Measure("psnr", 100.0), 100.0) == 1
+    assert bar_of(Measure("akd", 5.0), 5.0) == pytest.approx(0.75)  # lower is better
+    assert bar_of(Measure("ids", float("nan")), float("nan")) is None
+    assert bar_of(Measure("i3d_distance", 3.0), 3.0) is None
+
+
+def test_a_bar_of_what_should_be_as_the_truth_tells_how_near_it_is():
+    assert bar_of(Measure("flow", 2.0, truth=4.0), 2.0) == bar_of(Measure("flow", 8.0, truth=4.0), 8.0) == 0.5
+    assert bar_of(Measure("flow", 0.0, truth=0.0), 0.0) == 1
+    assert bar_of(Measure("flow", 2.0), 2.0) is None

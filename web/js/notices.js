@@ -1,14 +1,13 @@
-// Shows a node's text in the node itself: a warning, or the table of SVFR Metrics. By default the frontend shows text only
-// for its own nodes.
+// Shows a node's text in the node itself, such as a warning. By default the frontend shows text only for its own nodes.
 import { app } from "../../../scripts/app.js";
 
-const STYLE = "margin: 0; overflow: auto; font-size: 10px; user-select: text";
-const WARNING = "; white-space: pre-wrap; font-family: sans-serif; color: #ffb347";
+const STYLE =
+  "margin: 0; overflow: auto; font: 10px sans-serif; user-select: text; white-space: pre-wrap; color: #ffb347";
 
-function textWidget(node, table) {
+function textWidget(node) {
   const element = document.createElement("pre");
-  element.style.cssText = STYLE + (table ? "" : WARNING);
-  const getMinHeight = () => (table ? 180 : 30 + 14 * Math.ceil(element.textContent.length / 50));
+  element.style.cssText = STYLE;
+  const getMinHeight = () => 30 + 14 * Math.ceil(element.textContent.length / 50);
   const widget = node.addDOMWidget("report", "svfr_report", element, { serialize: false, getMinHeight });
   widget.serialize = false; // the text belongs to a run, not to the workflow
   return widget;
@@ -37,15 +36,13 @@ app.registerExtension({
 
   nodeCreated(node) {
     if (!/^(SVFR|STC)[A-Z]/.test(node.comfyClass ?? "")) return;
-    const table = node.comfyClass === "SVFRMetrics";
-    let widget = table ? textWidget(node, true) : null; // a warning takes no room before there is one
+    let widget = null; // a warning takes no room before there is one
     let height = null; // of the node before it grew
     follow(node, "onExecuted", (output) => {
-      const text = output?.text?.join("\n\n") ?? "";
+      const text = output?.svfr_table ? "" : (output?.text?.join("\n\n") ?? ""); // a table is drawn by tables.js
       if (!text && !widget) return;
-      widget ??= textWidget(node, false);
+      widget ??= textWidget(node);
       widget.element.textContent = text;
-      if (table) return;
       widget.hidden = !text;
       if (text) {
         height ??= node.size[1];

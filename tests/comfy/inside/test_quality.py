@@ -35,7 +35,7 @@ def figures(**inputs):
     """Table, figures by metric, and what the node shows."""
     output = Metrics.execute(**inputs)
     table, stored = output.args
-    return table, json.loads(stored)["metrics"], output.ui.as_dict()
+    return table, json.loads(stored)["metrics"], output.ui
 
 
 def level(value, count=3, height=24, width=32):
@@ -92,7 +92,14 @@ def test_known_levels_have_the_psnr_of_the_formula():
     assert found["flow"]["value"] == pytest.approx(0, abs=1e-6)
     assert "| PSNR " in table
     assert "28.1308 dB" in table
-    assert shown == {"text": (table,)}
+    assert shown["text"] == [table]
+    (drawn,) = shown["svfr_table"]
+    assert drawn["head"] == "3 frames of 32x24, against the truth, frame by frame"
+    rows = {row[0]: dict(zip(drawn["titles"], row, strict=True)) for row in drawn["rows"]}
+    assert rows["PSNR"]["value"] == "28.1308 dB"
+    assert rows["PSNR"]["fuller is better"]["bar"] == pytest.approx((28.1308 - 10) / 40, abs=1e-5)
+    assert rows["Flow score"]["fuller is better"]["mark"] == 1.0
+    assert "Not computed: AKD, because no face detector was given" in drawn["notes"]
     assert figures(restored=level(100), truth=level(100))[1]["psnr"]["value"] == 100
 
 
@@ -156,6 +163,18 @@ def test_a_profile_is_the_column_over_time(position, column):
     for time in range(7):
         expected = (frames[time, :, column] * 255 + 0.5).floor() / 255
         assert torch.equal(profile[0, :, time], expected)
+
+
+def test_before_and_after_stand_beside_each_other():
+    """With a white line between them, and at one height."""
+    before, after = clip(5, 10, 33), clip(7, 20, 66)
+    (profile,) = call(TemporalProfile, frames=after, position=0.5, before=before)
+    assert profile.shape == (1, 20, 5 + 4 + 7, 3)
+    for time in range(5):
+        expected = (before[time, :, 16] * 255 + 0.5).floor() / 255
+        assert torch.equal(profile[0, :, time], expected.repeat_interleave(2, 0))
+    assert (profile[0, :, 5:9] == 1).all()
+    assert torch.equal(profile[:, :, 9:], call(TemporalProfile, frames=after, position=0.5)[0])
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ IDS = {
     "SVFRLoadVAE",
     "SVFRLoadFaceDetector",
     "SVFRLoadIdentityEncoder",
+    "SVFRGetWeights",
     "SVFRFaceCrop",
     "SVFRPasteBack",
     "SVFRTaskVector",
