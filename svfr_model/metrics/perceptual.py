@@ -31,6 +31,29 @@ def load_lpips(device: torch.device | str = "cpu") -> PerceptualDistance:
     ours does not. Raises DependencyError without torchmetrics or torchvision, WeightsError without VGG's weights:
     torchvision would otherwise download them without being asked.
     """
+    network = _network(device)
+
+    @torch.no_grad()
+    def distance(restored: np.ndarray, truth: np.ndarray) -> float:
+        check_pair(restored, truth)
+        return float(network(_picture(restored, device), _picture(truth, device)))
+
+    return distance
+
+
+def load_lpips_loss(device: torch.device | str = "cpu") -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The same as a loss: two batches of frames (N,3,H,W) in [0,1] to their mean distance, with gradients."""
+    network = _network(device).requires_grad_(False)
+
+    def distance(made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        value: torch.Tensor = network(made.clamp(0, 1), truth)
+        return value
+
+    return distance
+
+
+def _network(device: torch.device | str) -> torch.nn.Module:
+    """LPIPS on frames in [0,1]."""
     try:
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity as Lpips
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision built for another torch
@@ -42,16 +65,10 @@ def load_lpips(device: torch.device | str = "cpu") -> PerceptualDistance:
             f"Download {VGG_URL} (528 MB, torchvision's BSD licence) to that path."
         )
     try:
-        network = Lpips(net_type="vgg", normalize=True).to(device).eval()
+        network: torch.nn.Module = Lpips(net_type="vgg", normalize=True).to(device).eval()
     except ImportError as error:
         raise _package_missing(error) from error
-
-    @torch.no_grad()
-    def distance(restored: np.ndarray, truth: np.ndarray) -> float:
-        check_pair(restored, truth)
-        return float(network(_picture(restored, device), _picture(truth, device)))
-
-    return distance
+    return network
 
 
 def _package_missing(error: Exception) -> DependencyError:

@@ -36,6 +36,11 @@ TASKS: tuple[TaskName, ...] = get_args(TaskName)
 """Blind restoration, removal of brightness flicker, removal of the pixel flicker of frame-by-frame diffusion."""
 
 
+ResidualName: TypeAlias = Literal["published", "frames"]
+"""How the restorer's motion residual is read: scrambled as published (Q1), or as the difference of neighbouring frames,
+which networks of our own training have (docs/reference/stc-training.md#prerequisite)."""
+
+
 class Transformers(NamedTuple):
     """The size of a task's two code transformers."""
 
@@ -118,7 +123,7 @@ class RestorerSizes(Sizes):
 
     img_size: side of the frames, a multiple of the spatial factor (8 with four levels). n_head, n_layers: of each
     transformer; None is the published number for the task. connect_list: names of the fusion layers, which are never
-    used but belong to the checkpoint.
+    used but belong to the checkpoint. residual: see `ResidualName`.
 
     Raises InputError for sizes that no network can have.
     """
@@ -127,6 +132,7 @@ class RestorerSizes(Sizes):
     n_head: int | None = None
     n_layers: int | None = None
     connect_list: Sequence[str] = ("32", "64", "128", "256")
+    residual: ResidualName = "published"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -135,6 +141,8 @@ class RestorerSizes(Sizes):
         unknown = [name for name in self.connect_list if name not in FUSION_CHANNELS]
         if unknown:
             raise InputError(f"connect_list has unknown names {unknown}: use some of {', '.join(FUSION_CHANNELS)}.")
+        if self.residual not in get_args(ResidualName):
+            raise InputError(f"residual is {self.residual!r}: use one of {', '.join(get_args(ResidualName))}.")
 
 
 AnySizes = TypeVar("AnySizes", bound=Sizes)
@@ -264,10 +272,9 @@ class VQAutoEncoder3D(AutoEncoder3D):
         dictionary with min_encoding_indices_s and _t (T',h*w), perplexity_s and _t.
         """
         z = self.encode(x)
-        steps = torch.diff(z, dim=2, prepend=z[:, :, :1])
         book_s, book_t = self.quantize.embedding_s.weight, self.quantize.embedding_t.weight
         codes_s, spread_s = _nearest(z, book_s)
-        codes_t, spread_t = _nearest(self.quantize.SA(z) + steps, book_t)
+        codes_t, spread_t = _nearest(self.quantize.SA(z) + motion(z), book_t)
         quantised = self.quantize(codes_s, codes_t, z.shape)
         loss = 1.25 * F.mse_loss(quantised, z)  # codebook and commitment loss, which are equal without gradients
         stats = {
@@ -306,6 +313,7 @@ class CodeFormer3D(AutoEncoder3D):
         super().__init__(sizes)
         self.task = task
         self.img_size = sizes.img_size
+        self.residual = sizes.residual
         width, (heads, layers) = sizes.emb_dim, transformers
         places = (sizes.img_size // sizes.factor) ** 2
         self.position_emb_s = nn.Parameter(torch.zeros(places, width))
@@ -337,42 +345,54 @@ class CodeFormer3D(AutoEncoder3D):
                 f"made, not {tuple(x.shape)}: resize or crop the frames first."
             )
         z = self.encode(x)
-        logits_s = self.predict_s(z)
+        logits_s = self.predict_s(tokens_of(z))
         logits_t = self.predict_t(self.temporal_tokens(z))
         quantised = self.quantize(logits_s.argmax(2), logits_t.argmax(2), z.shape)
         return self.decode(quantised), logits_s, logits_t, z
 
-    def predict_s(self, z: Tensor) -> Tensor:
-        """The latent (1,c,T',h,w) to logits (T',h*w,codes) of the spatial codes."""
-        tokens = _tokens(z)
-        # As shipped, each latent frame is a sequence of its own; the paper describes one sequence over space and time.
+    def predict_s(self, tokens: Tensor) -> Tensor:
+        """Tokens (N,h*w,c) of N latent frames to logits (N,h*w,codes) of the spatial codes.
+
+        As shipped, each latent frame is a sequence of its own; the paper describes one sequence over space and time.
+        """
         for layer in self.s_ft_layers:
             tokens = layer(tokens, self.position_emb_s)
         logits: Tensor = self.s_idx_pred_layer(tokens)
         return logits
 
     def predict_t(self, tokens: Tensor) -> Tensor:
-        """Temporal tokens (T',h*w,c) to logits (T',h*w,codes) of the temporal codes."""
+        """Temporal tokens (N,h*w,c) to logits (N,h*w,codes) of the temporal codes."""
         for layer in self.t_ft_layers:
             tokens = layer(tokens, self.position_emb_t)
         logits: Tensor = self.t_idx_pred_layer(tokens)
         return logits
 
     def temporal_tokens(self, z: Tensor) -> Tensor:
-        """The latent (1,c,T',h,w) to temporal tokens (T',h*w,c): temporal attention plus motion residual.
-
-        As shipped, the residual is scrambled (Q1): the latent's memory, which runs over channels, frames and places,
-        is read as if it ran over frames, places and channels, before neighbouring frames are subtracted.
-        """
-        _, channels, frames, height, width = z.shape
-        misread = z.reshape(frames, height * width, channels)
-        residual = torch.diff(misread, dim=0, prepend=misread[:1])
-        return _tokens(self.quantize.SA(z)) + residual
+        """The latent (1,c,T',h,w) to temporal tokens (T',h*w,c): temporal attention plus motion residual."""
+        return tokens_of(self.quantize.SA(z)) + residual_tokens(z, self.residual)
 
 
-def _tokens(z: Tensor) -> Tensor:
-    """The latent (1,c,T',h,w) to tokens (T',h*w,c)."""
-    tokens: Tensor = rearrange(z, "1 c t h w -> t (h w) c")
+def motion(z: Tensor) -> Tensor:
+    """How each frame of a latent (B,c,T',h,w) differs from the frame before; zero for the first."""
+    return torch.diff(z, dim=2, prepend=z[:, :, :1])
+
+
+def residual_tokens(z: Tensor, kind: ResidualName) -> Tensor:
+    """The motion residual of latents (B,c,T',h,w) as tokens (B*T',h*w,c).
+
+    "published": as shipped it is scrambled (Q1). A latent's memory, which runs over channels, frames and places, is
+    read as if it ran over frames, places and channels, before neighbouring frames are subtracted.
+    """
+    if kind == "frames":
+        return tokens_of(motion(z))
+    batch, channels, frames, height, width = z.shape
+    misread = z.reshape(batch, frames, height * width, channels)
+    return torch.diff(misread, dim=1, prepend=misread[:, :1]).flatten(0, 1)
+
+
+def tokens_of(z: Tensor) -> Tensor:
+    """Latents (B,c,T',h,w) to tokens (B*T',h*w,c)."""
+    tokens: Tensor = rearrange(z, "b c t h w -> (b t) (h w) c")
     return tokens
 
 

@@ -148,6 +148,7 @@ _STC: Mapping[str, Rule] = {
     "codebook_size": _whole(1, 1 << 20),
     "n_head": _whole(1, 1024),
     "n_layers": _whole(1, 64),
+    "residual": _word("published", "frames"),
     "connect_list": _levels(_word("32", "64", "128", "256", "512"), 0),
 }
 
