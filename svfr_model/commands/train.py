@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .bar import progress
@@ -50,6 +51,20 @@ def _trained(options: argparse.Namespace, callback: Callback | None) -> str:
 
         seeds = range(HELD_OUT, HELD_OUT + options.clips)
         return markdown(summary(evaluate_model(bundled(), Trial(EVALUATION), seeds, callback)))
+    from ..training.config import read_settings
+
+    if "stage" in read_settings(options.config):  # of BFVR-STC's training, SVFR's has none
+        return f"wrote {_train_stc(options.config, callback)}"
     from ..training.train import train_from_file
 
     return f"wrote {train_from_file(options.config, callback)}"
+
+
+def _train_stc(config: Path, callback: Callback | None) -> Path:
+    from ..metrics.perceptual import load_lpips_loss
+    from ..training.stc_losses import scale_distance
+    from ..training.stc_train import load_stc_config, train_stc
+
+    wanted = load_stc_config(config)
+    perceptual = load_lpips_loss() if wanted.perceptual else scale_distance
+    return train_stc(wanted, callback, perceptual=perceptual)

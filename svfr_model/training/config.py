@@ -89,17 +89,12 @@ class TrainConfig:
 
 def load_config(path: Path | str) -> TrainConfig:
     """Read a .json or .toml file. Raises InputError naming what is unknown, missing or of the wrong kind."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path} does not exist: give a training configuration (.json or .toml), see docs/training.md."
-        )
-    return parse_config(_read(path), str(path))
+    return parse_config(read_settings(Path(path)), str(path))
 
 
 def parse_config(values: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:
     """A configuration from nested mappings; source names it in messages."""
-    return _group(TrainConfig, values, source)
+    return parse_group(TrainConfig, values, source)
 
 
 def dump_config(config: TrainConfig) -> str:
@@ -107,7 +102,12 @@ def dump_config(config: TrainConfig) -> str:
     return json.dumps(asdict(config), indent=2)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_settings(path: Path) -> Mapping[str, Any]:
+    """The settings of a .json or .toml file, not checked yet. Raises InputError for a file that cannot be read."""
+    if not path.is_file():
+        raise InputError(
+            f"{path} does not exist: give a training configuration (.json or .toml), see docs/training.md."
+        )
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".toml":
@@ -126,7 +126,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     raise InputError(f"A training configuration is a .json or .toml file, not {path.name!r}.")
 
 
-def _group(group: type[Group], values: Any, source: str) -> Group:
+def parse_group(group: type[Group], values: Any, source: str) -> Group:
     """A group of options from a mapping, and the groups within it from mappings in that; lists become tuples."""
     if not isinstance(values, Mapping):
         raise InputError(f"{source} must be a table of settings, not {values!r}.")
@@ -135,7 +135,7 @@ def _group(group: type[Group], values: Any, source: str) -> Group:
     if unknown:
         raise InputError(f"{source} has unknown settings: {', '.join(unknown)}. Known: {', '.join(kinds)}.")
     given = {
-        name: _group(kinds[name], value, f"{source}, {name}") if is_group(kinds[name]) else _value(value)
+        name: parse_group(kinds[name], value, f"{source}, {name}") if is_group(kinds[name]) else _value(value)
         for name, value in values.items()
     }
     try:

@@ -29,6 +29,7 @@ from ..stc.network import CodeFormer3D, ResidualName, TaskName, VQAutoEncoder3D,
 from ..synthesis.degrade import degrade_clip
 from ..synthesis.options import DegradeOptions, LowQuality
 from ..weights import CONFIG_KEY, save
+from .config import parse_group, read_settings
 from .dino import Discriminator, load_dino
 from .loop import CHECKPOINT, LOSSES, PLOT, Loop, LoopOptions, Losses, placed
 from .stc_losses import CodebooksObjective, CodebookWeights, CodesObjective, Mode, Perceptual, scale_distance
@@ -83,7 +84,7 @@ class STCTrainConfig:
     )
     videos: str | None = option(default=None, help="Folder of prepared footage; by default synthetic clips are made.")
     synthetic_clips: int = option(default=1000, within=Range(2), help="Synthetic clips to draw from.")
-    size: int = option(default=64, within=Range(16), unit="pixels", help="Side of the clips.")
+    size: int = option(default=64, within=Range(64, 512), unit="pixels", help="Side of the clips.")
     frames: int = option(default=24, within=Range(2), unit="frames", help="Frames of a clip that is trained on.")
     clips: int = option(default=1, within=Range(1), help="Clips in a step.")
     recompute: bool = option(
@@ -122,6 +123,11 @@ class STCTrainConfig:
 
 CODEBOOKS = "codebooks.safetensors"
 CODES: Mapping[TaskName, str] = {task: f"stc-{task}.safetensors" for task in ROLES}
+
+
+def load_stc_config(path: Path | str) -> STCTrainConfig:
+    """Read a .json or .toml file. Raises InputError naming what is unknown, missing or of the wrong kind."""
+    return parse_group(STCTrainConfig, read_settings(Path(path)), str(path))
 
 
 def train_stc(
