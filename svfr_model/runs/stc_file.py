@@ -56,6 +56,11 @@ class EnhanceJob:
         unknown = [task for task in self.tasks if task not in TASKS]
         if unknown or not self.tasks:
             raise InputError(f"Unknown BFVR-STC task {', '.join(unknown) or '(none)'}: use {', '.join(TASKS)}.")
+        if self.options.stretch and self.on_whole_frames and len(self.tasks) > 1:
+            raise InputError(
+                "Stretching reads the frames twice, which whole frames of a second task do not allow. Leave out "
+                "--stretch, or run the tasks one by one: only the last one with --stretch."
+            )
 
     @property
     def on_whole_frames(self) -> bool:

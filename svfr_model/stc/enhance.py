@@ -23,7 +23,7 @@ from torch import Tensor
 from ..base.errors import InputError
 from ..base.progress import Callback, report
 from ..engine.windows import triangle_weights
-from .frames import Framing, low_frequency_change, stretch, to_network, to_pixels
+from .frames import Framing, smooth, stretch, to_network, to_pixels
 from .motion import MotionMeter
 from .network import TaskName
 from .options import EnhanceOptions
@@ -35,6 +35,9 @@ FACE_MARGIN = 0.15
 
 For training, the union of a clip's boxes was cut out, without roll; the boxes came from another detector than ours.
 """
+
+MOST_GAIN = 2.0
+"""By which factor a window's brightness is brought to that of the one before at most."""
 
 Spans = Sequence[tuple[int, int]]
 """(first, last + 1) of every shot, in order and without gaps; the first starts at frame 0."""
@@ -85,7 +88,8 @@ def plan_windows(count: int, length: int, overlap: int, stride: int) -> list[Sho
     """The windows of a shot of `count` frames; the shares of each frame add up to 1.
 
     Windows start at multiples of the temporal stride, length - overlap frames apart. The last window is moved back so
-    that, in a shot longer than one window, it needs fewer than `stride` repeated frames.
+    that, in a shot longer than one window, it needs fewer than `stride` repeated frames. Where one window fewer is
+    enough if neighbours share half of the overlap or more, there is one fewer, and they are spread evenly.
 
     Raises InputError for a length or overlap that is not a multiple of the stride, or an overlap that is not smaller
     than the length.
@@ -95,8 +99,7 @@ def plan_windows(count: int, length: int, overlap: int, stride: int) -> list[Sho
             f"A window of {length} frames with an overlap of {overlap} does not fit this network: both must be "
             f"multiples of {stride}, and the overlap smaller than the window."
         )
-    final = max(0, -(-(count - length) // stride) * stride)
-    starts = [*range(0, final, length - overlap), final]
+    starts = _starts(count, length, overlap, stride)
     weights = triangle_weights(length)
     totals = [0.0] * count
     for start in starts:
@@ -109,6 +112,17 @@ def plan_windows(count: int, length: int, overlap: int, stride: int) -> list[Sho
         )
         for start in starts
     ]
+
+
+def _starts(count: int, length: int, overlap: int, stride: int) -> list[int]:
+    """The first frame of every window."""
+    final = max(0, -(-(count - length) // stride) * stride)
+    usual = [*range(0, final, length - overlap), final]
+    least = -(-overlap // 2 // stride) * stride
+    gaps = -(-final // (length - least))
+    if gaps + 1 >= len(usual):
+        return usual
+    return [round(final * number / gaps / stride) * stride for number in range(gaps + 1)]
 
 
 def run_windows(
@@ -134,6 +148,7 @@ def run_windows(
     for size, (first, _) in zip(sizes, spans, strict=True):
         held: deque[Tensor] = deque()  # the window's pictures
         sums: deque[Tensor] = deque()  # its results, blended so far
+        level = LevelCarry() if network.task == "deflicker" else None
         for window, following in itertools.zip_longest(plans[size], plans[size][1:]):
             held.extend(itertools.islice(pictures, len(window.shares) - len(held)))
             if len(held) < len(window.shares):
@@ -141,7 +156,10 @@ def run_windows(
                 raise InputError(
                     f"The clip ended after {end} frames, but its shots reach to {spans[-1][1]}: give its own spans."
                 )
-            for index, result in enumerate(_run(network, held, options.window)):
+            results = _run(network, held, options.window)
+            if level is not None:
+                results = level.carried(results, window.first)
+            for index, result in enumerate(results):
                 part = result * window.shares[index]
                 if index < len(sums):
                     sums[index] += part
@@ -154,6 +172,28 @@ def run_windows(
                 yield sums.popleft()
     if next(pictures, None) is not None:
         raise InputError(f"The clip has more frames than the {spans[-1][1]} of its shots: give the spans of all of it.")
+
+
+class LevelCarry:
+    """Gives each window of a shot the brightness of the one before, as far as they show the same frames.
+
+    A network that removes brightness flicker decides on a level for each window by itself. Blending would only fade
+    from one level to the next.
+    """
+
+    def __init__(self) -> None:
+        self._levels: dict[int, float] = {}
+        """Mean grey level of the last window's frames, by their number in the shot."""
+
+    def carried(self, results: Tensor, first: int) -> Tensor:
+        """A window's results (n,3,S,S), of which the first is frame `first` of the shot, with the gain they need."""
+        own = results.mean((1, 2, 3)).tolist()
+        levels = dict(enumerate(own, first))
+        shared = [number for number in levels if number in self._levels]
+        before, after = (sum(known[number] for number in shared) for known in (self._levels, levels))
+        gain = min(max(before / after, 1 / MOST_GAIN), MOST_GAIN) if after > 0 else 1.0
+        self._levels = {number: gain * level for number, level in levels.items()}
+        return results * gain
 
 
 def _check_spans(spans: Spans) -> None:
@@ -249,9 +289,10 @@ def enhance_whole(
     for framing, frame, picture in _walk(frames, network, spans, options, meter=meter, callback=callback):
         result = _stretched(torch.from_numpy(framing.cut(picture)), bounds).numpy()
         if options.low_frequency and network.task != "bfr":
-            before = framing.fit(frame).astype(np.float32) / 255
-            change = framing.unfit(low_frequency_change(before, result))
-            result = frame.astype(np.float32) / 255 + change
+            change = result - framing.fit(frame).astype(np.float32) / 255
+            # Brightness changes smoothly over the frame; the flicker of textures is as fine as the network's picture.
+            change = smooth(change) if network.task == "deflicker" else change
+            result = frame.astype(np.float32) / 255 + framing.unfit(change)
         else:
             result = framing.unfit(result)
         yield to_pixels(torch.from_numpy(result)).numpy()

@@ -94,11 +94,10 @@ class Framing:
         return _resize(fitted, size, cv2.INTER_CUBIC if growing else cv2.INTER_AREA)
 
 
-def low_frequency_change(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """The smooth part of after - before, both (h,w,3) float32: what changed in brightness, not in texture."""
-    change: np.ndarray = after - before
-    smooth: np.ndarray = cv2.GaussianBlur(change, (0, 0), LOW_FREQUENCY_SIGMA, borderType=cv2.BORDER_REFLECT_101)
-    return smooth
+def smooth(change: np.ndarray) -> np.ndarray:
+    """The low frequencies of a change (h,w,3) float32: what changed in brightness, not in texture."""
+    smoothed: np.ndarray = cv2.GaussianBlur(change, (0, 0), LOW_FREQUENCY_SIGMA, borderType=cv2.BORDER_REFLECT_101)
+    return smoothed
 
 
 def to_network(pictures: Tensor, device: torch.device | str = "cpu") -> Tensor:

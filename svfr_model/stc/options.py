@@ -32,9 +32,9 @@ class EnhanceOptions:
     )
     low_frequency: bool = option(
         default=True,
-        help="When de-flickering whole frames, add only the smooth part of the change to the original frame, which "
-        "keeps its detail. Fine pixel flicker is removed only with this off: the network's own picture is then "
-        "enlarged to the frame's size.",
+        help="When de-flickering whole frames, add the network's change to the original frame, which keeps detail "
+        "finer than the network's picture: for deflicker its smooth part, for deflicker_sd all of it. With this off, "
+        "the network's own picture is enlarged to the frame's size.",
         flag=Flag("own-picture"),
     )
     stretch: bool = option(

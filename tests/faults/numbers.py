@@ -201,6 +201,11 @@ STC = [
     )
 ] + [
     Fault("stc of whole crops", "stc in.mp4 out.mp4 --whole --crops", says=("not allowed",)),
+    Fault(
+        "stc stretching two tasks",
+        "stc in.mp4 out.mp4 --task deflicker,deflicker_sd --stretch",
+        says=("reads the frames twice", "one by one"),
+    ),
     Fault("stc of small frames", "stc in.mp4 out.mp4 --task deflicker", says=("too small", "64")),
     Fault("stc without a face", "stc in.mp4 out.mp4", {"in.mp4": odd.clip(5, 96, 96)}, code=4, says=("No face",)),
     Fault(

@@ -12,7 +12,7 @@ import torch
 
 from svfr_model.base.errors import InputError
 from svfr_model.stc.enhance import enhance_crops, enhance_whole, plan_windows, run_windows
-from svfr_model.stc.frames import Framing, low_frequency_change
+from svfr_model.stc.frames import Framing, smooth
 from svfr_model.stc.motion import MotionMeter
 from svfr_model.stc.network import build_network
 from svfr_model.stc.options import EnhanceOptions
@@ -80,7 +80,77 @@ def test_plans_are_aligned_and_repeat_little(count, window, overlap):
             assert part.last - part.first >= window - 1
     assert np.allclose(covered, 1)
     for part, following in itertools.pairwise(plan):
-        assert part.last - following.first >= overlap
+        assert part.last - following.first >= overlap // 2
+    usual = 1 if count <= window else 1 + -(-(count - window) // (window - overlap))
+    assert len(plan) <= usual
+
+
+@pytest.mark.parametrize(
+    ("count", "firsts"),
+    [
+        (24, [0]),
+        (25, [0, 2]),
+        (40, [0, 16]),
+        (42, [0, 18]),  # two windows that share 6 frames, where 8 would need a third
+        (44, [0, 20]),
+        (46, [0, 16, 22]),  # a third is needed whatever they share
+        (56, [0, 16, 32]),
+        (64, [0, 20, 40]),
+    ],
+)
+def test_a_window_is_saved_where_the_others_can_be_spread(count, firsts):
+    assert [part.first for part in plan_windows(count, 24, 8, 2)] == firsts
+
+
+def test_work_grows_with_the_clip():
+    counts = [len(plan_windows(count, 24, 8, 2)) for count in range(1, 400)]
+    assert all(after >= before for before, after in itertools.pairwise(counts))
+    assert counts[-1] == -(-(399 - 4) // 20)
+
+
+def test_without_an_overlap_windows_lie_as_before():
+    assert [part.first for part in plan_windows(50, 24, 0, 2)] == [0, 24, 26]
+
+
+def flickering(count):
+    """Pictures of one true brightness each, brightened or darkened at random."""
+    gains = np.where(np.random.default_rng(0).random(count) < 0.3, np.random.default_rng(1).uniform(0.5, 1.5, count), 1)
+    levels = np.rint(255 * np.clip(0.4 * gains, 0, 1)).astype(np.uint8)
+    return torch.from_numpy(levels).view(-1, 1, 1, 1).repeat(1, 3, SIDE, SIDE)
+
+
+def its_own_level(x):
+    """A perfect remover of flicker that takes the brightness of its window's mean."""
+    return torch.ones_like(x) * x.mean()
+
+
+@pytest.mark.parametrize("task", ["deflicker", "deflicker_sd"])
+def test_the_level_is_carried_from_window_to_window(task):
+    clip = flickering(240)
+    found = torch.stack(list(run_windows(Stub(its_own_level, task), iter(clip), [(0, 240)], EnhanceOptions())))
+    levels = 255 * found.mean((1, 2, 3))
+    drift, step = float(levels.max() - levels.min()), float(levels.diff().abs().max())
+    if task == "deflicker":
+        assert drift < 0.01
+        assert step < 0.01
+    else:  # nothing is carried: the windows' own levels are faded into each other
+        assert drift > 5
+        assert step > 0.5
+
+
+def test_a_level_is_not_carried_into_another_shot():
+    dark, bright = numbered(24) // 4, 255 - numbered(24) // 4
+    clip = torch.cat([dark, bright])
+    found = torch.stack(list(run_windows(Stub(task="deflicker"), iter(clip), [(0, 24), (24, 48)], EnhanceOptions())))
+    assert (found - clip.float() / 255).abs().max() < 1e-6
+
+
+def test_a_window_of_another_brightness_is_brought_over_by_a_factor_of_two_at_most():
+    calls = iter([0.8, 0.1, 0.8, 0.8])
+    network = Stub(lambda x: torch.ones_like(x) * next(calls), "deflicker")
+    found = list(run_windows(network, iter(numbered(40)), [(0, 40)], EnhanceOptions()))
+    assert float(found[0].mean()) == pytest.approx(0.8)
+    assert float(found[-1].mean()) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(("window", "overlap"), [(23, 8), (24, 7)])
@@ -210,7 +280,7 @@ def test_the_stretch_is_over_the_whole_clip():
     enhance_crops(Stub(), crops, EnhanceOptions(stretch=True), callback=lambda stage, *_: stages.append(stage))
     assert (crops.float() - expected).abs().max() <= 1
     assert (crops.min(), crops.max()) == (0, 255)
-    assert stages == ["measure"] * 4 + ["enhance"] * 4
+    assert stages == ["measure"] * 3 + ["enhance"] * 3
 
 
 def test_a_clip_of_one_value_is_not_stretched():
@@ -236,7 +306,7 @@ def test_crops_it_cannot_take(crops, said):
 def test_progress_counts_windows_and_an_exception_cancels():
     told = []
     enhance_crops(Stub(), numbered(60), callback=lambda *state: told.append(state))
-    assert told == [("enhance", done, 4, None) for done in (1, 2, 3, 4)]
+    assert told == [("enhance", done, 3, None) for done in (1, 2, 3)]
 
     def cancel(stage, done, total, preview):
         if done == 2:
@@ -303,6 +373,22 @@ def test_deflickering_keeps_fine_detail_and_takes_the_smooth_change():
     assert detail[2] < 0.5 * detail[0]
 
 
+def test_pixel_flicker_is_removed_and_detail_beyond_the_network_kept():
+    """A perfect remover of texture flicker, in frames of the network's size and in larger ones."""
+    rng = np.random.default_rng(0)
+    for side in (128, 256):
+        still = picture(side, side)
+        frames = [np.clip(still + rng.normal(0, 6, still.shape), 0, 255).astype(np.uint8) for _ in range(6)]
+        perfect = torch.from_numpy(Framing(side, side, 128).fit(still)).permute(2, 0, 1)[None, :, None] / 255
+        network = Stub(lambda x, perfect=perfect: perfect.expand_as(x), "deflicker_sd", img_size=128)
+        found = list(enhance_whole(frames, network, [(0, 6)]))
+        before, after = (np.mean(np.abs(np.diff(np.stack(clip).astype(float), axis=0))) for clip in (frames, found))
+        assert after < (0.02 if side == 128 else 0.9) * before
+    wide = rng.integers(40, 180, (256, 256, 3), dtype=np.uint8)
+    kept = next(iter(enhance_whole([wide], Stub(task="deflicker_sd", img_size=128), [(0, 1)])))
+    assert np.array_equal(kept, wide), "a network that changes nothing takes nothing away"
+
+
 def test_restoration_never_keeps_the_old_detail():
     frame = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     restored = next(iter(enhance_whole([frame], Stub(lambda x: 0 * x + 0.5, img_size=128), [(0, 1)])))
@@ -311,9 +397,8 @@ def test_restoration_never_keeps_the_old_detail():
 
 def test_the_smooth_change_has_no_texture():
     before = np.random.default_rng(0).random((128, 128, 3), dtype=np.float32)
-    change = low_frequency_change(before, before + 0.1)
-    assert np.allclose(change, 0.1, atol=1e-6)
-    texture = low_frequency_change(np.zeros_like(before), before - 0.5)
+    assert np.allclose(smooth(np.full_like(before, 0.1)), 0.1, atol=1e-6)
+    texture = smooth(before - 0.5)
     assert texture.std() < 0.1 * before.std()
 
 
