@@ -5,23 +5,28 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..svfr_model.base import errors
+from .compare import Compare
 from .conditioning import Conditioning
 from .face import FaceCrop
 from .files import register_folder
 from .get_weights import GetWeights
 from .identity import IdEmbedding
 from .load import LoadFaceDetector, LoadIdentityEncoder, LoadModel, LoadVAE
+from .load_all import LoadNetworks
 from .paste import PasteBack
 from .quality import Degrade, Metrics, TemporalProfile
 from .restore import Restore
 from .sample import Sampler
+from .sample_clip import SampleClip
 from .self_reference import SelfReference
 from .stc import EnhanceSTC, LoadSTCModel
 from .stc_video import EnhanceVideo
-from .task import TaskVector
+from .task import Tasks, TaskVector
 from .video import RestoreVideo
 
 NODES: list[type[io.ComfyNode]] = [
+    SampleClip,
+    LoadNetworks,
     LoadModel,
     LoadVAE,
     LoadFaceDetector,
@@ -29,12 +34,14 @@ NODES: list[type[io.ComfyNode]] = [
     GetWeights,
     FaceCrop,
     PasteBack,
+    Tasks,
     TaskVector,
     IdEmbedding,
     Sampler,
     SelfReference,
     Restore,
     RestoreVideo,
+    Compare,
     Conditioning,
     LoadSTCModel,
     EnhanceSTC,

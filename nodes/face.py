@@ -27,7 +27,10 @@ from .notice import notice
 from .progress import Progress
 from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder, TrackType
-from .widgets import inputs_of, made
+from .widgets import folded, inputs_of, made
+
+IN_SIGHT = ("choice", "number", "width", "height", "margin")
+"""Widgets that are not folded away."""
 
 
 class FaceCrop(io.ComfyNode):
@@ -49,7 +52,7 @@ class FaceCrop(io.ComfyNode):
             inputs=[
                 io.Image.Input("frames", tooltip="The clip's whole frames."),
                 DetectorType.Input("detector", tooltip="From Load Face Detector."),
-                *inputs_of(ChoiceOptions, CropOptions, TrackOptions),
+                *folded(inputs_of(ChoiceOptions, CropOptions, TrackOptions), *IN_SIGHT),
                 mask_or_picture(
                     "Where the frames are missing something, 1 for missing: one mask for all frames, or one for each. "
                     "It is cropped like the frames. Without it, the masks are empty."

@@ -54,7 +54,7 @@ def resolve(file: str, role: str, folders: Sequence[str]) -> Path:
 
     Raises WeightsError, see `missing`.
     """
-    path = _found(file, role, folders)
+    path = find_file(file, role, folders)
     if path is None:
         raise WeightsError(missing([file], [role], folders))
     return path
@@ -81,7 +81,7 @@ def check(file: str, roles: Sequence[str], folders: Sequence[str]) -> bool | str
 
     A validate_inputs takes the file's name alone: ComfyUI marks every argument of it where it complains.
     """
-    if any(_found(file, role, folders) for role in roles):
+    if any(find_file(file, role, folders) for role in roles):
         return True
     entries = [weight_file(role) for role in roles]
     meant = [entry.role for entry in entries if file in _spellings(entry.name, entry.role)]
@@ -112,7 +112,8 @@ def download_command(roles: Sequence[str], target: str) -> str:
     return shlex.join(words)
 
 
-def _found(file: str, role: str, folders: Sequence[str]) -> Path | None:
+def find_file(file: str, role: str, folders: Sequence[str]) -> Path | None:
+    """The path of a file as `resolve` finds it; None where there is none."""
     own = bundled_file(file, role)
     if own is not None:
         return own

@@ -18,7 +18,7 @@ from .files import FOLDER, STATE_DICTS, check, file_input, missing, resolve
 from .notice import notice
 from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder
-from .widgets import inputs_of, made
+from .widgets import folded, inputs_of, made
 
 MODEL_FOLDERS = (FOLDER, "diffusion_models")
 VAE_FOLDERS = (FOLDER, "vae", "checkpoints")
@@ -142,7 +142,7 @@ class LoadFaceDetector(io.ComfyNode):
                     f"The detector's file. {YUNET} comes with the pack (default); others, such as "
                     "face_detection_yunet_2023mar.onnx, go into models/svfr.",
                 ),
-                *inputs_of(DetectorOptions),
+                *folded(inputs_of(DetectorOptions), "kind"),
             ],
             outputs=[DetectorType.Output("detector", tooltip="The detector, for Face Crop, ID Embedding and others.")],
         )

@@ -23,7 +23,7 @@ NO_MASK = (
     "The task includes inpaint, but no mask marks anything as missing in these crops: only pure white counts as "
     f"missing. Wire a mask to SVFR Face Crop, and its masks to this node. {HOW_TO_MASK}"
 )
-UNUSED = "The mask is not used: the task does not include inpaint. Switch it on in SVFR Task Vector."
+UNUSED = "The mask is not used: the task does not include inpaint. Switch it on in SVFR Tasks."
 NO_VIDEO_MASK = (
     "The task includes inpaint, but no mask marks anything as missing: only pure white in the faces' crops counts as "
     f"missing. {HOW_TO_MASK}"

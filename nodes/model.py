@@ -53,6 +53,9 @@ OWNER_KEY = "svfr_owner"
 NORM_EPS = 1e-6
 """Of the residual blocks that diffusers gives another value than ComfyUI does."""
 
+TRAINED_SIZE, REDUCED_SIZE = 512, 64
+"""Pixels of the crops that the published network and reduced ones were trained on."""
+
 _HELD = 27.3
 """Numbers held per frame, latent place and channel of the first level at the network's peak (measured by running the
 published network on the meta device; 27.1 to 27.6 for one to four rows of 4 to 25 frames). A patch of the
@@ -126,6 +129,12 @@ class SVFRModel(comfy.model_base.SVD_img2vid):
         self.embedder = Timestep(model_config.unet_config["adm_in_channels"] // TASK_BITS)
         _set_norm_eps(self.diffusion_model)
         lighten(self.diffusion_model)
+
+    @property
+    def trained_size(self) -> int:
+        """Side in pixels of the crops it was trained on: 512 as published; reduced networks saw svfr-tiny's 64."""
+        published = self.model_config.unet_config["model_channels"] == PUBLISHED_CONFIG["block_out_channels"][0]
+        return TRAINED_SIZE if published else REDUCED_SIZE
 
     def embed_task(self, task: Tensor) -> Tensor:
         """A task vector (3,) as the network takes it, (1,3*width) float32: sinusoids of each bit, one by one."""

@@ -18,7 +18,7 @@ from .images import from_pictures, to_clip, to_mask, to_planar
 from .progress import Progress
 from .search import aliases
 from .types import TaskType, TrackType
-from .widgets import inputs_of, made
+from .widgets import folded, inputs_of, made
 
 
 class PasteBack(io.ComfyNode):
@@ -100,7 +100,7 @@ def _paste_inputs() -> list[io.Input]:
         step=0.05,
         tooltip="How much of the restoration is used; less keeps some of the original. Default: 1, all of it.",
     )
-    return [*inputs[:3], blend, *inputs[3:]]
+    return folded([*inputs[:3], blend, *inputs[3:]], "region", "feather", "blend", "color_match")
 
 
 def _paired(plans: list[PlannedCrop], images: list[Tensor]) -> list[tuple[PlannedCrop, Tensor]]:

@@ -54,7 +54,7 @@ class Degrade(io.ComfyNode):
                 TaskType.Input(
                     "task",
                     optional=True,
-                    tooltip="What the restoration will have to undo, from SVFR Task Vector, which can be wired to the "
+                    tooltip="What the restoration will have to undo, from SVFR Tasks, which can be wired to the "
                     "sampler too. restore: blur, low resolution, noise, compression; colorize: grey; inpaint: white "
                     "strokes or boxes. Without it, only flicker is added.",
                 ),
@@ -73,7 +73,7 @@ class Degrade(io.ComfyNode):
         flicker, seed = made(DegradeOptions, widgets), made(SeedOptions, widgets).seed
         if not (task or flicker.brightness_flicker or flicker.pixel_flicker):
             raise InputError(
-                "No damage was chosen: wire SVFR Task Vector to task, or raise brightness_flicker or pixel_flicker."
+                "No damage was chosen: wire SVFR Tasks to task, or raise brightness_flicker or pixel_flicker."
             )
         options = options_for(task or frozenset(), flicker=flicker)
         degraded, masks = degrade_clip(to_frames(frames), options, seed, Progress({"degrade": len(frames)}))

@@ -27,7 +27,7 @@ from .sampling import (
 from .search import aliases
 from .self_reference import landmarks_of, reference_outputs, referrer_inputs, track_input
 from .types import ResidentEncoder
-from .widgets import inputs_of, made
+from .widgets import folded, inputs_of, made
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
@@ -56,9 +56,7 @@ class Restore(io.ComfyNode):
             "Self-Reference, and SVFR Sampler with the next seed give the same result.",
             inputs=[
                 *clip_inputs(),
-                *referrer_inputs(),
-                *inputs_of(RestoreOptions),
-                preset_input(),
+                *folded([*referrer_inputs(), *inputs_of(RestoreOptions), preset_input()], "seed", "steps", "preset"),
                 mask_input(),
                 identity_input(),
                 track_input(),

@@ -27,7 +27,7 @@ from .sampling import (
 )
 from .search import aliases
 from .solver import native_solver
-from .widgets import inputs_of
+from .widgets import folded, inputs_of
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
@@ -54,8 +54,10 @@ class Sampler(io.ComfyNode):
             description="Restores a clip of faces of any length in one pass, window by window.",
             inputs=[
                 *clip_inputs(),
-                *inputs_of(RestoreOptions, without=ONLY_TWO_PASSES),
-                preset_input(without=ONLY_TWO_PASSES),
+                *folded(
+                    [*inputs_of(RestoreOptions, without=ONLY_TWO_PASSES), preset_input(without=ONLY_TWO_PASSES)],
+                    *("seed", "steps", "strength", "preset"),
+                ),
                 mask_input(),
                 *reference_inputs(),
                 identity_input(),

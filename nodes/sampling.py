@@ -98,7 +98,7 @@ def clip_inputs() -> list[io.Input]:
             tooltip="The faces to restore, from SVFR Face Crop, or whole frames. Any size: what is not a multiple of "
             "64 is padded for the network and cut back.",
         ),
-        TaskType.Input("task", tooltip="From SVFR Task Vector."),
+        TaskType.Input("task", tooltip="From SVFR Tasks."),
     ]
 
 

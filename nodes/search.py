@@ -1,4 +1,4 @@
-"""What artists type when they look for a node of this pack."""
+"""How artists find a node of this pack: what they type, and where the frontend lists the usual ones."""
 
 from __future__ import annotations
 
@@ -12,5 +12,14 @@ def aliases(words: str) -> dict[str, list[str]]:
 
     Nothing where ComfyUI has no such argument yet: it came with 0.11.
     """
-    known = any(field.name == "search_aliases" for field in fields(io.Schema))
-    return {"search_aliases": words.split(", ")} if known else {}
+    return {"search_aliases": words.split(", ")} if _knows("search_aliases") else {}
+
+
+def essential(category: str) -> dict[str, str]:
+    """The argument of io.Schema that lists a node among the essential ones; nothing where ComfyUI lists none."""
+    return {"essentials_category": category} if _knows("essentials_category") else {}
+
+
+def _knows(argument: str) -> bool:
+    """Whether this version's io.Schema takes an argument."""
+    return any(field.name == argument for field in fields(io.Schema))

@@ -23,7 +23,7 @@ from .images import from_pictures, to_clip, to_pictures
 from .progress import Progress
 from .search import aliases
 from .types import DetectorType, ResidentSTC, STCType
-from .widgets import inputs_of, made
+from .widgets import folded, inputs_of, made
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
@@ -106,7 +106,7 @@ class EnhanceSTC(io.ComfyNode):
                     "cut) sends each frame through the network's 512 pixels: the finer detail of larger frames is "
                     "lost, unless low_frequency keeps it.",
                 ),
-                *inputs_of(EnhanceOptions, ChoiceOptions, without=["number"]),
+                *folded(inputs_of(EnhanceOptions, ChoiceOptions, without=["number"]), "choice", "low_frequency"),
                 DetectorType.Input(
                     "detector", optional=True, tooltip=f'From Load Face Detector; needed for "{CROPS}" only.'
                 ),

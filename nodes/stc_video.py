@@ -22,7 +22,7 @@ from .search import aliases
 from .stc import CATEGORY, CROPS, WHOLE
 from .types import DetectorType, ResidentSTC, STCType
 from .video_files import EightBits, Source, new_file, opened, to_video
-from .widgets import inputs_of, made
+from .widgets import folded, inputs_of, made
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
@@ -60,7 +60,10 @@ class EnhanceVideo(io.ComfyNode):
                     f'puts it back; needs the detector. "{WHOLE}" (to de-flicker) sends each frame through the '
                     "network's 512 pixels: finer detail of larger frames is lost, unless low_frequency keeps it.",
                 ),
-                *inputs_of(EnhanceOptions, ChoiceOptions, ReadOptions, VideoOptions, without=["number"]),
+                *folded(
+                    inputs_of(EnhanceOptions, ChoiceOptions, ReadOptions, VideoOptions, without=["number"]),
+                    *("choice", "low_frequency"),
+                ),
                 DetectorType.Input(
                     "detector", optional=True, tooltip=f'From Load Face Detector; needed for "{CROPS}" only.'
                 ),

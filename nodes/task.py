@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from comfy_api.latest import io
 
-from ..svfr_model.base.tasks import Task, Tasks, parse_tasks
+from ..svfr_model.base.tasks import Task, parse_tasks
+from ..svfr_model.base.tasks import Tasks as TaskSet
 from .notice import notice
 from .search import aliases
 from .types import TaskType
@@ -23,22 +24,52 @@ SWITCHES = "switches below"
 NAMES = {Task.BFR: "restore", Task.COLORIZATION: "colorize", Task.INPAINTING: "inpaint"}
 DEFAULTS = (True, False, False)
 """Of the switches, in the order of the tasks."""
+NOTHING = "No task is chosen: switch on restore, colorize or inpaint."
+
+
+class Tasks(io.ComfyNode):
+    """Chooses among SVFR's tasks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Three switches."""
+        return io.Schema(
+            node_id="SVFRTasks",
+            display_name="SVFR Tasks",
+            category="SVFR",
+            **aliases(
+                "face restore, colorize, colourise, colourize, colorise, inpaint, scratch, old film, black and white, "
+                "task vector"
+            ),
+            description="Tells the network which of its three tasks to do. Tasks can be combined.",
+            inputs=_switches(),
+            outputs=[TaskType.Output("task", tooltip="The chosen tasks, for SVFR Sampler, Restore and Paste Back.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, restore: bool, colorize: bool, inpaint: bool) -> bool | str:
+        """That nothing is chosen is told before the graph runs. A switch that is wired is None until then."""
+        return True if any(switch is not False for switch in (restore, colorize, inpaint)) else NOTHING
+
+    @classmethod
+    def execute(cls, restore: bool, colorize: bool, inpaint: bool) -> io.NodeOutput:
+        """The tasks as a set."""
+        return io.NodeOutput(parse_tasks(_switched((restore, colorize, inpaint))))
 
 
 class TaskVector(io.ComfyNode):
-    """Chooses among SVFR's tasks."""
+    """The same with a preset that overrules the switches: what workflows before SVFR Tasks have."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Three switches, or a preset that overrules them."""
         return io.Schema(
             node_id="SVFRTaskVector",
-            display_name="SVFR Task Vector",
+            display_name="SVFR Task Vector (old)",
             category="SVFR",
-            **aliases(
-                "face restore, colorize, colourise, colourize, colorise, inpaint, scratch, old film, black and white"
-            ),
-            description="Tells the network which of its three tasks to do. Tasks can be combined.",
+            description="Tells the network which of its three tasks to do. SVFR Tasks has taken its place, because "
+            "here a preset overrules the switches; saved workflows go on as before.",
+            is_deprecated=True,
             inputs=[
                 io.Combo.Input(
                     "preset",
@@ -46,24 +77,7 @@ class TaskVector(io.ComfyNode):
                     default=SWITCHES,
                     tooltip=f'A ready combination, or "{SWITCHES}" (default) to combine them yourself.',
                 ),
-                io.Boolean.Input(
-                    "restore",
-                    default=True,
-                    tooltip="Blind face restoration: undo blur, noise, compression and low resolution. Default: on. "
-                    "Ignored with a preset.",
-                ),
-                io.Boolean.Input(
-                    "colorize",
-                    default=False,
-                    tooltip="Colour a grey clip; a coloured one is turned grey first. Default: off. Ignored with a "
-                    "preset.",
-                ),
-                io.Boolean.Input(
-                    "inpaint",
-                    default=False,
-                    tooltip="Fill in what a mask marks as missing; it is painted white first. Needs a mask. Default: "
-                    "off. Ignored with a preset.",
-                ),
+                *_switches(" Ignored with a preset."),
             ],
             outputs=[TaskType.Output("task", tooltip="The chosen tasks, for SVFR Sampler, Restore and Paste Back.")],
         )
@@ -75,7 +89,7 @@ class TaskVector(io.ComfyNode):
         return io.NodeOutput(tasks, ui=notice(*_overruled(preset, restore, colorize, inpaint)))
 
 
-def chosen_tasks(preset: str, restore: bool, colorize: bool, inpaint: bool) -> Tasks:
+def chosen_tasks(preset: str, restore: bool, colorize: bool, inpaint: bool) -> TaskSet:
     """The preset's tasks, or those that are switched on; InputError for none."""
     return parse_tasks(PRESETS.get(preset, _switched((restore, colorize, inpaint))))
 
@@ -93,3 +107,14 @@ def _overruled(preset: str, *switches: bool) -> list[str]:
 
 def _switched(switches: Sequence[bool]) -> list[Task]:
     return [task for task, on in zip(Task, switches, strict=True) if on]
+
+
+def _switches(more: str = "") -> list[io.Input]:
+    """One for each task. more: what their tooltips add."""
+    words = (
+        "Blind face restoration: undo blur, noise, compression and low resolution. Default: on.",
+        "Colour a grey clip; a coloured one is turned grey first. Default: off.",
+        "Fill in what a mask marks as missing; it is painted white first. Needs a mask. Default: off.",
+    )
+    entries = zip(Task, DEFAULTS, words, strict=True)
+    return [io.Boolean.Input(NAMES[task], default=on, tooltip=f"{tip}{more}") for task, on, tip in entries]

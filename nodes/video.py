@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,16 +30,17 @@ from ..svfr_model.runs.restore_clip import Request, restore_tracks
 from .face import find_faces
 from .images import from_pictures, to_masks
 from .masks import as_mask, mask_or_picture, video_faults
+from .model import TRAINED_SIZE
 from .networks import ResidentReferrer, check_width, running
 from .notice import notice
 from .phases import Phases
 from .presets import chosen, preset_input
 from .sampling import identity_input
-from .search import aliases
+from .search import aliases, essential
 from .task import PRESETS
-from .types import DetectorType, EncoderType, ResidentEncoder
+from .types import DetectorType, EncoderType, ResidentEncoder, TrackType
 from .video_files import Source, new_file, opened, to_video
-from .widgets import inputs_of, made
+from .widgets import folded, inputs_of, made
 
 if TYPE_CHECKING:
     from ..svfr_model.networks.identity import Identity
@@ -48,6 +49,12 @@ IN_SIGHT = ("task", "choice", "preset", "seed")
 """Widgets that are not folded away."""
 REFERENCE_FRAME = "reference_frame"
 """What ReferrerOptions' input `choice` is called here, where `choice` is whose face."""
+
+SIDES = {
+    "width": "Width of the face crops. Larger ones take more memory and time, and the network was not trained on them.",
+    "height": "Height of the face crops, as for width.",
+}
+"""Inputs that may be left to the model, and what they are."""
 
 PREVIEW_DELAY = 12
 """Frames after a track's first at which the preview is taken."""
@@ -68,6 +75,7 @@ class RestoreVideo(io.ComfyNode):
                 "long video, old film, old movie, scratch, colorize, colourise, colourize, black and white, inpaint "
                 "video, GFPGAN, CodeFormer, SeedVR2, KEEP, ReActor, FaceDetailer"
             ),
+            **essential("Video Tools"),
             description="Restores the faces of a video of any length: finds and follows them, restores each in two "
             "passes and puts it back. The same as SVFR Face Crop, Restore and Paste Back, but the video is read and "
             "written as a stream, so that minutes of it do not fill the memory. Sound, size and frame times are kept.",
@@ -77,7 +85,7 @@ class RestoreVideo(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="From Load SVFR VAE."),
                 DetectorType.Input("detector", tooltip="From Load Face Detector."),
                 EncoderType.Input("encoder", tooltip="From Load SVFR Identity Encoder."),
-                *_folded(_widgets(), IN_SIGHT),
+                *sorted(folded(_widgets(), *IN_SIGHT), key=lambda entry: bool(entry.advanced)),
                 mask_or_picture(
                     "Where the frames are missing something, 1 for missing: one mask for all frames, or one for each. "
                     "Used by the inpaint tasks only. Default: nothing is missing."
@@ -98,6 +106,9 @@ class RestoreVideo(io.ComfyNode):
                     "the crop and the region that paste-back changes drawn in; beside it the same frame restored.",
                 ),
                 io.String.Output("report", tooltip="What was found, what was restored, and how it was written."),
+                TrackType.Output(
+                    "tracks", is_output_list=True, tooltip="Where each restored face is, for SVFR Compare."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -117,6 +128,7 @@ class RestoreVideo(io.ComfyNode):
         **widgets: Any,
     ) -> io.NodeOutput:
         """From file to file."""
+        widgets |= {side: widgets[side] or getattr(model.model, "trained_size", TRAINED_SIZE) for side in SIDES}
         wanted, told = _wanted(task, widgets, as_mask(mask), identity)
         referring = {"choice": widgets[REFERENCE_FRAME], **_only(widgets, "index", "alignment")}
         referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, referring))
@@ -133,7 +145,7 @@ class RestoreVideo(io.ComfyNode):
             preview = _write(source, writer, networks, wanted, found, plans, phases)
             report = _report(source, found, plans, target)
         ui = notice(*video_faults(wanted.mask, source.size[::-1], wanted.tasks), told=told)
-        return io.NodeOutput(to_video(target), preview, report, ui=ui)
+        return io.NodeOutput(to_video(target), preview, report, plans, ui=ui)
 
 
 @dataclass(frozen=True)
@@ -165,14 +177,10 @@ def _widgets() -> list[io.Input]:
     widgets = [task, preset_input(), *itertools.chain(*others)]
     for entry in widgets:
         entry.optional = False  # no workflow is older than this node; ComfyUI shows optional inputs below all others
+        if isinstance(entry, io.Int.Input) and entry.id in SIDES:
+            entry.min = entry.default = 0
+            entry.tooltip = f"{SIDES[entry.id]} 0 (default) is what the model was trained on: 512, or 64 for svfr-tiny."
     return widgets
-
-
-def _folded(inputs: Sequence[io.Input], in_sight: Collection[str]) -> list[io.Input]:
-    """The inputs, all but a few of which ComfyUI shows among the advanced ones only; those in sight first."""
-    for entry in inputs:
-        entry.advanced = entry.id not in in_sight
-    return sorted(inputs, key=lambda entry: bool(entry.advanced))
 
 
 def _wanted(

@@ -12,6 +12,7 @@ from pathlib import Path
 import folder_paths
 import numpy as np
 from comfy_api.latest import Input, InputImpl, Types
+from torch import Tensor
 
 from ..svfr_model.base.clip import Clip
 from ..svfr_model.base.errors import InputError
@@ -60,9 +61,23 @@ def opened(video: Input.Video, reading: ReadOptions, *, deep: bool) -> Iterator[
         yield Source(clip, clip) if (start, duration) == (0, 0) else _trimmed(video, clip, stack)
 
 
+@contextmanager
+def frames_of(given: Tensor | Input.Video, fps: Fraction) -> Iterator[Clip]:
+    """The frames of IMAGE, at this rate, or of VIDEO, within this; its sound is left alone."""
+    with ExitStack() as stack:
+        if isinstance(given, Tensor):
+            yield replace(to_clip(given), fps=fps)
+        elif isinstance(given, InputImpl.VideoFromComponents):
+            parts = given.get_components()
+            yield replace(to_clip(parts.images), fps=Fraction(parts.frame_rate))
+        else:
+            clip = VideoClip(_file(given, stack), ReadOptions())
+            yield clip if given.get_active_trim_window() == (0, 0) else _shown(given, clip)[0]
+
+
 def new_file(options: VideoOptions, stem: str) -> Path:
     """A name in ComfyUI's folder for temporary files that nothing has yet; Save Video copies from there."""
-    return _unused(stem, CODECS[options.codec].suffixes[0])
+    return unused_file(stem, CODECS[options.codec].suffixes[0])
 
 
 def to_video(path: Path) -> Input.Video:
@@ -113,14 +128,19 @@ class _Span:
 
 def _trimmed(video: Input.Video, clip: VideoClip, stack: ExitStack) -> Source:
     """The frames that ComfyUI shows of it. The sound is cut by ComfyUI."""
+    span, times = _shown(video, clip)
+    return Source(span, _carried(video, stack, deep=clip.deep), times)
+
+
+def _shown(video: Input.Video, clip: VideoClip) -> tuple[_Span, list[Fraction]]:
+    """The frames between a trimmed video's ends, and when each is shown."""
     start, duration = video.get_active_trim_window()
     times = [time + clip.origin for time in clip.timestamps]
     shown = [number for number, time in enumerate(times) if time >= start and (not duration or time < start + duration)]
     if not shown:
         raise InputError(f"{clip.path}: the trimmed video has no frame. Move the start or lengthen the duration.")
     first = shown[0]
-    span = _Span(clip, first, len(shown))
-    return Source(span, _carried(video, stack, deep=clip.deep), [times[number] - times[first] for number in shown])
+    return _Span(clip, first, len(shown)), [times[number] - times[first] for number in shown]
 
 
 def _components(video: Input.Video, stack: ExitStack) -> Source:
@@ -151,14 +171,15 @@ def _file(video: Input.Video, stack: ExitStack) -> Path:
 @contextmanager
 def _temporary(suffix: str) -> Iterator[Path]:
     """A name that nothing has yet; what comes to have it is removed in the end."""
-    path = _unused("SVFR_source", suffix)
+    path = unused_file("SVFR_source", suffix)
     try:
         yield path
     finally:
         path.unlink(missing_ok=True)
 
 
-def _unused(stem: str, suffix: str) -> Path:
+def unused_file(stem: str, suffix: str) -> Path:
+    """A name in ComfyUI's folder for temporary files that nothing has yet."""
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{stem}_{uuid.uuid4().hex[:12]}{suffix}"

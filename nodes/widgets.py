@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from comfy_api.latest import io
@@ -47,6 +47,14 @@ def input_values(model: type, fields: Mapping[str, Any]) -> dict[str, Any]:
             value: Any = widget.unset if fields[entry.name] is None else fields[entry.name]
             found |= zip(_names(entry), value if entry.members else (value,), strict=True)
     return found
+
+
+def folded(inputs: Sequence[io.Input], *in_sight: str) -> list[io.Input]:
+    """The inputs in their order; ComfyUI shows the widgets that are not in sight among the advanced ones only."""
+    for entry in inputs:
+        if isinstance(entry, io.WidgetInput):
+            entry.advanced = entry.id not in in_sight
+    return list(inputs)
 
 
 def _names(entry: Option) -> list[str]:

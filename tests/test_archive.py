@@ -29,7 +29,9 @@ def test_what_comes_with_the_pack_is_in_it(archive):
     yunet = {f"svfr_model/models/yunet/{name}" for name in ("face_detection_yunet_n_640.onnx", "LICENSE")}
     portrait = {f"svfr_model/models/portrait/{name}" for name in ("eileen_collins.jpg", "README.md")}
     assert tiny | yunet | portrait <= archive
-    assert {"__init__.py", "pyproject.toml", "requirements.txt", "web/js/notices.js", "web/js/tables.js"} <= archive
+    assert {"__init__.py", "pyproject.toml", "requirements.txt"} <= archive
+    scripts = ("notices", "tables", "folded", "compare", "compare_player")
+    assert {f"web/js/{name}.js" for name in scripts} <= archive
     assert {"nodes/__init__.py", "svfr_model/__main__.py", "workflows/restore.json"} <= archive
 
 

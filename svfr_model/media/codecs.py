@@ -23,6 +23,8 @@ VIDEO_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Suffix of a written video -> FFmpeg's container format."""
 
 _THREADS = 4
+_KEYFRAMES = 12
+"""Frames from one keyframe to the next in a video that is stepped through: as many are decoded for one step back."""
 _FULL_RANGE, _RGB = 2, 0  # AVCOL_RANGE_JPEG, and H.273's matrix of RGB
 _Depths: TypeAlias = Mapping[int, str]
 """Bits of a frame's channel, 8 or 16, to a pixel format; only 8 where a codec does not keep more."""
@@ -103,7 +105,8 @@ def set_up(
 def _settings(options: VideoOptions) -> dict[str, str]:
     """What an encoder is told besides sizes and colours."""
     if options.codec == "h264":
-        return {"crf": str(options.crf), "preset": "medium", **_repeatable()}
+        pace = {"preset": "veryfast", "g": str(_KEYFRAMES)} if options.stepping else {"preset": "medium"}
+        return {"crf": str(options.crf), **pace, **_repeatable()}
     if options.codec == "hevc":
         threads = f"pools={_THREADS}:frame-threads=1"
         return {"crf": str(options.crf), "preset": "medium", "x265-params": f"log-level=error:{threads}"}

@@ -36,6 +36,13 @@ class VideoOptions:
         "the frames.",
     )
 
+    stepping: bool = option(
+        default=False,
+        help="Encode h264 quickly and with a keyframe every few frames, for a player that goes to and fro in it.",
+        flag=None,
+        widget=None,
+    )
+
     @property
     def keeps_depth(self) -> bool:
         """Whether more than 8 bits of a source are written."""

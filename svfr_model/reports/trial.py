@@ -21,8 +21,8 @@ from ..engine.restore import Known, Networks, restore
 from ..metrics.evaluate import evaluate
 from ..metrics.instruments import Instruments
 from ..metrics.pixels import psnr
+from ..runs.portrait_scene import TASKS, Scene
 from .peak import Peak
-from .scene import TASKS, Scene
 
 if TYPE_CHECKING:
     from ..networks.identity import IdentityEncoder

@@ -15,10 +15,10 @@ from ..files.staging import staged
 from ..media.pictures import read_picture
 from ..metrics.instruments import Instruments
 from ..runs.loader import Loader
+from ..runs.portrait_scene import PORTRAIT, make_scene
 from ..weights import find
 from .options import ReportOptions
 from .page import machine_facts, page
-from .scene import PORTRAIT, make_scene
 from .trial import measure_presets, quality_of
 
 

@@ -15,9 +15,9 @@ from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.select import largest_face
 from svfr_model.media.pictures import read_picture
 from svfr_model.metrics.pixels import psnr
-from svfr_model.reports import scene as scenes
 from svfr_model.reports.page import page
 from svfr_model.reports.trial import ANOTHER, measure_presets
+from svfr_model.runs import portrait_scene as scenes
 from svfr_model.tiny.model import bundled
 from svfr_model.weights import find
 

@@ -18,6 +18,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
@@ -157,9 +158,20 @@ async def wait_for(page: Page, condition: str, seconds: float = 60) -> None:
 
 
 async def main(chromium: str, url: str, folder: Path, arguments: list[str]) -> dict:
-    """Start the browser, look at every workflow or search for words, end it."""
+    """Look at every workflow or search for words."""
     options = {argument for argument in arguments if argument.startswith("--")}
     rest = [argument for argument in arguments if argument not in options]
+
+    async def work(page: Page) -> dict:
+        if "--search" in options:
+            return await search(page, url, rest)
+        return {Path(f).stem: await look(page, url, Path(f), folder, "--run" in options) for f in rest}
+
+    return await driven(chromium, work)
+
+
+async def driven(chromium: str, work: Callable[[Page], Awaitable[dict]]) -> dict:
+    """Start the browser, let something be done with a tab of it, end it."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:  # its last process may write a moment more
         browser = subprocess.Popen(
             [chromium, *FLAGS, f"--user-data-dir={profile}", "about:blank"], stderr=subprocess.PIPE, text=True
@@ -170,10 +182,7 @@ async def main(chromium: str, url: str, folder: Path, arguments: list[str]) -> d
                 aiohttp.ClientSession() as client,
                 client.ws_connect(address, max_msg_size=0) as socket,
             ):
-                page = await open_page(socket)
-                if "--search" in options:
-                    return await search(page, url, rest)
-                return {Path(f).stem: await look(page, url, Path(f), folder, "--run" in options) for f in rest}
+                return await work(await open_page(socket))
         finally:
             browser.terminate()
             browser.wait(timeout=20)

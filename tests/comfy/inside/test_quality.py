@@ -82,7 +82,7 @@ def test_a_seed_is_one_damage():
 
 
 def test_no_damage_at_all_is_refused():
-    with pytest.raises(InputError, match="wire SVFR Task Vector to task, or raise brightness_flicker"):
+    with pytest.raises(InputError, match="wire SVFR Tasks to task, or raise brightness_flicker"):
         call(Degrade, frames=clip(2))
 
 

@@ -97,7 +97,7 @@ def wired(networks, frames, task="restore", mask=None):
 @pytest.mark.parametrize("source", ["components", "file"])
 def test_the_frames_are_those_of_the_wired_nodes(networks, frames, tmp_path, source):
     video = of_components(frames) if source == "components" else of_file(tmp_path / "in.mkv", frames)
-    result, preview, report = restored(networks, video)
+    result, preview, report, _ = restored(networks, video)
     ours, theirs = frames_of(result), wired(networks, frames)
     assert_same(ours, theirs)
     assert np.abs(theirs - frames.numpy()).max() > 0.1, "something was restored"
@@ -109,7 +109,7 @@ def test_the_frames_are_those_of_the_wired_nodes(networks, frames, tmp_path, sou
 def test_an_inpainting_mask_is_that_of_the_wired_nodes(networks, frames):
     mask = torch.zeros(1, 96, 120)
     mask[:, 40:60, 50:80] = 1
-    result, _, _ = call(
+    result, *_ = call(
         RestoreVideo, video=of_components(frames), task="inpaint", mask=mask, **networks, **QUICK, **LOSSLESS
     )
     ours, theirs = frames_of(result), wired(networks, frames, "inpaint", mask)
@@ -123,7 +123,7 @@ def test_an_inpainting_mask_is_that_of_the_wired_nodes(networks, frames):
 def test_rate_size_and_sound_are_kept(networks, frames):
     tone = torch.sin(torch.arange(24000) / 20).expand(1, 2, -1)
     video = of_components(frames, {"waveform": tone, "sample_rate": 48000})
-    result, _, _ = restored(networks, video, codec="h264")
+    result, *_ = restored(networks, video, codec="h264")
     parts = result.get_components()
     assert parts.frame_rate == 24
     assert parts.images.shape == frames.shape
@@ -136,7 +136,7 @@ def test_rate_size_and_sound_are_kept(networks, frames):
 def test_a_trimmed_video_is_restored_in_its_window(networks, frames, tmp_path):
     whole = of_file(tmp_path / "in.mp4", frames, codec="h264", crf=0)
     trimmed = whole.as_trimmed(start_time=0.25, duration=0.25)
-    result, _, report = restored(networks, trimmed)
+    result, _, report, _ = restored(networks, trimmed)
     assert "6 frames" in report
     cut = frames_of(result)
     assert len(cut) == 6
@@ -146,7 +146,7 @@ def test_a_trimmed_video_is_restored_in_its_window(networks, frames, tmp_path):
 
 def test_a_run_leaves_the_result_and_nothing_else(networks, frames, temporary):
     tone = {"waveform": torch.zeros(1, 1, 8000), "sample_rate": 16000}
-    result, _, _ = restored(networks, of_components(frames, tone))
+    result, *_ = restored(networks, of_components(frames, tone))
     assert [str(path) for path in temporary.iterdir()] == [result.get_stream_source()]
 
 

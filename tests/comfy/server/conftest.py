@@ -13,6 +13,8 @@ from support.random_networks import write_random_stc_weights, write_random_weigh
 
 from svfr_model.media import open_clip
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
 
 @pytest.fixture(scope="session")
 def server(comfyui, tmp_path_factory):
@@ -29,6 +31,15 @@ def server(comfyui, tmp_path_factory):
     options = ("--extra-model-paths-config", paths, "--preview-method", "latent2rgb")
     with running_server(comfyui, base, *options) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser's path."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no Chromium to open the frontend in: none of {', '.join(BROWSERS)} is on the PATH")
+    return found
 
 
 @pytest.fixture(scope="session")

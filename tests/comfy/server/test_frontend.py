@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -14,15 +13,11 @@ from support.workflows import read_workflow, to_api
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))
 (BLUEPRINT,) = (ROOT / "subgraphs").glob("*.json")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="session")
-def browse(comfyui):
+def browse(comfyui, chromium):
     """A function that opens workflows of a server, see browser.py, and returns what it tells."""
-    chromium = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if chromium is None:
-        pytest.skip(f"no Chromium to open the frontend in: none of {', '.join(BROWSERS)} is on the PATH")
 
     def look(server, folder, *arguments):
         """arguments: see browser.py."""

@@ -39,6 +39,12 @@ IDS = {
     "SVFRDegrade",
     "SVFRMetrics",
     "SVFRTemporalProfile",
+    "SVFRRestoreVideo",
+    "STCEnhanceVideo",
+    "SVFRSampleClip",
+    "SVFRLoadNetworks",
+    "SVFRCompare",
+    "SVFRTasks",
 }
 """Permanent: saved workflows know nodes by them."""
 

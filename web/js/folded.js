@@ -1,0 +1,38 @@
+// Folds a node's advanced inputs away where nodes are drawn on the canvas. Nodes 2.0 does so by itself; the canvas knows
+// the flag, but shows such widgets all the same.
+import { app } from "../../../scripts/app.js";
+
+function isWired(node, widget) {
+  return node.inputs?.some((input) => input.widget?.name === widget.name && input.link != null);
+}
+
+function fold(node, advanced, button) {
+  for (const widget of advanced) widget.hidden = !node.showAdvanced && !isWired(node, widget);
+  button.label = node.showAdvanced ? "Hide advanced inputs" : `Show advanced inputs (${advanced.length})`;
+  node.setDirtyCanvas(true, true);
+}
+
+app.registerExtension({
+  name: "SVFR.Folded",
+
+  nodeCreated(node) {
+    if (!/^(SVFR|STC)[A-Z]/.test(node.comfyClass ?? "")) return;
+    const advanced = node.widgets?.filter((widget) => widget.options?.advanced) ?? [];
+    if (!advanced.length) return;
+    const options = { serialize: false, canvasOnly: true };
+    const toggle = () => {
+      node.showAdvanced = !node.showAdvanced;
+      fold(node, advanced, button);
+      node.setSize([node.size[0], node.computeSize()[1]]);
+    };
+    const button = node.addWidget("button", "advanced", null, toggle, options);
+    button.serialize = false; // last of all, so that saved values keep their places
+    const configured = node.onConfigure;
+    node.onConfigure = function (...given) {
+      configured?.apply(this, given);
+      fold(this, advanced, button);
+    };
+    fold(node, advanced, button);
+    node.setSize([node.size[0], node.computeSize()[1]]);
+  },
+});
