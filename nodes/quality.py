@@ -111,8 +111,8 @@ class Metrics(io.ComfyNode):
                 DetectorType.Input(
                     "detector",
                     optional=True,
-                    tooltip="From Load Face Detector; for the landmark distance (AKD) and, together with the encoder, "
-                    "for the identity metrics. Takes longer.",
+                    tooltip="From Load Face Detector; for the landmark distance (AKD-5) and, together with the "
+                    "encoder, for the identity metrics. Takes longer.",
                 ),
                 EncoderType.Input(
                     "encoder",

@@ -47,9 +47,9 @@ METRICS: dict[str, Metric] = {
         "Face-Cons", "higher", "cosine of frame 1's face embedding with every later frame's", ends=(0, 1)
     ),
     "akd": Metric(
-        "AKD",
+        "AKD-5",
         "lower",
-        f"distance of the detector's five landmarks, at a longer side of {REFERENCE_SIZE}",
+        f"distance of the detector's five landmarks, at a longer side of {REFERENCE_SIZE}; the papers' AKD has others",
         "px",
         ends=(20, 0),
     ),

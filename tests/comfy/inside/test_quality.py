@@ -136,9 +136,9 @@ def test_what_is_not_measured_is_listed_with_the_reason(encoder):
     assert "Not computed: PSNR in mask, because no mask was given" in table
     assert "Not computed: LPIPS, I3D distance, because no node loads its network" in table
     assert "Not computed: IDS, VIDD, Face-Cons, because no face recogniser was given" in table
-    assert "Not computed: AKD, because no face detector was given" in table
+    assert "Not computed: AKD-5, because no face detector was given" in table
     blind, _, _ = figures(restored=clip(3), truth=clip(3), encoder=encoder)
-    assert "IDS, VIDD, Face-Cons, AKD, because no face detector" in blind
+    assert "IDS, VIDD, Face-Cons, AKD-5, because no face detector" in blind
     table, found, _ = figures(restored=clip(3), detector=WHOLE, encoder=encoder)
     assert {name for name, entry in found.items() if entry["value"] is not None} == {"vidd", "face_cons", "flow"}
     assert "it compares with the true clip, and none was given" in table
