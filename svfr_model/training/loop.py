@@ -1,7 +1,7 @@
 """The loop all trainings share: accelerate's engine, EMA, checkpoints that resume exactly, a loss file and its plot.
 
-Everything random in a step comes from `step_seed(seed, step, process)`. So a run that was stopped and resumed sees
-the same batches and noise as one that was not, and no generator's state has to be stored.
+Everything random in a step comes from `step_seed(seed, step, process)`, so a run that was stopped and resumed sees the
+same batches and noise as one that was not. What else a step could depend on is in the checkpoint: see `Loop.save`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..base.errors import DependencyError, InputError, cannot_write
+from ..base.errors import DependencyError, InputError, SVFRError, cannot_write
 from ..base.options import Range, option, options
 from ..base.progress import Callback, report
 from ..files.staging import staged
 from ..media.pictures import write_picture
-from .files import save_state
+from .files import random_state, save_state, set_random_state, trained_state
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -37,6 +39,11 @@ PLOT = "losses.png"
 
 Losses = dict[str, Tensor]
 """What a step returns: scalar tensors by name, of which "loss" is minimised."""
+
+Result = TypeVar("Result")
+
+LONGEST_WAIT = timedelta(days=30)
+"""How long the other processes wait for the first one: the footage of a large set takes days."""
 
 
 @options
@@ -104,25 +111,54 @@ def make_accelerator(options: LoopOptions) -> Accelerator:
     # without being told that they use the CPU, the processes of torchrun would each train alone
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     on_cpu = several and not (torch.cuda.is_available() or torch.xpu.is_available())
-    return Accelerator(mixed_precision=options.mixed_precision, cpu=on_cpu)
+    accelerator = Accelerator(mixed_precision=options.mixed_precision, cpu=on_cpu)
+    if options.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise InputError("mixed_precision is 'fp16', which needs a GPU, and here is none: use bf16, or no.")
+    return accelerator
+
+
+def first_process_does(accelerator: Accelerator, work: Callable[[], Result]) -> Result | None:
+    """Let the first process work while the others wait, however long it takes.
+
+    Returns what it returned there, None in the others. What it raises of our own errors is raised in all processes, so
+    that none waits for a process that has ended.
+    """
+    if accelerator.num_processes == 1:
+        return work()
+    # a group of its own: the training's own barriers give up after minutes, and should
+    group = torch.distributed.new_group(backend="gloo", timeout=LONGEST_WAIT)
+    result: Result | None = None
+    told: list[SVFRError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            result = work()
+        except SVFRError as error:
+            told = [error]
+    torch.distributed.broadcast_object_list(told, 0, group=group)
+    torch.distributed.destroy_process_group(group)
+    if told[0] is not None:
+        raise told[0]
+    return result
 
 
 class Loop:
     """Trains the modules that a step function uses, and saves everything that is needed to continue later.
 
-    modules: by name; those parameters that require gradients are trained, and all are checkpointed. step: `(modules,
-    generator seed, step number) -> Losses`, called with the modules as wrapped by accelerate. folder: for checkpoint,
-    loss file and plot. If it has a checkpoint, training continues from it.
+    modules: by name; those parameters that require gradients are trained. step: `(modules, given, step number) ->
+    Losses`, called under autocast with the modules as wrapped by accelerate; given: what `draw(generator seed, step
+    number)` returned, outside of autocast, or the seed itself where there is no draw. folder: for checkpoint, loss file
+    and plot. If it has a checkpoint, training continues from it.
     """
 
     def __init__(
         self,
         modules: Mapping[str, nn.Module],
-        step: Callable[[Mapping[str, nn.Module], int, int], Losses],
+        step: Callable[[Mapping[str, nn.Module], Any, int], Losses],
         options: LoopOptions,
         folder: Path | str,
+        draw: Callable[[int, int], Any] | None = None,
     ) -> None:
-        self.options, self.folder, self._step = options, Path(folder), step
+        self.options, self.folder, self._step, self._draw = options, Path(folder), step, draw
         self.folder.mkdir(parents=True, exist_ok=True)
         self.accelerator = make_accelerator(options)
         trained = [p for module in modules.values() for p in module.parameters() if p.requires_grad]
@@ -157,14 +193,20 @@ class Loop:
                 self._write({"step": number, **losses, "seconds": round(time.monotonic() - started, 2)})
             report(callback, "train", self.done, self.options.steps)
             spent = bool(limit) and number % 10 == 9 and self._all_agree(time.monotonic() - started > limit)
-            if main and (self.done % self.options.save_every == 0 or spent):
+            if self.done % self.options.save_every == 0 or spent:
                 self.save()
             if spent:
                 log.info("The %.1f minutes are used up after %d steps.", self.options.minutes, self.done)
                 break
+        self.save()
         if main:
-            self.save()
             plot_losses(self.folder)
+
+    def seeds(self) -> Iterator[int]:
+        """The seeds of all parts of all steps that are left, in the order in which this process will need them."""
+        for number in range(self.done, self.options.steps):
+            for part in range(self.options.accumulate):
+                yield step_seed(self.options.seed, number, self.accelerator.process_index, part)
 
     def _one(self, number: int) -> dict[str, float]:
         for group in self.optimizer.param_groups:
@@ -173,9 +215,14 @@ class Loop:
         for part in range(self.options.accumulate):
             seed = step_seed(self.options.seed, number, self.accelerator.process_index, part)
             torch.manual_seed(seed)
-            with self.accelerator.autocast():
-                losses = self._step(self.modules, seed, number)
-            self.accelerator.backward(losses["loss"] / self.options.accumulate)
+            given = seed if self._draw is None else self._draw(seed, number)
+            with ExitStack() as stack:
+                if part + 1 < self.options.accumulate:  # gradients are exchanged once a step
+                    for module in self.modules.values():
+                        stack.enter_context(self.accelerator.no_sync(module))
+                with self.accelerator.autocast():
+                    losses = self._step(self.modules, given, number)
+                self.accelerator.backward(losses["loss"] / self.options.accumulate)
             for name, value in losses.items():
                 total[name] = total.get(name, 0.0) + float(value.detach()) / self.options.accumulate
         self.accelerator.clip_grad_norm_(self._trained, self.options.clip)
@@ -206,29 +253,49 @@ class Loop:
         module: nn.Module = self.accelerator.unwrap_model(self.modules[name])
         return module
 
+    def _plain(self) -> dict[str, nn.Module]:
+        return {name: self.plain(name) for name in self.modules}
+
     def save(self) -> None:
-        """Write the checkpoint. The old one is replaced only when the new one is complete."""
+        """Write the checkpoint; to be called in every process. The old one is replaced when the new one is complete.
+
+        It holds what is trained (`files.trained_state`), the averaged weights, the optimizer, the loss scaler of fp16,
+        and every process's generators.
+        """
+        from accelerate.utils import gather_object
+
+        generators = gather_object([random_state()])
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
         state = {
             "step": self.done,
-            "modules": {name: self.plain(name).state_dict() for name in self.modules},
+            "trained": trained_state(self._plain()),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "generators": generators,
         }
         save_state(state, self.folder / CHECKPOINT)
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
         state = torch.load(path, weights_only=True, map_location="cpu")
-        known = {name: set(self.plain(name).state_dict()) for name in self.modules}
-        if {name: set(part) for name, part in state["modules"].items()} != known:
+        modules = self._plain()
+        known = {name: set(part) for name, part in trained_state(modules).items()}
+        if {name: set(part) for name, part in state.get("trained", {}).items()} != known:
             raise InputError(
-                f"The checkpoint {path} is of other networks than this configuration's: choose another output folder, "
-                "or the configuration that it was made with."
+                f"The checkpoint {path} is of other networks than this configuration's, or of an older version: choose "
+                "another output folder, or the configuration that it was made with."
             )
-        for name in self.modules:
-            self.plain(name).load_state_dict(state["modules"][name], strict=True)
+        for name, module in modules.items():
+            module.load_state_dict(state["trained"][name], strict=False)
         self.optimizer.load_state_dict(state["optimizer"])
         self.average = [a.to(p) for a, p in zip(state["average"], self._trained, strict=True)]
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if len(state["generators"]) == self.accelerator.num_processes:
+            set_random_state(state["generators"][self.accelerator.process_index])
         self.done = int(state["step"])
         log.info("Continuing %s at step %d.", path, self.done)
 

@@ -1,5 +1,9 @@
 """The training loop: resuming changes nothing, averages are averages, and mistakes are named."""
 
+import random
+from contextlib import nullcontext
+
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +15,16 @@ pytest.importorskip("accelerate", reason="training needs accelerate: pip install
 
 class Stop(Exception):
     pass
+
+
+def stop_at(number):
+    """A callback that ends the run when so many steps are done."""
+
+    def stop(stage, done, total, preview):
+        if done == number:
+            raise Stop
+
+    return stop
 
 
 def make_loop(folder, **settings):
@@ -29,27 +43,155 @@ def make_loop(folder, **settings):
     return Loop({"net": network}, step, options, folder)
 
 
+class Frozen(torch.nn.Module):
+    """A large part that is not trained, a small one that is, and a count of its calls."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(4)
+        self.large, self.small = torch.nn.Linear(64, 64).requires_grad_(False), torch.nn.Linear(64, 1)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return self.small(self.large(x))
+
+
+def frozen_loop(folder, **settings):
+    """Its step depends on every global generator, and on how often it was called."""
+
+    def step(modules, seed, number):
+        noise = np.random.rand() + random.random() + float(torch.rand(()))
+        found = modules["net"](torch.full((4, 64), float(noise)))
+        return {"loss": (found - modules["net"].calls).pow(2).mean()}
+
+    return Loop({"net": Frozen()}, step, LoopOptions(**{"steps": 9, "warmup": 0, "save_every": 3, **settings}), folder)
+
+
+def use_scaler(loop, scaler):
+    """What accelerate sets up for fp16 on a GPU, on the CPU."""
+    from accelerate.optimizer import AcceleratedOptimizer
+
+    loop.accelerator.scaler = scaler
+    loop.accelerator.native_amp = True
+    loop.optimizer = AcceleratedOptimizer(loop.optimizer.optimizer, scaler=scaler)
+    loop.accelerator._optimizers = [loop.optimizer]
+    loop.accelerator.state._mixed_precision = "fp16"
+    loop.accelerator.autocast = nullcontext
+
+
 def losses_of(folder):
     return [(row["step"], row["loss"]) for row in read_losses(folder)]
 
 
-@pytest.mark.parametrize("stop_at", [10, 14])
-def test_resuming_reproduces_the_loss_curve(tmp_path, stop_at):
+@pytest.mark.parametrize("at", [10, 14])
+def test_resuming_reproduces_the_loss_curve(tmp_path, at):
     whole = make_loop(tmp_path / "whole")
     whole.run()
-
-    def stop(stage, done, total, preview):
-        if done == stop_at:
-            raise Stop
-
     broken = make_loop(tmp_path / "broken")
     with pytest.raises(Stop):
-        broken.run(stop)
+        broken.run(stop_at(at))
     resumed = make_loop(tmp_path / "broken")
-    assert resumed.done == stop_at // 10 * 10 - (10 if stop_at == 10 else 0)
+    assert resumed.done == at // 10 * 10 - (10 if at == 10 else 0)
     resumed.run()
     assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "whole")
     assert all(torch.equal(a, b) for a, b in zip(resumed.average, whole.average, strict=True))
+
+
+def test_resuming_puts_back_buffers_and_every_generator(tmp_path):
+    np.random.seed(1)
+    random.seed(1)
+    frozen_loop(tmp_path / "whole").run()
+    np.random.seed(1)
+    random.seed(1)
+    with pytest.raises(Stop):
+        frozen_loop(tmp_path / "broken").run(stop_at(4))
+    np.random.seed(2)
+    random.seed(2)
+    resumed = frozen_loop(tmp_path / "broken")
+    assert resumed.done == 3
+    resumed.run()
+    assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "whole")
+
+
+def test_a_checkpoint_leaves_out_what_is_frozen(tmp_path):
+    frozen_loop(tmp_path).run()
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert set(state["trained"]["net"]) == {"small.weight", "small.bias", "calls"}
+    assert [a.numel() for a in state["average"]] == [64, 1]
+
+
+@pytest.mark.parametrize("at", [4, 7])
+def test_resuming_is_exact_with_a_loss_scaler_too(tmp_path, monkeypatch, at):
+    """The scale grows every second step: a new scaler would begin anew, and its first steps overflow."""
+
+    def scaler():
+        return torch.amp.GradScaler("cpu", init_scale=2.0**120, growth_factor=4.0, growth_interval=2)
+
+    def resume_with_scaler(loop):
+        use_scaler(loop, scaler())
+        return original(loop)
+
+    original = Loop._resume
+    monkeypatch.setattr(Loop, "_resume", resume_with_scaler)
+    whole = make_loop(tmp_path / "whole", steps=9, save_every=3)
+    use_scaler(whole, scaler())
+    whole.run()
+    broken = make_loop(tmp_path / "broken", steps=9, save_every=3)
+    use_scaler(broken, scaler())
+    with pytest.raises(Stop):
+        broken.run(stop_at(at))
+    resumed = make_loop(tmp_path / "broken", steps=9, save_every=3)
+    resumed.run()
+    assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "whole")
+    assert resumed.accelerator.scaler.get_scale() == whole.accelerator.scaler.get_scale() != 2.0**120
+    assert all(torch.equal(a, b) for a, b in zip(resumed.average, whole.average, strict=True))
+
+
+def test_batches_are_drawn_outside_of_autocast(tmp_path):
+    seen = []
+
+    def draw(seed, number):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return torch.full((2, 3), float(number))
+
+    def step(modules, given, number):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        assert given[0, 0] == number
+        return {"loss": modules["net"](given).sum()}
+
+    options = LoopOptions(steps=2, accumulate=2, mixed_precision="bf16")
+    Loop({"net": torch.nn.Linear(3, 1)}, step, options, tmp_path, draw).run()
+    assert seen == [False, True] * 4
+
+
+def test_seeds_are_those_of_the_steps_that_are_left(tmp_path):
+    asked = []
+
+    def draw(seed, number):
+        asked.append(seed)
+        return torch.ones(1, 3)
+
+    def step(modules, given, number):
+        return {"loss": modules["net"](given).sum()}
+
+    def make(steps):
+        options = LoopOptions(steps=steps, accumulate=2, save_every=1)
+        return Loop({"net": torch.nn.Linear(3, 1)}, step, options, tmp_path, draw)
+
+    foretold = list(make(3).seeds())
+    make(2).run()
+    again = make(3)
+    assert list(again.seeds()) == foretold[4:]
+    again.run()
+    assert asked == foretold
+
+
+def test_half_precision_without_a_gpu_is_named(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match=r"mixed_precision is 'fp16', which needs a GPU.*use bf16"):
+        Loop({"net": torch.nn.Linear(3, 1)}, lambda *_: {}, LoopOptions(mixed_precision="fp16"), tmp_path)
 
 
 def test_a_finished_training_is_not_trained_again(tmp_path):
