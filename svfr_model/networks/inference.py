@@ -1,8 +1,8 @@
-"""Parts of diffusers' UNet that compute the same with less work, without gradients.
+"""Parts of diffusers' UNet that compute the same with less work.
 
 Three things that diffusers does are left out: keys and values of the temporal cross-attention are not computed for
-every pixel from tokens that all pixels share, there is no cross-attention on no tokens, and nothing is divided by 1.
-With gradients on, diffusers' own code runs, which also knows of gradient checkpointing.
+every pixel from tokens that all pixels share, there is no cross-attention on no tokens, and, without gradients, nothing
+is divided by 1. Training keeps the first: copies of the tokens for every pixel would fill a graphics card.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class SharedTokensTransformer(TransformerSpatioTemporalModel):
         return_dict: bool = True,
     ) -> Any:
         """From hidden_states (B*F,C,h,w) and tokens (B*F,T,c), F the length of image_only_indicator (B,F)."""
-        if return_dict or torch.is_grad_enabled():
+        if return_dict or self.gradient_checkpointing:  # diffusers' own knows of its checkpointing
             return super().forward(hidden_states, encoder_hidden_states, image_only_indicator, return_dict)
         frames, height = image_only_indicator.shape[-1], hidden_states.shape[-2]
         x = self.proj_in(rearrange(self.norm(hidden_states), "b c h w -> b (h w) c"))

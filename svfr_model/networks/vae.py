@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,12 +97,13 @@ class DiffusersVAE:
         """The mode of the posterior of each picture, unscaled.
 
         pixels is (B,3,H,W) float in [-1,1], H and W multiples of `factor`; the result is (B,4,H/f,W/f)
-        float32. full_precision computes in float32 whatever the weights are stored in, as the reference does
-        for the degraded frames but not for the reference frame (docs/reference/svfr.md#encoding).
+        float32. full_precision computes in float32 whatever the weights are stored in and under any autocast, as the
+        reference does for the degraded frames but not for the reference frame (docs/reference/svfr.md#encoding).
         """
         dtype = torch.float32 if full_precision else self.dtype
         self._put_encoder_in(dtype)
-        mode: torch.Tensor = self.network.encode(pixels.to(self.device, dtype)).latent_dist.mode()
+        with torch.autocast(self.device.type, enabled=False) if full_precision else nullcontext():
+            mode: torch.Tensor = self.network.encode(pixels.to(self.device, dtype)).latent_dist.mode()
         return mode.float()
 
     @torch.no_grad()

@@ -48,9 +48,29 @@ class TrainConfig:
         default=False, help="Recompute activations in the backward pass: slower, with less memory."
     )
     window: int = option(default=16, within=Range(4), unit="frames", help="Frames in a row of the batch.")
-    clips: int = option(default=1, within=Range(1), help="Clips in a step, each in two degradations.")
+    clips: int = option(default=1, within=Range(1), help="Clips in a batch, each in two degradations.")
     synthetic_clips: int = option(default=1000, within=Range(2), help="Synthetic clips to draw from.")
     synthetic_size: int = option(default=64, within=Range(1), unit="pixels", help="Side of a synthetic clip.")
+    workers: int | None = option(
+        default=None,
+        within=Range(0),
+        help="Processes that prepare footage, and then read and degrade clips ahead of the training, for each process "
+        "of it; by default as many as the machine's cores allow, at most 8. 0 does that in the training's own process.",
+    )
+    latent_cache: bool = option(
+        default=False,
+        help="Keep the latents of undamaged frames beside the prepared footage, so that each is encoded only once.",
+    )
+    brightness_flicker: float = option(
+        default=0.0,
+        within=Range(0.0, 1.0),
+        help="In rows of blind restoration, chance that a frame is made darker or brighter.",
+    )
+    pixel_flicker: float = option(
+        default=0.0,
+        within=Range(0.0, 255.0),
+        help="In rows of blind restoration, strength in grey levels of a texture that changes with every frame.",
+    )
     drop_both: float = option(
         default=0.4, within=Range(0.0, 1.0), help="Chance that a row sees neither reference nor identity."
     )
@@ -69,16 +89,13 @@ class TrainConfig:
         """Refuse combinations without a meaning."""
         if not self.output.strip():
             raise InputError("output is empty: name the folder for the trained files.")
-        if self.weight_ulr and self.clips < 2:
-            raise InputError(
-                "Unified latent regularization contrasts the clips of a step: set clips to 2 or more, or weight_ulr "
-                "to 0."
-            )
         if self.videos and self.weight_prior and not self.landmark_model:
             raise InputError(
                 "Facial prior learning needs 68 landmarks of your footage: set landmark_model to insightface's "
                 "1k3d68.onnx, or weight_prior to 0."
             )
+        if self.latent_cache and not self.videos:
+            raise InputError("Synthetic clips have no place for a latent_cache: set it to false, or name videos.")
         if self.fresh and self.lora_rank:
             raise InputError("LoRA adds to a trained network: set lora_rank to 0 with fresh, or fresh to false.")
         if self.videos and self.footage.frames < self.window:

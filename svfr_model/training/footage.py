@@ -1,51 +1,47 @@
-"""Your own videos as training clips: faces are found and cut out as at inference, and unsuitable ones dropped.
+"""Which faces of your own videos are trained on: found and cut as at inference, and unsuitable ones dropped.
 
-The filters are SVFR's and BFVR-STC's (docs/reference/training.md#data): crops under 512 px, low no-reference
-quality, side faces.
+From the papers (docs/reference/training.md#data): crops under 512 px, side faces, low no-reference quality. The text
+filter of BFVR-STC, which drops frames with writing in them, is not here.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import torch
 
-from ..base.clip import Clip
-from ..base.errors import DependencyError, FaceNotFoundError, InputError
+from ..base.errors import DependencyError, InputError
 from ..base.options import Range, option, options
-from ..base.progress import Callback, report
-from ..faces.crop import plan_crop
-from ..faces.cut import crop_clip
+from ..faces.crop import BORDER, plan_crop
 from ..faces.face import FaceDetector
 from ..faces.find import find_tracks
 from ..faces.landmarks import LandmarkModel, add_outlines
 from ..faces.options import CropOptions
-from ..faces.track import FaceTrack
+from ..faces.track import FaceTrack, PlannedCrop
+from ..faces.warp import warp
 from ..files.paths import VIDEO_SUFFIXES
-from ..files.staging import staged
-from ..media import open_clip
+from ..media.reader import VideoClip
+from ..media.seek import frame_stamps, read_frames
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-log = logging.getLogger(__name__)
-
-INDEX = "clips.json"
-
 QualityScore: TypeAlias = "Callable[[Tensor], float]"
 """Frames (n,3,H,W) uint8 to a score in [0,1]; higher is better."""
+
+QUALITY_FRAMES = 5
+"""How many frames of a clip the quality score is the mean of, evenly spread; the papers do not say. Ours."""
 
 
 @options
 class FootageOptions:
-    """Which crops are kept. The defaults are the papers'."""
+    """Which crops are kept. Limits are the papers' where there is one."""
 
     size: int = option(default=512, within=Range(64), unit="pixels", help="Side of the crops.")
     least_crop: int = option(
@@ -60,6 +56,11 @@ class FootageOptions:
         default=None, help="Lowest no-reference quality score of a crop; by default no score is computed."
     )
     frames: int = option(default=16, within=Range(4), unit="frames", help="Shortest clip worth keeping.")
+    keep_crops: bool = option(
+        default=False,
+        help="Keep the crops too, as ProRes HQ, which is visually lossless: they are read faster than they are cut out "
+        "of the videos, but take much room.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse a range that does not ascend."""
@@ -67,45 +68,51 @@ class FootageOptions:
             raise InputError(f"frontal is the range {self.frontal}; it must ascend.")
 
 
-def prepare_footage(
-    folder: Path | str,
-    target: Path | str,
-    detector: FaceDetector,
-    options: FootageOptions | None = None,
-    *,
-    landmarks: LandmarkModel | None = None,
-    quality: QualityScore | None = None,
-    callback: Callback | None = None,
-) -> Counter[str]:
-    """Cut every usable face out of a folder's videos and save them in target, as arrays with an index.
+@dataclass(frozen=True)
+class Tools:
+    """What finds and judges faces: functions that load it, because every process loads its own.
 
-    Returns how many tracks were "kept", and how many were dropped for which reason. landmarks: finds the 68 points that
-    facial prior learning needs. quality: needed if options.least_quality is set; see load_arniqa. Raises InputError for
-    a folder without videos and if nothing was kept, FaceNotFoundError if no video shows a face.
+    landmarks: for the 68 points of facial prior learning. quality: needed for FootageOptions.least_quality, see
+    `load_arniqa`.
     """
-    options = options or FootageOptions()
-    if options.least_quality is not None and quality is None:
-        raise InputError("least_quality is set, but there is no quality score: give load_arniqa(), or unset it.")
-    videos = find_videos(folder)
-    target = Path(target)
-    target.mkdir(parents=True, exist_ok=True)
-    counts: Counter[str] = Counter()
-    entries: list[dict[str, object]] = []
-    for number, path in enumerate(videos):
-        clip = open_clip(path)
-        tracks = find_tracks(clip, detector).tracks
-        if landmarks is not None:
-            tracks = add_outlines(clip, tracks, landmarks)
-        for track in tracks:
-            fate, entry = _keep(clip, track, options, quality, target, f"{number:05d}_{track.id:03d}")
-            counts[fate] += 1
-            if entry is not None:
-                entries.append({"video": path.name, **entry})
-        report(callback, "footage", number + 1, len(videos))
-    _check(counts, len(videos), options)
-    with staged(target / INDEX) as path:
-        path.write_text(json.dumps({"size": options.size, "clips": entries}, indent=1), encoding="utf-8")
-    return counts
+
+    detector: Callable[[], FaceDetector]
+    landmarks: Callable[[], LandmarkModel] | None = None
+    quality: Callable[[], QualityScore] | None = None
+
+    def loaded(self) -> LoadedTools:
+        """Load everything."""
+        landmarks = None if self.landmarks is None else self.landmarks()
+        return LoadedTools(self.detector(), landmarks, None if self.quality is None else self.quality())
+
+
+@dataclass(frozen=True)
+class LoadedTools:
+    """The same, loaded."""
+
+    detector: FaceDetector
+    landmarks: LandmarkModel | None
+    quality: QualityScore | None
+
+
+@dataclass(frozen=True, eq=False)
+class UsableClip:
+    """A run of frames of one person that can be trained on: where it is cut, and the face's points in the crop.
+
+    first: its first frame in the video. matrices (n,2,3) from frame to crop; five (n,5,2), landmarks (n,68,2) or None.
+    stamps (n,): the frames' times in the video, or in that of the kept crops, see `media.seek.frame_stamps`; or empty.
+    """
+
+    track: int
+    first: int
+    size: int
+    matrices: np.ndarray
+    five: np.ndarray
+    landmarks: np.ndarray | None
+    stamps: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.matrices)
 
 
 def find_videos(folder: Path | str) -> list[Path]:
@@ -119,6 +126,79 @@ def find_videos(folder: Path | str) -> list[Path]:
             f"{folder} holds no videos ({', '.join(sorted(VIDEO_SUFFIXES))}): put the training footage there."
         )
     return videos
+
+
+def usable_clips(
+    path: Path, options: FootageOptions, tools: LoadedTools
+) -> tuple[list[UsableClip], Counter[str]]:
+    """The clips of a video that can be trained on, and how many faces were "kept" or dropped for which reason.
+
+    Raises InputError for a video that cannot be read.
+    """
+    clip = VideoClip(path)
+    tracks = find_tracks(clip, tools.detector).tracks
+    if tools.landmarks is not None and tracks:
+        tracks = add_outlines(clip, tracks, tools.landmarks)
+    stamps = frame_stamps(clip)
+    kept, fates = [], Counter[str]()
+    for track in tracks:
+        planned, first, last = _planned(track, options)
+        fate = _fate(planned, first, last, options)
+        if fate is None:
+            found = _usable(planned, first, last, options.size, stamps)
+            fate = _quality(path, found, options, tools.quality)
+            if fate is None:
+                kept.append(found)
+        fates[fate or "kept"] += 1
+    return kept, fates
+
+
+def _planned(track: FaceTrack, options: FootageOptions) -> tuple[PlannedCrop, int, int]:
+    """The crop of a track, and its longest run of frames that show the face from the front, (first, last + 1)."""
+    good = track.seen & is_frontal(_eyes_and_nose(track), options.frontal)
+    planned = plan_crop(track, CropOptions(mode="tracked", size=(options.size, options.size)))
+    return planned, *longest_run(good)
+
+
+def _fate(planned: PlannedCrop, first: int, last: int, options: FootageOptions) -> str | None:
+    """Why a track is dropped, if it is."""
+    if last - first < options.frames:
+        return "side face or too short"
+    scale = np.sqrt(np.abs(np.linalg.det(planned.matrices[:, :, :2])))
+    if options.size / float(np.median(scale)) < options.least_crop:
+        return f"crop under {options.least_crop} px"
+    return None
+
+
+def _usable(planned: PlannedCrop, first: int, last: int, size: int, stamps: np.ndarray) -> UsableClip:
+    run, start = slice(first, last), planned.track.start + first
+    return UsableClip(
+        planned.track.id,
+        start,
+        size,
+        planned.matrices[run],
+        planned.landmarks[run].astype(np.float32),
+        None if planned.outlines is None else planned.outlines[run].astype(np.float32),
+        stamps[start : start + last - first],
+    )
+
+
+def _quality(path: Path, clip: UsableClip, options: FootageOptions, score: QualityScore | None) -> str | None:
+    """Why a clip is dropped for its quality, if it is."""
+    if options.least_quality is None or score is None:
+        return None
+    chosen = np.unique(np.linspace(0, len(clip) - 1, QUALITY_FRAMES).round().astype(int))
+    crops = np.concatenate([read_crops(path, clip, int(number), int(number) + 1) for number in chosen])
+    if score(torch.from_numpy(crops).permute(0, 3, 1, 2)) < options.least_quality:
+        return f"quality under {options.least_quality}"
+    return None
+
+
+def read_crops(path: Path, clip: UsableClip, first: int, stop: int) -> np.ndarray:
+    """Crops first to stop - 1 of a clip, decoded from its video: (n,S,S,3) uint8. Raises InputError."""
+    frames = read_frames(path, clip.first + first, clip.first + stop, clip.stamps[first:stop])
+    size = (clip.size, clip.size)
+    return np.stack([warp(frame, clip.matrices[first + k], size, BORDER) for k, frame in enumerate(frames)])
 
 
 def is_frontal(eyes_and_nose: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
@@ -162,93 +242,8 @@ def load_arniqa() -> QualityScore:
     return lambda frames: float(arniqa(frames.float() / 255, regressor_dataset="koniq10k", normalize=True))
 
 
-def _keep(
-    clip: Clip, track: FaceTrack, options: FootageOptions, quality: QualityScore | None, target: Path, name: str
-) -> tuple[str, dict[str, object] | None]:
-    """Save one track and return "kept" and its entry in the index, or return why it is dropped."""
-    good = track.seen & is_frontal(_eyes_and_nose(track), options.frontal)
-    first, last = longest_run(good)
-    if last - first < options.frames:
-        return "side face or too short", None
-    planned = plan_crop(track, CropOptions(mode="tracked", size=(options.size, options.size)))
-    scale = np.sqrt(np.abs(np.linalg.det(planned.matrices[:, :, :2])))
-    if options.size / float(np.median(scale)) < options.least_crop:
-        return f"crop under {options.least_crop} px", None
-    crops = crop_clip(clip, [planned])[0][first:last]
-    if options.least_quality is not None and quality is not None:
-        middle = crops[len(crops) // 2][None]
-        if quality(middle) < options.least_quality:
-            return f"quality under {options.least_quality}", None
-    np.save(target / f"{name}.npy", crops.permute(0, 2, 3, 1).numpy())
-    points = {"five": planned.landmarks[first:last].tolist()}
-    if planned.outlines is not None:
-        points["landmarks"] = planned.outlines[first:last].tolist()
-    (target / f"{name}.json").write_text(json.dumps(points), encoding="utf-8")
-    return "kept", {"name": name, "frames": last - first}
-
-
 def _eyes_and_nose(track: FaceTrack) -> np.ndarray:
     """(N,3,2): the outer eye corners and nose tip of the 68 landmarks, or without these the centres of the eyes."""
     if track.outlines is not None:
         return track.outlines[:, [36, 45, 30]]
     return track.landmarks[:, :3]
-
-
-def _check(counts: Counter[str], videos: int, options: FootageOptions) -> None:
-    if not counts:
-        raise FaceNotFoundError(
-            f"No face was found in any of {videos} videos. Lower the detection threshold, or choose other footage."
-        )
-    if not counts["kept"]:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-        raise InputError(
-            f"None of {counts.total()} faces in {videos} videos can be trained on: {reasons}. Use larger or more "
-            f"frontal faces, or loosen least_crop ({options.least_crop}), frontal or frames ({options.frames})."
-        )
-
-
-@dataclass(frozen=True)
-class TrainingWindow:
-    """Consecutive frames of one person, from which a training row is made.
-
-    frames (F,S,S,3) uint8; five (F,5,2) and landmarks (F,68,2), in pixels; landmarks is None where unknown. other:
-    another frame of the clip (S,S,3), with its five points, for reference.
-    """
-
-    frames: np.ndarray
-    five: np.ndarray
-    landmarks: np.ndarray | None
-    other: np.ndarray
-    other_five: np.ndarray
-
-
-class Footage:
-    """The clips that `prepare_footage` saved in a folder, read as they are needed."""
-
-    def __init__(self, folder: Path | str) -> None:
-        self._folder = Path(folder)
-        path = self._folder / INDEX
-        if not path.is_file():
-            raise InputError(f"{folder} has no prepared footage ({INDEX} is missing): prepare the videos first.")
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        self.size = int(stored["size"])
-        self._names: Sequence[str] = [entry["name"] for entry in stored["clips"]]
-        self._points = [json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8")) for name in self._names]
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    @property
-    def has_landmarks(self) -> bool:
-        """Whether there are 68 landmarks for every clip."""
-        return all("landmarks" in points for points in self._points)
-
-    def draw(self, index: int, length: int, rng: np.random.Generator) -> TrainingWindow:
-        """A random window of a clip, and another frame of it for reference."""
-        frames = np.load(self._folder / f"{self._names[index]}.npy", mmap_mode="r")
-        five = np.array(self._points[index]["five"])
-        landmarks = self._points[index].get("landmarks")
-        first, other = int(rng.integers(len(frames) - length + 1)), int(rng.integers(len(frames)))
-        part = slice(first, first + length)
-        known = None if landmarks is None else np.array(landmarks)[part]
-        return TrainingWindow(np.array(frames[part]), five[part], known, np.array(frames[other]), five[other])

@@ -158,6 +158,7 @@ def draw_batch(data: LatentClips, options: DrawOptions, seed: int, step: int = 0
     frame, face = pick(frames, count).repeat(2), pick(data.grids.shape[1], count).repeat(2)
     reference = data.clean[rows, frame].float() / data.scaling
     return {
+        "clip": rows,
         "clean": clean,
         "sigma": draw_sigmas(
             2 * count, generator, mean=options.noise_mean, spread=options.noise_spread, wide=options.noise_wide

@@ -125,19 +125,73 @@ class LatentTransformer(nn.Module):
         return F.normalize(self.leave(summary).float(), dim=1)
 
 
-def unified_latent_loss(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
+def unified_latent_loss(
+    first: Tensor, second: Tensor, others: Tensor | None = None, same: Tensor | None = None, temperature: float = 0.1
+) -> Tensor:
     """The contrastive loss of unified latent regularization, a scalar.
 
     first, second (B,d), length 1: B clips in one degradation and the same clips in another. Positives are the two views
-    of a clip, negatives the views of all other clips (SVFR paper). Our choice: the symmetric cross entropy over cosines
-    divided by the temperature (InfoNCE, van den Oord et al. 2018). A single clip has no negatives and gives 0.
+    of a clip, negatives the views of all other clips (SVFR paper), in the batch and among others (M,d), which get no
+    gradient; same (B,M) bool: which of those show the clip itself and count as neither. Our choice: the symmetric cross
+    entropy over cosines divided by the temperature (InfoNCE, van den Oord et al. 2018). Without negatives it is 0.
     """
     views = torch.cat([first, second])
     cosines = views @ views.T / temperature
     cosines = cosines.masked_fill(torch.eye(len(views), dtype=torch.bool, device=views.device), float("-inf"))
+    if others is not None and same is not None:
+        against = (views @ others.T / temperature).masked_fill(same.repeat(2, 1), float("-inf"))
+        cosines = torch.cat([cosines, against], dim=1)
     count = len(first)
     partner = torch.arange(2 * count, device=views.device).roll(count)
     return F.cross_entropy(cosines, partner)
+
+
+class Negatives(nn.Module):
+    """Views of other clips to contrast with: those of the other processes, and of steps before. Our own choice.
+
+    With them unified latent regularization works with one clip a step. The queue is the one of He et al. 2020 (MoCo)
+    without a second encoder: it is short, so that what it holds was computed by nearly the same weights. Every process
+    has the same queue, and it is checkpointed. Only the very first step of a single process finds it empty.
+    """
+
+    views: Tensor
+    clips: Tensor
+
+    def __init__(self, space: int = 64, size: int = 128) -> None:
+        """size: views kept. An empty place has the clip -1."""
+        super().__init__()
+        self.register_buffer("views", torch.zeros(size, space))
+        self.register_buffer("clips", torch.full((size,), -1))
+
+    def others(self, views: Tensor, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Views (M,d), without gradients, and which of them are no negatives of which clip, (len(clips) / 2, M) bool.
+
+        views (2B,d) and clips (2B,), the numbers of the clips that they show: the process's own. They are kept for
+        later steps with those of all other processes, which must call this too.
+        """
+        known, known_clips = self.views.clone(), self.clips.clone()
+        rank, all_views, all_clips = _gathered(views.detach().float(), clips)
+        self._keep(torch.cat(all_views), torch.cat(all_clips))
+        known = torch.cat([known, *all_views[:rank], *all_views[rank + 1 :]])
+        known_clips = torch.cat([known_clips, *all_clips[:rank], *all_clips[rank + 1 :]])
+        asked = clips[: len(clips) // 2]
+        return known, (known_clips == asked[:, None]) | (known_clips < 0)
+
+    def _keep(self, views: Tensor, clips: Tensor) -> None:
+        size = len(self.clips)
+        self.views.copy_(torch.cat([views, self.views])[:size])
+        self.clips.copy_(torch.cat([clips, self.clips])[:size])
+
+
+def _gathered(views: Tensor, clips: Tensor) -> tuple[int, list[Tensor], list[Tensor]]:
+    """This process's number, and the views and clips of every process."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 0, [views], [clips]
+    count = torch.distributed.get_world_size()
+    all_views, all_clips = ([torch.empty_like(given) for _ in range(count)] for given in (views, clips))
+    torch.distributed.all_gather(all_views, views.contiguous())
+    torch.distributed.all_gather(all_clips, clips.contiguous())
+    return torch.distributed.get_rank(), all_views, all_clips
 
 
 class LandmarkPredictor(nn.Module):
@@ -189,6 +243,7 @@ class SVFRObjective(nn.Module):
         self.unet, self.projection = unet, projection
         self.latent_transformer = LatentTransformer(channels)
         self.landmarks = LandmarkPredictor(channels)
+        self.negatives = Negatives()
         self.weight_ulr, self.weight_prior = weight_ulr, weight_prior
         self._tap = MiddleTap(unet)
 
@@ -196,7 +251,8 @@ class SVFRObjective(nn.Module):
         """Losses by name of a batch of 2B rows: B clips in one degradation, then the same clips in another.
 
         batch: the tensors of DenoisingBatch, but instead of tokens grid (2B,C,7,7), the recogniser's map, and
-        use_identity (2B,), 0 or 1; also landmarks (2B,F,68,2) in fractions of the picture.
+        use_identity (2B,), 0 or 1; also landmarks (2B,F,68,2) in fractions of the picture, and clip (2B,) int64, the
+        clips' numbers.
         """
         tokens = self.projection(batch["grid"]) * rearrange(batch["use_identity"], "b -> b 1 1")
         rows = len(tokens)
@@ -205,7 +261,8 @@ class SVFRObjective(nn.Module):
         features = self._tap.take(rows)
         prior = facial_prior_loss(self.landmarks(features), batch["landmarks"])
         views = self.latent_transformer(features)
-        ulr = unified_latent_loss(views[: rows // 2], views[rows // 2 :]) if rows > 2 else views.sum() * 0.0
+        others, same = self.negatives.others(views, batch["clip"])
+        ulr = unified_latent_loss(views[: rows // 2], views[rows // 2 :], others, same)
         total = noise + self.weight_ulr * ulr + self.weight_prior * prior
         return {"loss": total, "noise": noise.detach(), "ulr": ulr.detach(), "prior": prior.detach()}
 

@@ -8,12 +8,13 @@ from all seven combinations.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -21,9 +22,7 @@ from torch import Tensor, nn
 from ..base.errors import DependencyError, InputError
 from ..base.pixels import to_network_range
 from ..base.progress import Callback
-from ..base.tasks import task_vector
 from ..faces.detectors.load import load_detector
-from ..faces.geometry import align_face
 from ..faces.landmarks import LandmarkModel
 from ..files.paths import Output, check_paths
 from ..files.staging import staged
@@ -37,121 +36,127 @@ from ..networks.identity import (
 )
 from ..networks.unet import PUBLISHED_CONFIG, ROLE, build_unet
 from ..networks.vae import DiffusersVAE, load_vae
-from ..synthesis.clips import make_clip
-from ..synthesis.degrade import degrade_clip
-from ..synthesis.options import options_for
 from ..weights import find, load_network, save, weight_file
 from ..weights.checkpoint import model_config, read_state_dict
 from .config import TrainConfig, dump_config, load_config
-from .footage import INDEX, Footage, TrainingWindow, find_videos, load_arniqa, prepare_footage
-from .latents import ALL_TASKS, draw_uses
-from .loop import CHECKPOINT, LOSSES, PLOT, Loop, Losses
+from .feed import Drawn, drawn_ahead, worker_count
+from .footage import Tools, find_videos, load_arniqa
+from .latent_cache import FOLDER as LATENTS
+from .latent_cache import LatentCache
+from .latents import draw_uses
+from .loop import CHECKPOINT, LOSSES, PLOT, Loop, Losses, first_process_does, make_accelerator
 from .losses import SVFRObjective, draw_sigmas, zero_start
+from .prepare import prepare_footage
+from .recompute import recompute_blocks
+from .source import Footage, SyntheticClips, WindowSource
 
 log = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 
 CONFIG_COPY = "config.json"
+ENCODED_AT_ONCE = 4
+"""Frames in a call of the VAE, whose activations at full resolution are large."""
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
-class WindowSource(Protocol):
-    """Clips to draw windows from."""
-
-    def __len__(self) -> int: ...
-
-    def draw(self, index: int, length: int, rng: np.random.Generator) -> TrainingWindow:
-        """A random window of clip `index`."""
-        ...
-
-
 @dataclass(frozen=True)
-class SyntheticClips:
-    """Synthetic clips as a source: clip k is drawn from seed k."""
+class BatchEncoder:
+    """Drawn batches to those of SVFRObjective. The networks are frozen, and compute in float32 whatever is trained in.
 
-    count: int
-    size: int
-    frames: int = 24
+    cache: of the undamaged frames' latents, or None.
+    """
 
-    def __len__(self) -> int:
-        return self.count
-
-    def draw(self, index: int, length: int, rng: np.random.Generator) -> TrainingWindow:
-        """A random window of a clip of `frames` frames, and another frame of it."""
-        clip = make_clip(index, max(self.frames, length), self.size)
-        first, other = int(rng.integers(len(clip.frames) - length + 1)), int(rng.integers(len(clip.frames)))
-        part, five = slice(first, first + length), clip.five
-        return TrainingWindow(clip.frames[part], five[part], clip.landmarks[part], clip.frames[other], five[other])
-
-
-@dataclass(frozen=True)
-class OnlineBatches:
-    """Makes batches for SVFRObjective as they are needed: draws, degrades and encodes. The networks here are frozen."""
-
-    source: WindowSource
     vae: DiffusersVAE
     recognizer: nn.Module
     config: TrainConfig
+    cache: LatentCache | None = None
 
     @torch.no_grad()
-    def draw(self, seed: int) -> dict[str, Tensor]:
-        """2B rows: B clips in one degradation and the same in another, see `latents.draw_batch`."""
-        config = self.config
-        rng = np.random.default_rng(seed)
-        generator = torch.Generator().manual_seed(seed)
-        count = min(config.clips, len(self.source))
-        chosen = rng.choice(len(self.source), count, replace=False)
-        windows = [self.source.draw(int(index), config.window, rng) for index in chosen]
-        tasks = [ALL_TASKS[int(k)] for k in rng.integers(len(ALL_TASKS), size=2 * count)]
-        shown = []
-        for row, wanted in enumerate(tasks):
-            options = options_for(wanted, config.low_quality)
-            spoiled, _ = degrade_clip(windows[row % count].frames, options, int(rng.integers(1 << 31)))
-            shown.append(self._encode(spoiled))
-        clean = torch.stack([self._encode(w.frames) * self.vae.scaling_factor for w in windows]).repeat(2, 1, 1, 1, 1)
-        use_reference, use_identity = draw_uses(2 * count, config.drop_both, config.drop_one, generator)
-        reference = torch.stack([self._encode(w.other[None])[0] for w in windows]).repeat(2, 1, 1, 1)
+    def encode(self, drawn: Drawn) -> dict[str, Tensor]:
+        """2B rows: B clips in one degradation and the same in another, see `latents.draw_batch`.
+
+        The rows of a clip share window and reference frame; each has its own noise, its level, and what is withheld.
+        """
+        config, device = self.config, self.vae.device
+        generator = torch.Generator().manual_seed(int(drawn["seed"]))
+        rows = len(drawn["task"])
+        with torch.autocast(device.type, enabled=False):
+            clean, other = zip(*(self._undamaged(drawn, row) for row in range(rows // 2)), strict=True)
+            degraded = torch.stack([self._latents(frames) for frames in drawn["degraded"]])
+            grid = self.recognizer(drawn["face"].to(device))[0].float()
+        scaled = torch.stack(clean).repeat(2, 1, 1, 1, 1) * self.vae.scaling_factor
+        use_reference, use_identity = draw_uses(rows, config.drop_both, config.drop_one, generator)
         batch = {
-            "clean": clean,
-            "sigma": draw_sigmas(2 * count, generator),
-            "noise": torch.randn(clean.shape, generator=generator),
-            "degraded": torch.stack(shown),
-            "reference": reference * use_reference.to(reference).view(-1, 1, 1, 1),
-            "grid": torch.cat([self._grid(w) for w in windows]).repeat(2, 1, 1, 1),
+            "clip": drawn["clip"].repeat(2),
+            "clean": scaled,
+            "sigma": draw_sigmas(rows, generator),
+            "noise": torch.randn(scaled.shape, generator=generator),
+            "degraded": degraded,
+            "reference": torch.stack(other).repeat(2, 1, 1, 1) * use_reference.to(scaled).view(-1, 1, 1, 1),
+            "grid": grid.repeat(2, 1, 1, 1),
             "use_identity": use_identity.float(),
-            "task": torch.tensor([task_vector(wanted) for wanted in tasks], dtype=torch.float32),
-            "landmarks": torch.stack([_relative(w) for w in windows]).repeat(2, 1, 1, 1),
+            "task": drawn["task"],
+            "landmarks": drawn["landmarks"].repeat(2, 1, 1, 1),
         }
-        return {name: value.to(self.vae.device) for name, value in batch.items()}
+        return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
 
-    def _encode(self, frames: np.ndarray) -> Tensor:
-        pixels = rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "n h w c -> n c h w")
-        return self.vae.encode(to_network_range(pixels), full_precision=True)
+    def _undamaged(self, drawn: Drawn, row: int) -> tuple[Tensor, Tensor]:
+        """The latents (F,4,h,w) of a window and (4,h,w) of its reference frame, unscaled."""
+        frames = torch.cat([drawn["frames"][row], drawn["other"][row][None]])
+        if self.cache is None:
+            latents = self._latents(frames)
+        else:
+            first, count = int(drawn["first"][row]), len(frames) - 1
+            numbers = [*range(first, first + count), int(drawn["other_number"][row])]
+            encode = partial(self._chosen, frames)
+            latents = self.cache.encoded(int(drawn["clip"][row]), numbers, encode).to(self.vae.device)
+        return latents[:-1], latents[-1]
 
-    def _grid(self, window: TrainingWindow) -> Tensor:
-        face = align_face(window.other, window.other_five, "arcface")[None]
-        grid: Tensor = self.recognizer(face.to(self.vae.device))[0]
-        return grid.float()
+    def _chosen(self, frames: Tensor, positions: list[int]) -> Tensor:
+        return self._latents(frames[positions])
 
-
-def _relative(window: TrainingWindow) -> Tensor:
-    """Landmarks (F,68,2) in fractions of the picture; zeros if they are unknown, and weight_prior is 0."""
-    height, width = window.frames.shape[1:3]
-    if window.landmarks is None:
-        return torch.zeros(len(window.frames), 68, 2)
-    return torch.from_numpy(window.landmarks / np.array([width, height])).float()
+    def _latents(self, frames: Tensor) -> Tensor:
+        """(n,S,S,3) uint8 to (n,4,h,w) float32, unscaled."""
+        pixels = rearrange(frames.to(self.vae.device, non_blocking=True), "n h w c -> n c h w")
+        parts = torch.split(to_network_range(pixels), ENCODED_AT_ONCE)
+        return torch.cat([self.vae.encode(part, full_precision=True) for part in parts])
 
 
 def train(config: TrainConfig, callback: Callback | None = None, given: Path | None = None) -> Path:
     """Train as configured and write the UNet and the projection into config.output. Returns that folder.
 
     given: the file that the configuration was read from. If the folder has a checkpoint, training continues from it.
-    Writes unet.safetensors and id_linear.safetensors (fp16, averaged weights), losses.jsonl, losses.png, checkpoint.pt
-    and the configuration. Raises WeightsError for missing networks, InputError for a folder that cannot be written to
-    or has the networks to start from in it, InputError and FaceNotFoundError for footage that cannot be used,
-    DependencyError for missing packages.
+    Under torchrun the first process prepares the footage while the others wait. Writes unet.safetensors and
+    id_linear.safetensors (fp16, averaged weights), losses.jsonl, losses.png, checkpoint.pt and the configuration.
+    Raises WeightsError for missing networks, InputError for a folder that cannot be written to or has the networks to
+    start from in it, InputError and FaceNotFoundError for footage that cannot be used, DependencyError for missing
+    packages.
     """
+    accelerator = make_accelerator(config.loop)
+    first_process_does(accelerator, lambda: _begin(config, given, callback))
+    source = open_source(config)
+    networks = _networks(config)
+    loop = _trained(config, source, networks, callback)
+    folder = Path(config.output)
+    if loop.accelerator.is_main_process:
+        save(networks.unet.half(), folder / _file(ROLE), ROLE, networks.unet_config)
+        save(networks.projection.half(), folder / _file(PROJECTION_ROLE), PROJECTION_ROLE, networks.projection_config)
+    return folder
+
+
+@dataclass
+class _Trained:
+    """The networks that are trained, and the constructor arguments to save with them."""
+
+    unet: Any
+    unet_config: dict[str, Any]
+    projection: nn.Module
+    projection_config: dict[str, Any]
+
+
+def _begin(config: TrainConfig, given: Path | None, callback: Callback | None) -> None:
+    """Check everything that can be checked, write the configuration and prepare the footage."""
     folder = Path(config.output)
     copy = folder / CONFIG_COPY
     in_place = given is not None and copy.exists() and copy.samefile(given)
@@ -159,13 +164,18 @@ def train(config: TrainConfig, callback: Callback | None = None, given: Path | N
         _inputs(config, None if in_place else given),
         [Output(folder, "trained files", form="folder", contents=_written(in_place))],
     )
-    if config.videos is not None and not (_footage_folder(config) / INDEX).is_file():
+    if config.videos is not None:
         find_videos(config.videos)
     folder.mkdir(parents=True, exist_ok=True)
     if not in_place:
         with staged(copy) as path:
             path.write_text(dump_config(config), encoding="utf-8")
-    source = open_source(config, callback)
+    if config.videos is not None:
+        _prepare(config, config.videos, callback)
+
+
+def _networks(config: TrainConfig) -> _Trained:
+    """The networks to start from, ready to be trained."""
     where = [config.weights]
     unet, unet_config = _network(where, ROLE, build_unet, PUBLISHED_CONFIG)
     projection, projection_config = _network(where, PROJECTION_ROLE, build_projection, PUBLISHED_PROJECTION)
@@ -173,27 +183,40 @@ def train(config: TrainConfig, callback: Callback | None = None, given: Path | N
         torch.manual_seed(config.loop.seed)
         unet, projection = build_unet(unet_config), build_projection(projection_config)
         zero_start(unet)
-    adapters = add_lora(unet, config.lora_rank) if config.lora_rank else None
-    if config.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-    torch.manual_seed(config.loop.seed)
-    objective = SVFRObjective(unet.train(), projection.train(), config.weight_ulr, config.weight_prior)
-    batches: list[OnlineBatches] = []
+    return _Trained(unet.train(), unet_config, projection.train(), projection_config)
 
-    def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:  # noqa: ARG001
-        losses: Losses = modules["objective"](batches[0].draw(seed))
+
+def _trained(config: TrainConfig, source: WindowSource, networks: _Trained, callback: Callback | None) -> Loop:
+    """Run the training; afterwards the networks have their averaged weights, with LoRA's additions merged."""
+    adapters = add_lora(networks.unet, config.lora_rank) if config.lora_rank else None
+    if config.gradient_checkpointing:
+        recompute_blocks(networks.unet)
+    torch.manual_seed(config.loop.seed)
+    objective = SVFRObjective(networks.unet, networks.projection, config.weight_ulr, config.weight_prior)
+    feed = ExitStack()
+    encoder: BatchEncoder
+    batches: Generator[Drawn, None, None]
+
+    def draw(seed: int, number: int) -> dict[str, Tensor]:
+        drawn = next(batches)
+        if int(drawn["seed"]) != seed:
+            raise RuntimeError(f"the batches are out of step at {number}")
+        return encoder.encode(drawn)
+
+    def step(modules: Mapping[str, nn.Module], batch: dict[str, Tensor], number: int) -> Losses:  # noqa: ARG001
+        losses: Losses = modules["objective"](batch)
         return losses
 
-    loop = Loop({"objective": objective}, step, config.loop, folder)
-    batches.append(_batches(config, source, loop.accelerator.device))
-    loop.run(callback)
+    loop = Loop({"objective": objective}, step, config.loop, Path(config.output), draw)
+    encoder = _encoder(config, source, loop.accelerator.device)
+    with feed:
+        batches = drawn_ahead(source, config, list(loop.seeds()))
+        feed.callback(batches.close)
+        loop.run(callback)
     loop.averaged()
     if adapters is not None:
         adapters.merge_and_unload()
-    if loop.accelerator.is_main_process:
-        save(unet.half(), folder / _file(ROLE), ROLE, unet_config)
-        save(projection.half(), folder / _file(PROJECTION_ROLE), PROJECTION_ROLE, projection_config)
-    return folder
+    return loop
 
 
 def train_from_file(path: Path | str, callback: Callback | None = None) -> Path:
@@ -219,33 +242,33 @@ def _footage_folder(config: TrainConfig) -> Path:
     return Path(config.cache or Path(config.output) / "footage")
 
 
-def open_source(config: TrainConfig, callback: Callback | None = None) -> WindowSource:
-    """The clips that a configuration names. Footage is prepared the first time only."""
+def open_source(config: TrainConfig) -> WindowSource:
+    """The clips that a configuration names; footage must have been prepared. Raises InputError where it does not do."""
     if config.videos is None:
         return SyntheticClips(config.synthetic_clips, config.synthetic_size)
     cache = _footage_folder(config)
-    if not (cache / INDEX).is_file():
-        detector = load_detector("yunet", find("yunet", [config.weights]), config.detector_threshold)
-        counts = prepare_footage(
-            config.videos,
-            cache,
-            detector,
-            config.footage,
-            landmarks=LandmarkModel(config.landmark_model) if config.landmark_model else None,
-            quality=load_arniqa() if config.footage.least_quality is not None else None,
-            callback=callback,
-        )
-        log.info("Faces in %s: %s.", config.videos, ", ".join(f"{n} {fate}" for fate, n in counts.items()))
-    footage = Footage(cache)
-    if config.weight_prior and not footage.has_landmarks:
-        raise InputError(
-            f"The prepared footage in {cache} has no landmarks: delete that folder, or set weight_prior to 0."
-        )
+    footage = Footage(cache, config.videos)
     if len(footage) < config.clips:
         raise InputError(
-            f"A step needs {config.clips} clips, but the footage in {cache} has {len(footage)}: add videos."
+            f"A batch needs {config.clips} clips, but the footage in {cache} has {len(footage)}: add videos."
         )
     return footage
+
+
+def _prepare(config: TrainConfig, videos: str, callback: Callback | None) -> None:
+    """Prepare what is not prepared yet of the footage."""
+    detector = partial(load_detector, "yunet", find("yunet", [config.weights]), config.detector_threshold)
+    tools = Tools(
+        detector,
+        partial(LandmarkModel, config.landmark_model) if config.landmark_model else None,
+        load_arniqa if config.footage.least_quality is not None else None,
+    )
+    processes = worker_count(config.workers)
+    summary = prepare_footage(
+        videos, _footage_folder(config), tools, config.footage, processes=processes, callback=callback
+    )
+    told = ", ".join(f"{count} {fate}" for fate, count in summary.fates.items())
+    log.info("Faces in %s: %s; %d files cannot be read.", videos, told, len(summary.unreadable))
 
 
 def add_lora(unet: nn.Module, rank: int) -> Any:
@@ -269,10 +292,14 @@ def _network(
     return load_network(path, role, build), model_config(metadata, role, path) or dict(published)
 
 
-def _batches(config: TrainConfig, source: WindowSource, device: torch.device) -> OnlineBatches:
+def _encoder(config: TrainConfig, source: WindowSource, device: torch.device) -> BatchEncoder:
+    """The frozen networks on the device, and the cache if there is to be one."""
     vae = load_vae(find("vae", [config.weights]), device=device)
     recognizer, _ = _network([config.weights], RECOGNIZER_ROLE, build_recognizer, PUBLISHED_RECOGNIZER)
-    return OnlineBatches(source, vae, recognizer.to(device), config)
+    cache = None
+    if config.latent_cache and isinstance(source, Footage):
+        cache = LatentCache(_footage_folder(config) / LATENTS, source.clips, source.size // vae.factor)
+    return BatchEncoder(vae, recognizer.to(device), config, cache)
 
 
 def _file(role: str) -> str:

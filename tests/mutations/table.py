@@ -177,6 +177,43 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ],
     ("svfr_model/training/losses.py", "tests/training/test_losses.py"): [
         ("(noise - level * clean) / spread", "(noise + level * clean) / spread"),
+        ("(known_clips == asked[:, None]) | (known_clips < 0)", "known_clips.expand(len(asked), -1) < 0"),
+        ("self._keep(torch.cat(all_views), torch.cat(all_clips))", "pass"),
+    ],
+    ("svfr_model/training/train.py", "tests/training/test_train.py"): [
+        ("recompute_blocks(networks.unet)", "pass"),
+        ("loop.averaged()", "pass"),
+        (" * use_reference.to(scaled).view(-1, 1, 1, 1)", ""),
+        ('"grid": grid.repeat(2, 1, 1, 1)', '"grid": grid.repeat_interleave(2, 0)'),
+        ("full_precision=True", "full_precision=False"),
+        ("torch.autocast(device.type, enabled=False)", "torch.no_grad()"),
+    ],
+    ("svfr_model/training/feed.py", "tests/training/test_train.py"): [
+        ("windows[row % count].frames, options", "windows[(row + 1) % count].frames, options"),
+        ("flicker if Task.BFR in wanted else None", "None"),
+    ],
+    ("svfr_model/training/latent_cache.py", "tests/training/test_train.py"): [
+        ("held[numbers[position]] = latents", "held[position] = latents"),
+    ],
+    ("svfr_model/training/loop.py", "tests/training/test_loop.py"): [
+        ("given = seed if self._draw is None else self._draw(seed, number)", "given = seed"),
+        ('self.accelerator.scaler.load_state_dict(state["scaler"])', "pass"),
+        ('set_random_state(state["generators"][self.accelerator.process_index])', "pass"),
+    ],
+    ("svfr_model/training/files.py", "tests/training/test_loop.py"): [
+        ("if not parameter.requires_grad}", "if False}"),
+    ],
+    ("svfr_model/training/index.py", "tests/training/test_footage.py"): [
+        ("video in self.videos and self.videos[video].mark == mark", "video in self.videos"),
+        ("waiting.pop(done.video, {}).values()", "waiting.get(done.video, {}).values()"),
+    ],
+    ("svfr_model/training/prepare.py", "tests/training/test_footage.py"): [
+        ("if not index.has(video, mark_of(folder / video))]", "]"),
+        ("    except _StorageError:\n        raise\n", ""),
+    ],
+    ("svfr_model/media/seek.py", "tests/media/test_seek.py"): [
+        ("frame is None or frame.pts != stamp", "frame is None"),
+        ("frame.pts >= first", "frame.pts > first"),
     ],
     ("svfr_model/networks/identity.py", "tests/networks/test_models.py"): [
         ("self._project(grid).mean(dim=0)", "self._project(grid)[0]"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
@@ -13,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from svfr_model.networks.unet import PUBLISHED_CONFIG, build_unet
 
 ROWS, FRAMES, HEIGHT, WIDTH, TOKENS = 2, 5, 4, 6, 49
+NOTHING = 1e-15
 
 
 def plain_unet(config):
@@ -72,15 +75,17 @@ def test_no_tokens_are_zero_tokens(networks):
     assert_near(none, run(plain, (sample, time, torch.zeros_like(tokens), task)), 1e-5)
 
 
-def test_with_gradients_on_diffusers_runs(networks):
-    plain, ours = networks
-    given = inputs()
-    for network in networks:
-        network.zero_grad()
+def test_gradients_are_those_of_diffusers(networks):
+    """In float64: some gradients are nothing but rounding, as those of a bias before a normalisation."""
+    plain, ours = (copy.deepcopy(network).double() for network in networks)
+    given = [value.double() for value in inputs()]
+    for network in (plain, ours):
         network(*given, return_dict=False)[0].square().mean().backward()
     for (name, theirs), found in zip(plain.named_parameters(), ours.parameters(), strict=True):
         assert theirs.grad is not None, name
-        assert_near(found.grad, theirs.grad, 1e-4)
+        if theirs.grad.abs().max() > NOTHING:
+            assert_near(found.grad, theirs.grad, 1e-6, name)
+        assert found.grad.abs().max() > NOTHING or theirs.grad.abs().max() <= NOTHING, name
 
 
 def counted(network, given):

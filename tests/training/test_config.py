@@ -47,7 +47,6 @@ BASE = {"output": "o", "weights": "w", "clips": 2}
         ({"low_quality": {"codec": "vp9"}}, "vp9"),
         ({"loop": 5}, "must be a table"),
         ({"window": 2}, "window must be a whole number, at least 4 frames, not 2"),
-        ({"clips": 1}, "set clips to 2 or more"),
         ({"drop_both": 1.5}, "drop_both"),
         ({"weight_prior": -1}, "weight_prior must be a number, at least 0, not -1"),
         ({"fresh": True, "lora_rank": 4}, "lora_rank"),

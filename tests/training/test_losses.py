@@ -14,6 +14,7 @@ from svfr_model.training.losses import (
     LandmarkPredictor,
     LatentTransformer,
     MiddleTap,
+    Negatives,
     SVFRObjective,
     draw_sigmas,
     facial_prior_loss,
@@ -106,6 +107,42 @@ def test_ulr_can_be_learned():
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
+
+
+def unit(*shape):
+    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+
+
+def test_views_of_other_clips_are_negatives():
+    """Of a single clip: alone 0; another clip that looks alike costs; the clip itself does not."""
+    first, second = unit(1, 8), unit(1, 8)
+    assert unified_latent_loss(first, second).item() == pytest.approx(0, abs=1e-6)
+    alike, itself = torch.zeros(1, 1, dtype=torch.bool), torch.ones(1, 1, dtype=torch.bool)
+    assert unified_latent_loss(first, second, first, alike) > 0.5
+    assert unified_latent_loss(first, second, -first, alike) < unified_latent_loss(first, second, first, alike)
+    assert unified_latent_loss(first, second, first, itself).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_queue_gives_views_of_steps_before_without_the_clip_itself():
+    queue = Negatives(space=8, size=4)
+    views = [unit(2, 8) for _ in range(4)]
+    clips = [torch.tensor([number, number]) for number in (5, 6, 5, 7)]
+    found = [queue.others(v, c) for v, c in zip(views, clips, strict=True)]
+    assert all(same.all() for _, same in found[:1]), "nothing is known before the first step"
+    for known, _ in found[1:]:
+        assert known.shape == (4, 8)
+        assert not known.requires_grad
+    assert torch.equal(found[1][0][~found[1][1][0]], views[0])
+    assert torch.equal(found[2][0][~found[2][1][0]], views[1]), "clip 5 is no negative of itself"
+    assert torch.equal(found[3][0][~found[3][1][0]], torch.cat([views[2], views[1]])), "the oldest have gone"
+
+
+def test_ulr_is_on_with_one_clip_a_step(data):
+    made = objective(build_unet(random_networks.RANDOM_UNET))
+    losses = [made(draw_batch(data, DrawOptions((4,), (1,)), seed))["ulr"].item() for seed in (1, 2, 3, 4)]
+    assert losses[0] == pytest.approx(0, abs=1e-6)
+    assert min(losses[1:]) > 0.1
+    assert "negatives.views" in made.state_dict(), "a checkpoint has the queue"
 
 
 def test_fpl_beats_the_mean_face():
@@ -218,6 +255,8 @@ def test_batches_pair_two_degradations_of_one_clip(data):
     assert not torch.equal(*batch["sigma"].chunk(2))
     assert not torch.equal(*batch["noise"].chunk(2))
     assert not torch.equal(*batch["degraded"].chunk(2))
+    assert torch.equal(*batch["clip"].chunk(2))
+    assert all(torch.isin(row, data.clean[clip].float()).all() for row, clip in zip(first, batch["clip"], strict=False))
     again = draw_batch(data, DrawOptions((4,), (3,)), 7)
     assert all(torch.equal(batch[name], again[name]) for name in batch)
 

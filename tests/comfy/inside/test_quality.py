@@ -99,7 +99,7 @@ def test_known_levels_have_the_psnr_of_the_formula():
     assert rows["PSNR"]["value"] == "28.1308 dB"
     assert rows["PSNR"]["fuller is better"]["bar"] == pytest.approx((28.1308 - 10) / 40, abs=1e-5)
     assert rows["Flow score"]["fuller is better"]["mark"] == 1.0
-    assert "Not computed: AKD, because no face detector was given" in drawn["notes"]
+    assert "Not computed: AKD-5, because no face detector was given" in drawn["notes"]
     assert figures(restored=level(100), truth=level(100))[1]["psnr"]["value"] == 100
 
 
