@@ -24,7 +24,7 @@ from .source import TrainingWindow, WindowSource
 
 AHEAD = 2
 """Batches that each process makes ahead."""
-MOST_PROCESSES = 8
+MOST_PROCESSES = 12
 """Enough for a card that takes a step in a second and a half; see docs/training.md."""
 
 Drawn = dict[str, Tensor]

@@ -35,16 +35,15 @@ def measured(memory, step):
 
 
 def test_every_block_is_recomputed():
-    """Transformers, residual blocks, and three feed-forward layers in each transformer."""
     with torch.device("meta"):
-        assert recompute_blocks(build_unet(PUBLISHED_CONFIG)) == 16 + 22 + 3 * 16
+        assert recompute_blocks(build_unet(PUBLISHED_CONFIG)) == 16 + 22
 
 
 def test_gradients_stay_the_same(memory):
     gradients = []
     for recompute in (True, False):
         torch.manual_seed(0)
-        step = small(memory, recompute=recompute, precision=torch.float32)
+        step = small(memory, clips=2, recompute=recompute, precision=torch.float32)
         objective = memory.make_objective(step)
         batch = memory.make_batch(step, objective)
         batch = {name: torch.randn_like(value) if value.dim() > 2 else value for name, value in batch.items()}
