@@ -109,7 +109,7 @@ def feed(workers: list[int], batches: int) -> None:
         began = time.monotonic()
         prepare(videos, cache)
         print(f"prepared {2 * FOOTAGE_FRAMES} frames of 1920x1080 in {time.monotonic() - began:.0f} s, in one process")
-        source = Footage(cache, videos)
+        source = Footage(cache)
         print("\n| workers | seconds a batch | clips a second |\n|---|---|---|")
         alone = core_seconds(source, name, batches)
         print(f"(a batch takes {alone:.2f} s of one core)")

@@ -11,6 +11,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -95,14 +96,15 @@ def held_out_crops(work: Path) -> list[np.ndarray]:
 
 def measured(crops: list[np.ndarray], folder: Path | None) -> list[float]:
     """The mean PSNR of each clip, restored with the networks of a folder, or as it was degraded."""
+    options = replace(EVALUATION, passes=1)
     networks = None if folder is None else Loader(folders=[str(folder)], device="cpu").networks(self_referred=False)
     found = []
     for number, truth in enumerate(crops):
         made, _ = degrade_clip(truth, options_for(TASKS), SEED + number)
         if networks is not None:
             pixels = torch.from_numpy(made).permute(0, 3, 1, 2).contiguous()
-            sampled = restore(networks, pixels, TASKS, EVALUATION)
-            decoded = torch.cat(list(sampled.decode(networks.vae, EVALUATION)))
+            sampled = restore(networks, pixels, TASKS, options)
+            decoded = torch.cat(list(sampled.decode(networks.vae, options)))
             made = from_network_range(decoded).permute(0, 2, 3, 1).numpy()
         found.append(statistics.mean(psnr(a, b) for a, b in zip(made, truth, strict=True)))
     return found

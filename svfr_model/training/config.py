@@ -55,7 +55,7 @@ class TrainConfig:
         default=None,
         within=Range(0),
         help="Processes that prepare footage, and then read and degrade clips ahead of the training, for each process "
-        "of it; by default as many as the machine's cores allow, at most 12. 0 does that in the training's own process.",
+        "of it; by default as many as the machine's cores allow, at most 12. With 0 the training does that itself.",
     )
     latent_cache: bool = option(
         default=False,

@@ -1,8 +1,8 @@
 """The index of prepared footage: what became of each video, written as it grows, so that nothing is done twice.
 
-`clips.jsonl` begins with a line for the settings. Then each clip has a line, and each video one after those of its
-clips: only that makes them count, so a run that is killed leaves no half of a video. The crop plan and the landmarks of
-a clip are arrays beside it, `clips/NAME.npz`, and with `keep_crops` the crops `clips/NAME.mov`.
+`clips.jsonl` begins with a line for the settings and the videos' folder. Then each clip has a line, and each video one
+after those of its clips: only that makes them count, so a run that is killed leaves no half of a video. The crop plan
+and the landmarks of a clip are arrays beside it, `clips/NAME.npz`, and with `keep_crops` the crops `clips/NAME.mov`.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ class VideoOutcome:
 
 @dataclass
 class Index:
-    """What `read_index` found. settings: None before the first line."""
+    """What `read_index` found. settings: None before the first line. folder: where the videos were."""
 
     settings: dict[str, Any] | None = None
+    folder: str = ""
     videos: dict[str, VideoOutcome] = field(default_factory=dict)
     clips: dict[str, list[IndexedClip]] = field(default_factory=dict)
 
@@ -85,7 +86,7 @@ def read_index(folder: Path) -> Index:
     for line in read_lines(folder / INDEX):
         try:
             if "settings" in line:
-                index.settings = dict(line["settings"])
+                index.settings, index.folder = dict(line["settings"]), str(line["folder"])
             elif "clip" in line:
                 clip = IndexedClip(str(line["clip"]), str(line["video"]), int(line["frames"]))
                 waiting.setdefault(clip.video, {})[clip.name] = clip

@@ -111,8 +111,9 @@ def _begun(lines: LineFile, job: _Job, tools: Tools) -> Index:
     """The index as it stands, with its first line. Raises InputError if that was written with other settings."""
     settings = json.loads(json.dumps({**asdict(job.options), "landmarks": tools.landmarks is not None}))
     index = read_index(job.target)
-    if index.settings is None:
-        lines.add({"settings": settings})
+    folder = str(job.folder.resolve())
+    if index.settings is None or (index.settings == settings and index.folder != folder):
+        lines.add({"settings": settings, "folder": folder})
     elif index.settings != settings:
         changed = [name for name in settings if index.settings.get(name) != settings[name]]
         raise InputError(

@@ -76,15 +76,13 @@ class Footage:
     Crops are decoded from the videos, or from where they were kept.
     """
 
-    def __init__(self, cache: Path | str, videos: Path | str) -> None:
-        """cache: what was prepared; videos: the folder that it was prepared from.
-
-        Raises InputError where nothing was prepared.
-        """
-        self._cache, self._videos = Path(cache), Path(videos)
+    def __init__(self, cache: Path | str) -> None:
+        """cache: the folder of what was prepared. Raises InputError where nothing was."""
+        self._cache = Path(cache)
         index = read_index(self._cache)
         if index.settings is None:
             raise InputError(f"{cache} has no prepared footage ({INDEX} is missing): prepare the videos first.")
+        self._videos = Path(index.folder)
         self.size = int(index.settings["size"])
         self.has_landmarks = bool(index.settings["landmarks"])
         self._kept = bool(index.settings["keep_crops"])

@@ -32,8 +32,8 @@ from ..weights import CONFIG_KEY, save
 from .config import parse_group, read_settings
 from .dino import Discriminator, load_dino
 from .loop import CHECKPOINT, LOSSES, PLOT, Loop, LoopOptions, Losses, placed
+from .source import Footage, SyntheticClips, WindowSource
 from .stc_losses import CodebooksObjective, CodebookWeights, CodesObjective, Mode, Perceptual, scale_distance
-from .train import SyntheticClips, WindowSource
 
 log = logging.getLogger(__name__)
 
@@ -282,7 +282,5 @@ def _clip(frames: np.ndarray) -> Tensor:
 
 def _source(config: STCTrainConfig) -> WindowSource:
     if config.videos is not None:
-        from .footage import Footage
-
         return Footage(config.videos)
     return SyntheticClips(config.synthetic_clips, config.size, config.frames)

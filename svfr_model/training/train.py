@@ -247,7 +247,7 @@ def open_source(config: TrainConfig) -> WindowSource:
     if config.videos is None:
         return SyntheticClips(config.synthetic_clips, config.synthetic_size)
     cache = _footage_folder(config)
-    footage = Footage(cache, config.videos)
+    footage = Footage(cache)
     if len(footage) < config.clips:
         raise InputError(
             f"A batch needs {config.clips} clips, but the footage in {cache} has {len(footage)}: add videos."

@@ -84,7 +84,7 @@ def crops_of(path, size=64):
 def test_faces_are_found_and_cut_out_as_in_a_restoration(folder, tmp_path):
     summary = prepare_footage(folder, tmp_path / "out", TOOLS, OPTIONS)
     assert summary.fates == {"kept": 1}
-    footage = Footage(tmp_path / "out", folder)
+    footage = Footage(tmp_path / "out")
     assert (len(footage), footage.size, footage.has_landmarks) == (1, 64, False)
     expected, plan = crops_of(folder / "a.mp4")
     for seed in range(4):
@@ -99,7 +99,7 @@ def test_faces_are_found_and_cut_out_as_in_a_restoration(folder, tmp_path):
 
 def test_windows_are_drawn_from_the_whole_clip(folder, tmp_path):
     prepare_footage(folder, tmp_path / "out", TOOLS, OPTIONS)
-    footage = Footage(tmp_path / "out", folder)
+    footage = Footage(tmp_path / "out")
     drawn = [footage.draw(0, 10, np.random.default_rng(seed)) for seed in range(25)]
     assert {window.first for window in drawn} == {0, 1, 2}
     assert len({window.other_number for window in drawn}) > 6
@@ -109,7 +109,7 @@ def test_kept_crops_are_nearly_the_same_and_need_no_video(folder, tmp_path):
     prepare_footage(folder, tmp_path / "out", TOOLS, FootageOptions(size=64, least_crop=64, frames=8, keep_crops=True))
     expected, _ = crops_of(folder / "a.mp4")
     (folder / "a.mp4").unlink()
-    window = Footage(tmp_path / "out", folder).draw(0, 6, np.random.default_rng(1))
+    window = Footage(tmp_path / "out").draw(0, 6, np.random.default_rng(1))
     part = slice(window.first, window.first + 6)
     assert np.abs(window.frames - expected[part].astype(float)).mean() < 2.5
     (path,) = (tmp_path / "out" / "clips").glob("*.mov")
@@ -118,7 +118,7 @@ def test_kept_crops_are_nearly_the_same_and_need_no_video(folder, tmp_path):
 
 def test_landmarks_are_kept(folder, tmp_path):
     prepare_footage(folder, tmp_path / "out", Tools(dots.DotDetector, Outlines), OPTIONS)
-    footage = Footage(tmp_path / "out", folder)
+    footage = Footage(tmp_path / "out")
     assert footage.has_landmarks
     window = footage.draw(0, 6, np.random.default_rng(0))
     assert window.landmarks.shape == (6, 68, 2)
@@ -172,7 +172,7 @@ def test_nothing_is_done_twice(folder, tmp_path):
     assert (tmp_path / "out" / "clips.jsonl").read_text() == index
     shutil.copy(folder / "a.mp4", folder / "b.mp4")
     assert prepare_footage(folder, tmp_path / "out", tools, OPTIONS).prepared == 1
-    assert [clip.video for clip in Footage(tmp_path / "out", folder).clips] == ["a.mp4", "b.mp4"]
+    assert [clip.video for clip in Footage(tmp_path / "out").clips] == ["a.mp4", "b.mp4"]
 
 
 def test_a_changed_video_is_prepared_again_and_a_missing_one_is_left_out(folder, tmp_path):
@@ -180,9 +180,17 @@ def test_a_changed_video_is_prepared_again_and_a_missing_one_is_left_out(folder,
     prepare_footage(folder, tmp_path / "out", TOOLS, OPTIONS)
     write_clip(folder / "a.mp4", ArrayClip(dot_clip(9)))
     assert prepare_footage(folder, tmp_path / "out", TOOLS, OPTIONS).prepared == 1
-    assert [clip.frames for clip in Footage(tmp_path / "out", folder).clips] == [9, 12]
+    assert [clip.frames for clip in Footage(tmp_path / "out").clips] == [9, 12]
     (folder / "b.mp4").unlink()
-    assert [clip.video for clip in Footage(tmp_path / "out", folder).clips] == ["a.mp4"]
+    assert [clip.video for clip in Footage(tmp_path / "out").clips] == ["a.mp4"]
+
+
+def test_a_folder_that_was_moved_is_found_again(folder, tmp_path):
+    prepare_footage(folder, tmp_path / "out", TOOLS, OPTIONS)
+    folder.rename(tmp_path / "elsewhere")
+    assert len(Footage(tmp_path / "out")) == 0
+    assert prepare_footage(tmp_path / "elsewhere", tmp_path / "out", TOOLS, OPTIONS).prepared == 0
+    assert Footage(tmp_path / "out").draw(0, 4, np.random.default_rng(0)).frames.shape == (4, 64, 64, 3)
 
 
 def test_other_settings_are_not_mixed(folder, tmp_path):
@@ -201,7 +209,7 @@ def test_broken_files_are_passed_over_and_named(folder, tmp_path):
     assert "b.mp4: not a video that can be read" in summary.unreadable["b.mp4"]
     told = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert told == {"videos": 4, "faces": {"kept": 1}, "unreadable": summary.unreadable}
-    assert len(Footage(tmp_path / "out", folder)) == 1
+    assert len(Footage(tmp_path / "out")) == 1
 
 
 def test_a_full_disk_is_no_fault_of_the_videos(folder, tmp_path, monkeypatch):
@@ -223,7 +231,7 @@ def test_half_a_video_does_not_count(folder, tmp_path):
     path.write_text("".join(lines[:2]) + '{"video": "a.')
     assert not read_index(tmp_path / "out").clips
     assert prepare_footage(folder, tmp_path / "out", TOOLS, OPTIONS).prepared == 1
-    assert len(Footage(tmp_path / "out", folder)) == 1
+    assert len(Footage(tmp_path / "out")) == 1
 
 
 PROGRAM = """
@@ -286,7 +294,7 @@ def test_two_hundred_clips_five_broken_killed_in_the_middle(root, tmp_path):
     assert ran.stdout.split() == [str(200 - len(done)), "195", "5"], ran.stderr[-2000:]
     again = [json.loads(line) for line in (out / "clips.jsonl").read_text().splitlines()[lines:] if line.strip()]
     assert not {line["video"] for line in again if "mark" in line} & done
-    names = [clip.name for clip in Footage(out, videos).clips]
+    names = [clip.name for clip in Footage(out).clips]
     assert len(names) == len(set(names)) == 195
     assert len(list((out / "clips").glob("*.npz"))) == 195
     left = subprocess.run(["ps", "-A", "-o", "args"], capture_output=True, text=True).stdout
@@ -325,7 +333,7 @@ def test_videos_without_faces(tmp_path):
 
 def test_a_folder_that_was_not_prepared(tmp_path):
     with pytest.raises(InputError, match="prepare the videos first"):
-        Footage(tmp_path, tmp_path)
+        Footage(tmp_path)
 
 
 def test_two_runs_do_not_prepare_one_folder(folder, tmp_path):
