@@ -14,7 +14,7 @@ from .images import from_network, to_planar
 from .networks import ResidentReferrer
 from .search import aliases
 from .types import DetectorType, EncoderType, IdentityType, ResidentEncoder, TrackType
-from .widgets import inputs_of, made
+from .widgets import folded, inputs_of, made
 
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
@@ -39,7 +39,7 @@ class SelfReference(io.ComfyNode):
             "second SVFR Sampler, the clip refines itself. Restoring the first 16 frames for it is enough.",
             inputs=[
                 io.Image.Input("frames", tooltip="The restored frames of the first pass."),
-                *referrer_inputs(),
+                *folded(referrer_inputs(), "choice", "index"),
                 io.Image.Input(
                     "crops",
                     optional=True,

@@ -11,34 +11,76 @@ import pytest
 
 from .comfy import ROOT
 from .video import encode
-from .workflows import read_workflow, to_api
+from .workflows import node_of, read_workflow, to_api
 
 FOLDER = ROOT / "workflows"
 FRAMES, FPS = 12, 12
-CROPS = {"SVFRFaceCrop.width": 64, "SVFRFaceCrop.height": 64}
 WINDOWS = {"window": 8, "decode_chunk": 8}
 CHANGES = {
-    "restore": {**CROPS, **WINDOWS},
-    "restore_video": {"SVFRRestoreVideo.width": 64, "SVFRRestoreVideo.height": 64, **WINDOWS},
-    "several_faces": {**CROPS, **WINDOWS, "LoadVideo.file": "two.mp4"},
-    "inpaint": {**CROPS, **WINDOWS},
-    # nothing that random networks paint is a face, but a detector that is hardly sure finds one
-    "restore_colorize": {**WINDOWS, "ImageScale.height": 64, "threshold": 0.01},
-    "all_three": {**WINDOWS, "ImageScale.height": 64, "threshold": 0.01},
-    "ksampler": {**CROPS, "ImageFromBatch.length": 8},
-    "stc_restore": {},
-    "stc_deflicker": {},
-    "stc_deflicker_restore": {},
-    "stc_then_svfr": {**CROPS, "SVFRRestore.window": 8, "decode_chunk": 8},
+    "01": WINDOWS,
+    "02": WINDOWS,
+    "03": WINDOWS,
+    "04": WINDOWS,
+    "05": WINDOWS,
+    "06": WINDOWS,
+    "07": WINDOWS,
+    "08": WINDOWS,
+    "09": WINDOWS,
+    "10": {"ImageFromBatch.length": 8, "steps": 2},
+    "11": {},
+    "12": {},
+    "13": {},
+    "14": {"SVFRRestoreVideo.window": 8, "decode_chunk": 8},
 }
+"""Widgets of each workflow, by the number that its name begins with."""
+OF_TWO = ("02", "05")
+UNSURE = ("07", "08", "09")
+"""Nothing that random networks paint is a face, but a detector that is hardly sure finds one."""
 
 
-def graph_of(name, object_info, **changes):
-    """A workflow with few steps on small crops. It names the published .pth; the networks lie there as .safetensors."""
-    workflow = read_workflow(FOLDER / f"{name}.json")
+def path_of(number):
+    """The file of the workflow with this number."""
+    (path,) = FOLDER.glob(f"{number} *.json")
+    return path
+
+
+def graph_of(number, object_info, video=None, **changes):
+    """A workflow with few steps and, in place of the sample clip, a video, a painted frame and a portrait.
+
+    The networks of the server, which lie there as published ones, are preferred to svfr-tiny.
+    """
+    workflow = read_workflow(path_of(number))
     kinds = {node["type"] for node in workflow["nodes"]}
-    svfr = {"steps": 2} if "SVFRLoadModel" in kinds else {}
-    return to_api(workflow, object_info, {**svfr, **CHANGES[name], **changes})
+    svfr = {"preset": "custom", "steps": 2} if "SVFRLoadNetworks" in kinds and number != "10" else {}
+    graph = to_api(workflow, object_info, {**svfr, **CHANGES[number], **changes})
+    _use_files(graph, video or ("two.mp4" if number in OF_TWO else "input.mp4"))
+    if number in UNSURE:
+        _use_unsure_detector(graph)
+    return graph
+
+
+def _use_files(graph, video):
+    """Load Video and Load Image instead of SVFR Sample Clip, as somebody with a video of their own does."""
+    sample = node_of(graph, "SVFRSampleClip")
+    picture = {"class_type": "LoadImage", "inputs": {}}
+    places = {0: [sample, 0], 3: ["frame", 1], 4: ["portrait", 0]}  # video, mask and portrait
+    for node in graph.values():
+        for name, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] == sample:
+                node["inputs"][name] = places[value[1]]
+    graph[sample] = {"class_type": "LoadVideo", "inputs": {"file": video}}
+    for name in ("frame", "portrait"):
+        graph[name] = {**picture, "inputs": {"image": f"{name}.png"}}
+
+
+def _use_unsure_detector(graph):
+    """Load Face Detector with a low threshold in place of the detector of Load SVFR Networks."""
+    loaded = node_of(graph, "SVFRLoadNetworks")
+    told = {"detector_name": "YuNet (bundled)", "kind": "yunet", "threshold": 0.01, "trust_torchscript": False}
+    for node in graph.values():
+        if node["inputs"].get("detector") == [loaded, 2]:
+            node["inputs"]["detector"] = ["unsure", 0]
+    graph["unsure"] = {"class_type": "SVFRLoadFaceDetector", "inputs": told}
 
 
 def run(server, graph):

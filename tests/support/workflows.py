@@ -7,6 +7,7 @@ from pathlib import Path
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 FRONTEND_ONLY = {"MarkdownNote", "Note"}
+BYPASSED = 4
 
 
 def read_workflow(path: Path) -> dict:
@@ -20,13 +21,13 @@ def to_api(workflow: dict, object_info: dict, changes: dict | None = None) -> di
     changes: new values of widgets, by "NodeType.widget" or by "widget"; one that meets no widget is an error.
     """
     changes, used = changes or {}, set()
-    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    sources = _sources(workflow)
     graph = {}
     for node in workflow["nodes"]:
         kind = node["type"]
-        if kind in FRONTEND_ONLY:
+        if kind in FRONTEND_ONLY or node["mode"] == BYPASSED:
             continue
-        inputs = widget_values(node, object_info[kind])
+        inputs = widget_values(node, object_info[kind])  # a wired widget keeps its place among the values
         for name in inputs:
             for key in (name, f"{kind}.{name}"):
                 if key in changes:
@@ -36,6 +37,18 @@ def to_api(workflow: dict, object_info: dict, changes: dict | None = None) -> di
         graph[str(node["id"])] = {"class_type": kind, "inputs": {**inputs, **linked}}
     assert used == set(changes), f"no widget was met by {set(changes) - used}"
     return graph
+
+
+def _sources(workflow: dict) -> dict:
+    """Node and output by link; what comes out of a bypassed node is what goes into it."""
+    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    bypassed = {str(node["id"]): node for node in workflow["nodes"] if node["mode"] == BYPASSED}
+    for link, (number, slot) in sources.items():
+        if number in bypassed:
+            node = bypassed[number]
+            kind = node["outputs"][slot]["type"]
+            sources[link] = sources[next(entry["link"] for entry in node["inputs"] if entry["type"] == kind)]
+    return sources
 
 
 def widget_values(node: dict, info: dict) -> dict:

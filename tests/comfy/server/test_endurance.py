@@ -17,7 +17,7 @@ from support.workflows import node_of
 from svfr_model.media import open_clip
 
 PROMPTS, CANCELLED = 50, 10
-GRAPHS = ("restore", "inpaint", "ksampler", "stc_restore", "restore_colorize")
+GRAPHS = ("04", "06", "10", "11", "07")
 LENGTHS = (8, 12, 17)
 WARM = 10
 """Prompts after which every graph has run twice with and without a cancel before it."""
@@ -56,7 +56,7 @@ def held(server):
 def cancel(comfyui, server, graph):
     """Run a graph of many steps until its sampler has begun."""
     sampler = node_of(graph, "SVFRRestore")
-    graph[sampler]["inputs"].update(steps=1000, first_steps=1000)
+    graph[sampler]["inputs"].update(preset="custom", steps=1000, first_steps=1000)
     events = listen(comfyui, server, graph, "--interrupt")
     assert events[-1][1] == "execution_interrupted"
 
@@ -68,11 +68,10 @@ def test_fifty_prompts_leave_no_memory_thread_or_file_behind(comfyui, evening, r
     clips = itertools.cycle(LENGTHS)
     for number, name in zip(range(1, PROMPTS + 1), itertools.cycle(GRAPHS), strict=False):
         clip = f"clip{next(clips)}.mp4"
-        seed = {} if name.startswith("stc") else {"seed": number}
         if number % CANCELLED == 0:
-            cancel(comfyui, evening, graph_of("restore", object_info, **{"LoadVideo.file": clip, "seed": number}))
+            cancel(comfyui, evening, graph_of("04", object_info, clip, **{"SVFRRestore.seed": number}))
         else:
-            history = run(evening, graph_of(name, object_info, **{"LoadVideo.file": clip, **seed}))
+            history = run(evening, graph_of(name, object_info, clip, seed=number))
             assert history["status"]["status_str"] == "success", (name, said(history))
         measured[number] = held(evening)
     memory, threads, files = zip(*(measured[number] for number in (WARM, PROMPTS)), strict=True)

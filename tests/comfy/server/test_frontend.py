@@ -31,11 +31,15 @@ def browse(comfyui, chromium):
     return look
 
 
-@pytest.fixture(scope="session")
-def opened(browse, footage, tmp_path_factory):
-    """What the frontend showed of every workflow, by name; screenshots lie in the folder "shots"."""
+@pytest.fixture(scope="session", params=[False, True], ids=["canvas", "vue"])
+def opened(request, browse, footage, tmp_path_factory):
+    """What the frontend showed of every workflow, by name, in either renderer; and the folder of the screenshots."""
     folder = tmp_path_factory.mktemp("shots")
-    return browse(footage, folder, *FILES, BLUEPRINT), folder
+    footage.post("/settings", {"Comfy.VueNodes.Enabled": request.param})
+    try:
+        return browse(footage, folder, *FILES, BLUEPRINT), folder
+    finally:
+        footage.post("/settings", {"Comfy.VueNodes.Enabled": False})
 
 
 @pytest.mark.parametrize("path", [*FILES, BLUEPRINT], ids=lambda path: path.stem)

@@ -12,7 +12,6 @@ import urllib.error
 import pytest
 from support.comfy import PACK, ROOT, running_server
 from support.random_networks import write_random_weights
-from support.workflows import read_workflow, to_api
 
 from svfr_model.weights import embedded_set
 
@@ -41,12 +40,17 @@ def errors(server, graph):
     return [(node["class_type"], error) for node in told.values() for error in node["errors"]]
 
 
-def restore_template(info):
-    return to_api(read_workflow(ROOT / "workflows" / "restore.json"), info)
+def restore_graph(info):
+    """The loaders of the single networks, each with the published file's name."""
+    kinds = ("SVFRLoadModel", "SVFRLoadVAE", "SVFRLoadIdentityEncoder")
+    graph = {str(number): {"class_type": kind, "inputs": defaults(info[kind])} for number, kind in enumerate(kinds)}
+    for number in range(len(kinds)):
+        graph[f"shown {number}"] = {"class_type": "PreviewAny", "inputs": {"source": [str(number), 0]}}
+    return graph
 
 
 def test_each_missing_file_is_told_once(bare, bare_info):
-    told = errors(bare, restore_template(bare_info))
+    told = errors(bare, restore_graph(bare_info))
     assert sorted(kind for kind, _ in told) == ["SVFRLoadIdentityEncoder", "SVFRLoadModel", "SVFRLoadVAE"]
     text = {kind: error["details"] for kind, error in told}
     files = ("unet.pth", "svd_vae.safetensors", "insightface_glint360k.pth", "id_linear.pth")
@@ -73,7 +77,7 @@ def test_one_missing_file_of_two_is_one_error(bare):
 
 def test_the_quoted_command_works_in_comfyuis_folder(bare, bare_info, comfyui):
     """Without the consent that it ends with nothing is fetched: it then tells the licence and ends with 2."""
-    details = dict(errors(bare, restore_template(bare_info)))["SVFRLoadIdentityEncoder"]["details"]
+    details = dict(errors(bare, restore_graph(bare_info)))["SVFRLoadIdentityEncoder"]["details"]
     (line,) = [line for line in details.splitlines() if "--accept-license" in line]
     words = shlex.split(line)
     assert words[2:6] == ["weights", "download", "insightface_glint360k", "id_linear"]

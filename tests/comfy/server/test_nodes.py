@@ -148,8 +148,9 @@ def test_templates_are_listed_and_served_with_thumbnails(server):
     assert len(files) >= 6
     assert set(json.loads(server.get("/workflow_templates"))[PACK]) == set(files)
     for name, path in files.items():
-        assert json.loads(server.get(f"/api/workflow_templates/{PACK}/{name}.json")) == json.loads(path.read_text())
-        assert server.get(f"/api/workflow_templates/{PACK}/{name}.jpg").startswith(b"\xff\xd8\xff")
+        place = f"/api/workflow_templates/{PACK}/{quote(name)}"
+        assert json.loads(server.get(f"{place}.json")) == json.loads(path.read_text(encoding="utf-8"))
+        assert server.get(f"{place}.jpg").startswith(b"\xff\xd8\xff")
 
 
 def test_the_blueprint_is_offered(server, object_info):

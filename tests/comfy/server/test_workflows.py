@@ -8,15 +8,15 @@ import shutil
 import numpy as np
 import pytest
 from support.events import listen
-from support.graphs import CHANGES, FOLDER, FPS, FRAMES, graph_of, run, said
+from support.graphs import CHANGES, FOLDER, FPS, FRAMES, OF_TWO, graph_of, run, said
 from support.workflows import node_of
 
 from svfr_model.media import open_clip
 
-NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-SIZE = {"several_faces": (256, 128), "restore_colorize": (64, 64), "all_three": (64, 64)}
-COUNT = {"ksampler": 8}
-SOUND = {"restore_video": 2}
+NAMES = sorted(path.stem.split()[0] for path in FOLDER.glob("*.json"))
+SIZE = {**dict.fromkeys(OF_TWO, (256, 128)), **dict.fromkeys(("07", "08", "09"), (64, 64))}
+COUNT = {"10": 8}
+SOUND = dict.fromkeys(("01", "02", "03", "11", "12", "13", "14"), 2)
 """Seconds of sound, where not as much as the frames: the file's own, which goes on after them, is kept whole."""
 
 
@@ -60,10 +60,10 @@ def test_a_workflow_executes(name, footage, object_info):
     assert sound_seconds(path) == pytest.approx(SOUND.get(name, count / FPS), abs=0.05)
 
 
-@pytest.mark.parametrize("name", ["stc_restore", "stc_deflicker"])
+@pytest.mark.parametrize("name", ["11", "12"])
 def test_stc_keeps_frames_and_rate_of_a_real_clip(name, footage, real_clip, object_info):
     shutil.copy(real_clip, footage.base / "input" / "real.mp4")
-    graph = graph_of(name, object_info, **{"LoadVideo.file": "real.mp4"})
+    graph = graph_of(name, object_info, "real.mp4")
     history = run(footage, graph)
     assert history["status"]["status_str"] == "success", said(history)
     before, after = open_clip(real_clip), open_clip(saved_video(history, footage.base))
@@ -75,8 +75,12 @@ def test_stc_keeps_frames_and_rate_of_a_real_clip(name, footage, real_clip, obje
 def test_one_seed_gives_one_result_and_another_another(footage, object_info):
     shutil.copy(footage.base / "input" / "input.mp4", footage.base / "input" / "copy.mp4")  # nothing is cached of it
     first, again, other = (
-        digest(saved_video(sampled(footage, graph_of("inpaint", object_info, **changes)), footage.base))
-        for changes in ({"seed": 5}, {"seed": 5, "file": "copy.mp4"}, {"seed": 6})
+        digest(saved_video(sampled(footage, graph_of("06", object_info, video, **changes)), footage.base))
+        for video, changes in (
+            ("input.mp4", {"SVFRRestore.seed": 5}),
+            ("copy.mp4", {"SVFRRestore.seed": 5}),
+            ("input.mp4", {"SVFRRestore.seed": 6}),
+        )
     )
     assert first == again
     assert first != other
@@ -92,7 +96,7 @@ def sampled(server, graph):
 
 
 def test_an_interrupted_run_stops_in_its_step_and_the_next_one_runs(comfyui, footage, object_info, record_property):
-    graph = graph_of("restore", object_info, steps=1000, first_steps=1000)
+    graph = graph_of("04", object_info, preset="custom", steps=1000, first_steps=1000)
     sampler = node_of(graph, "SVFRRestore")
     events = listen(comfyui, footage, graph, "--interrupt")
     told = {kind: (seconds, data) for seconds, kind, data in events}
@@ -102,4 +106,5 @@ def test_an_interrupted_run_stops_in_its_step_and_the_next_one_runs(comfyui, foo
     assert done[-1] - told["interrupt"][1] <= 1  # the step during which the server was asked may end
     assert "picture" in told  # latent previews
     record_property("seconds", told["execution_interrupted"][0] - told["interrupt"][0])
-    assert run(footage, graph_of("restore", object_info, first_steps=1))["status"]["status_str"] == "success"
+    history = run(footage, graph_of("04", object_info, preset="custom", first_steps=1))
+    assert history["status"]["status_str"] == "success", said(history)
