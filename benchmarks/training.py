@@ -110,9 +110,15 @@ def feed(workers: list[int], batches: int) -> None:
         prepare(videos, cache)
         print(f"prepared {2 * FOOTAGE_FRAMES} frames of 1920x1080 in {time.monotonic() - began:.0f} s, in one process")
         source = Footage(cache)
-        print("\n| workers | seconds a batch | clips a second |\n|---|---|---|")
         alone = core_seconds(source, name, batches)
-        print(f"(a batch takes {alone:.2f} s of one core)")
+        print(f"a batch takes {alone:.2f} s of one core", end="; ")
+        prepare(videos, Path(name) / "kept", keep_crops=True)
+        kept = core_seconds(Footage(Path(name) / "kept"), name, batches)
+        size = sum(path.stat().st_size for path in (Path(name) / "kept").rglob("*.mov")) / sum(
+            clip.frames for clip in source.clips
+        )
+        print(f"{kept:.2f} s from kept crops, which take {size / 1024:.0f} KiB a frame")
+        print("\n| workers | seconds a batch | clips a second |\n|---|---|---|")
         for count in workers:
             drawn = drawn_ahead(source, documented(name, count), range(batches + 2 * count))
             for _ in range(2 * count):
@@ -123,8 +129,9 @@ def feed(workers: list[int], batches: int) -> None:
             seconds = (time.monotonic() - began) / batches
             drawn.close()
             print(f"| {count} | {seconds:.2f} | {2 / seconds:.2f} |", flush=True)
-    needed = math.ceil(ACCUMULATED * alone / H100_STEP)
-    print(f"\na step of {H100_STEP} s with {ACCUMULATED} batches never waits for {needed} workers with a core each")
+    needed, fewer = (math.ceil(ACCUMULATED * seconds / H100_STEP) for seconds in (alone, kept))
+    print(f"\na step of {H100_STEP} s with {ACCUMULATED} batches never waits for {needed} workers with a core each,")
+    print(f"or for {fewer} from kept crops")
 
 
 def documented(folder: str, workers: int) -> TrainConfig:
@@ -156,13 +163,14 @@ def _place(number: int, frame: int) -> tuple[float, float, float, float]:
     return 900 + 60 * math.sin(frame / 20 + number), 560.0, 4.2, 3 * math.sin(frame / 17)
 
 
-def prepare(videos: Path, cache: Path) -> None:
+def prepare(videos: Path, cache: Path, *, keep_crops: bool = False) -> None:
     from svfr_model.faces.detectors.load import load_detector
-    from svfr_model.training.footage import Tools
+    from svfr_model.training.footage import FootageOptions, Tools
     from svfr_model.training.prepare import prepare_footage
     from svfr_model.weights import find
 
-    prepare_footage(videos, cache, Tools(partial(load_detector, "yunet", find("yunet"))))
+    tools = Tools(partial(load_detector, "yunet", find("yunet")))
+    prepare_footage(videos, cache, tools, FootageOptions(keep_crops=keep_crops))
 
 
 def ablate(given: argparse.Namespace) -> None:

@@ -133,6 +133,8 @@ TRAIN = [
             ("crf of 60", {"clips": 2, "low_quality": {"crf": [1, 60]}}, ("crf",)),
             ("a falling range", {"clips": 2, "low_quality": {"sigma": [5, 2]}}, ("sigma",)),
             ("footage of a landmark model that is missing", {"clips": 2, "videos": "v"}, ("landmark_model",)),
+            ("no number of workers", {"workers": -1}, ("workers",)),
+            ("a cache for drawn clips", {"latent_cache": True}, ("latent_cache", "videos")),
             ("LoRA and a fresh network", {"clips": 2, "fresh": True, "lora_rank": 4}, ("LoRA",)),
         )
     ),
@@ -149,6 +151,20 @@ TRAIN = [
         "train c.json",
         {"c.json": odd.settings(output="o", weights="own", clips=2, videos="v", weight_prior=0), **OWN},
         says=("v is not a folder",),
+    ),
+    Fault(
+        "train on videos that are all broken",
+        "train c.json",
+        {
+            "c.json": odd.settings(output="o", weights="own", videos="v", weight_prior=0, workers=0),
+            "v": odd.full_folder,
+            "v/a.mp4": odd.text,
+            "v/b.mp4": odd.empty,
+            **OWN,
+        },
+        code=4,
+        says=("any of 2 videos", "2 of them cannot be read", "a.mp4"),
+        writes=("o", "o/config.json", "o/footage", "o/footage/clips", "o/footage/clips.jsonl", "o/footage/report.json"),
     ),
     Fault(
         "train onto a file",

@@ -97,6 +97,19 @@ SIGNALS = [
         writes=("o", "o/checkpoint.pt", "o/config.json", "o/losses.jsonl"),
     ),
     signalled(
+        "train while footage is prepared",
+        "train c.json",
+        "SIGINT",
+        when="footage:",
+        files={
+            "c.json": odd.settings(output="o", weights="own", videos="v", weight_prior=0, workers=2),
+            **{f"v/{number}.mp4": odd.clip(300, 96, 96) for number in range(12)},
+            **OWN,
+        },
+        says=("interrupted; written before that", "o/config.json", "The same command continues"),
+        writes=("o", "o/config.json", "o/footage", "o/footage/clips", "o/footage/clips.jsonl"),
+    ),
+    signalled(
         "degrade under nohup",
         "degrade in.mp4 out.mp4",
         "SIGHUP",
