@@ -49,7 +49,8 @@ class Restore(io.ComfyNode):
                 "face restore, restore face, face restoration, face enhance, enhance face, face upscale, video "
                 "face, old film, old movie, scratch, scratches, dust, colorize, colourise, colourize, colorise, "
                 "black and white, inpaint video, subtitle removal, deblur, denoise video, GFPGAN, CodeFormer, "
-                "RestoreFormer, GPEN, SeedVR2, KEEP, DiffBIR, ReActor, FaceDetailer, roop, FaceFusion"
+                "RestoreFormer, GPEN, SeedVR2, KEEP, DiffBIR, ReActor, FaceDetailer, roop, FaceFusion, "
+                "老电影, 上色, 去划痕, 高清修复, 白黒, 古い映画, 옛날 영화, 컬러화"
             ),
             description="Restores a clip of faces in two passes: it restores the first window, picks its best frame "
             "as the reference, then restores the whole clip with it. SVFR Sampler on the first frames, SVFR "

@@ -90,7 +90,8 @@ class EnhanceSTC(io.ComfyNode):
             category=CATEGORY,
             **aliases(
                 "deflicker, flicker, de-flicker, flicker removal, brightness flicker, face restore, face enhance, "
-                "video face, old film, temporal consistency, BFVR, CodeFormer, KEEP, GFPGAN"
+                "video face, old film, temporal consistency, BFVR, CodeFormer, KEEP, GFPGAN, 去闪烁, "
+                "ちらつき除去, 깜박임 제거"
             ),
             description="Restores or de-flickers a clip of any length with BFVR-STC, in one pass. Chain two of these "
             "nodes to do two tasks: de-flicker first, then restore.",

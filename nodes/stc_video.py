@@ -44,7 +44,7 @@ class EnhanceVideo(io.ComfyNode):
             category=CATEGORY,
             **aliases(
                 "deflicker, flicker, de-flicker, flicker removal, deflicker video, video deflicker, face restore, "
-                "video face, old film, long video, temporal consistency, BFVR"
+                "video face, old film, long video, temporal consistency, BFVR, 去闪烁, ちらつき除去, 깜박임 제거"
             ),
             description="Restores or de-flickers a video of any length with BFVR-STC, in one forward pass. The same as "
             "STC Enhance, but the video is read and written as a stream, so that minutes of it do not fill the memory. "

@@ -73,7 +73,7 @@ class RestoreVideo(io.ComfyNode):
             **aliases(
                 "face restore, restore face, face restoration, video face, video restore, restore video, face enhance, "
                 "long video, old film, old movie, scratch, colorize, colourise, colourize, black and white, inpaint "
-                "video, GFPGAN, CodeFormer, SeedVR2, KEEP, ReActor, FaceDetailer"
+                "video, GFPGAN, CodeFormer, SeedVR2, KEEP, ReActor, FaceDetailer, 老电影, 上色, 古い映画, 옛날 영화"
             ),
             **essential("Video Tools"),
             description="Restores the faces of a video of any length: finds and follows them, restores each in two "

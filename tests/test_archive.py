@@ -32,6 +32,8 @@ def test_what_comes_with_the_pack_is_in_it(archive):
     assert {"__init__.py", "pyproject.toml", "requirements.txt"} <= archive
     scripts = ("notices", "tables", "folded", "compare", "compare_player")
     assert {f"web/js/{name}.js" for name in scripts} <= archive
+    assert {f"locales/{language}/main.json" for language in ("en", "zh", "ja", "ko")} <= archive
+    assert {"locales/zh/nodeDefs.json", "web/docs/SVFRRestore/zh.md"} <= archive
     assert {"nodes/__init__.py", "svfr_model/__main__.py", "workflows/01 Restore faces in a video.json"} <= archive
 
 

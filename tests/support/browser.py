@@ -125,13 +125,12 @@ async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) ->
     await page.ask(BARE)
     seen["extent"] = await page.ask(FIT)
     await asyncio.sleep(1)
-    shot = await page.call("Page.captureScreenshot", format="png")
-    (folder / f"{workflow.stem}.png").write_bytes(base64.b64decode(shot["data"]))
+    await shoot(page, folder / f"{workflow.stem}.png")
     seen["console"] = list(page.complaints)
     return seen
 
 
-async def search(page: Page, url: str, words: list[str]) -> dict:
+async def search(page: Page, url: str, folder: Path, words: list[str]) -> dict:
     """Type words into the box that a double click on the canvas opens."""
     await page.call("Page.navigate", url=url)
     await wait_for(page, READY)
@@ -143,9 +142,16 @@ async def search(page: Page, url: str, words: list[str]) -> dict:
         await page.call("Input.insertText", text=typed)
         await asyncio.sleep(1)
         found[typed] = await page.ask(RESULTS)
+        await shoot(page, folder / f"{typed}.png")
         await page.ask("app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
         await wait_for(page, "document.activeElement.tagName != 'INPUT'")
     return found
+
+
+async def shoot(page: Page, path: Path) -> None:
+    """A screenshot of what the tab shows."""
+    shot = await page.call("Page.captureScreenshot", format="png")
+    path.write_bytes(base64.b64decode(shot["data"]))
 
 
 async def wait_for(page: Page, condition: str, seconds: float = 60) -> None:

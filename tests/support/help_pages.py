@@ -2,7 +2,8 @@
 
     python tests/support/help_pages.py
 
-starts ComfyUI and writes web/docs anew. tests/comfy/server/test_nodes.py sees whether that has been done.
+starts ComfyUI and writes web/docs and locales anew, and lists what has no translation.
+tests/comfy/server/test_nodes.py sees whether that has been done.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from support import locales
 from support.comfy import PACK, ROOT, find_comfyui, running_server
 from support.workflows import WIDGET_TYPES
 
@@ -61,13 +63,38 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Write every page anew."""
+    """Write every page anew, and what is translated of the nodes."""
     with tempfile.TemporaryDirectory() as base, running_server(find_comfyui(), Path(base)) as server:
-        nodes = json.loads(server.get("/object_info"))
+        nodes = ours(json.loads(server.get("/object_info")))
     for name, info in nodes.items():
-        if info["python_module"] == f"custom_nodes.{PACK}":
-            path = FOLDER / f"{name}.md"
-            path.write_text(page(info, path.read_text(encoding="utf-8")), encoding="utf-8")
+        path = FOLDER / f"{name}.md"
+        path.write_text(page(info, path.read_text(encoding="utf-8")), encoding="utf-8")
+    translators = {language: locales.Translator(language) for language in locales.LANGUAGES}
+    for translator in translators.values():
+        for path, text in locales.files_of(nodes, translator).items():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    for path, text in chinese_pages(nodes, translators["zh"]).items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    for translator in translators.values():
+        for entry in sorted(set(translator.missing)):
+            sys.stdout.write(f"{translator.language}: no translation of {entry}\n")
+
+
+def ours(nodes: dict[str, Any]) -> dict[str, Any]:
+    """The pack's nodes among those that a server knows."""
+    return {name: info for name, info in nodes.items() if info["python_module"] == f"custom_nodes.{PACK}"}
+
+
+def chinese_pages(nodes: dict[str, Any], translator: locales.Translator) -> dict[Path, str]:
+    """The Chinese help pages by path, as they should be."""
+    pages = {}
+    for name, info in nodes.items():
+        english, path = (FOLDER / f"{name}.md").read_text(encoding="utf-8"), FOLDER / name / "zh.md"
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        pages[path] = locales.chinese_page(english, info, before, translator)
+    return pages
 
 
 if __name__ == "__main__":

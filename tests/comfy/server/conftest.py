@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
-from support.comfy import running_server
+from support.comfy import ROOT, running_server
 from support.graphs import FRAMES, write_clip, write_painted
 from support.random_networks import write_random_stc_weights, write_random_weights
 
@@ -59,3 +60,22 @@ def footage(server, portrait_clip, yunet_path):
     write_painted(folder / "frame.png", frames[0])
     write_painted(folder / "portrait.png", frames[-1], painted=False)
     return server
+
+
+@pytest.fixture(scope="session")
+def browse(comfyui):
+    """A function that opens workflows of a server, see browser.py, and returns what it tells."""
+    chromium = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if chromium is None:
+        pytest.skip(f"no Chromium to open the frontend in: none of {', '.join(BROWSERS)} is on the PATH")
+
+    def look(server, folder, *arguments):
+        """arguments: see browser.py."""
+        server.post("/settings", {"Comfy.TutorialCompleted": True})  # otherwise a tour of ComfyUI opens
+        script = ROOT / "tests" / "support" / "browser.py"
+        command = [comfyui.python, script, chromium, server.url, folder, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+    return look

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import subprocess
 
 import pytest
 from support.comfy import ROOT
@@ -13,22 +12,6 @@ from support.workflows import read_workflow, to_api
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))
 (BLUEPRINT,) = (ROOT / "subgraphs").glob("*.json")
-
-
-@pytest.fixture(scope="session")
-def browse(comfyui, chromium):
-    """A function that opens workflows of a server, see browser.py, and returns what it tells."""
-
-    def look(server, folder, *arguments):
-        """arguments: see browser.py."""
-        server.post("/settings", {"Comfy.TutorialCompleted": True})  # otherwise a tour of ComfyUI opens
-        script = ROOT / "tests" / "support" / "browser.py"
-        command = [comfyui.python, script, chromium, server.url, folder, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return json.loads(done.stdout)
-
-    return look
 
 
 @pytest.fixture(scope="session", params=[False, True], ids=["canvas", "vue"])
