@@ -8,6 +8,7 @@ from ..svfr_model.base import errors
 from .compare import Compare
 from .conditioning import Conditioning
 from .face import FaceCrop
+from .face_route import register_route
 from .files import register_folder
 from .get_weights import GetWeights
 from .identity import IdEmbedding
@@ -58,6 +59,7 @@ class SVFRExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """Every node, one by one; from here on ComfyUI knows the model folder, which is not created."""
         _name_errors_plainly()
+        register_route()
         register_folder()  # not in on_load, which older versions call too late for the lists of files
         return NODES
 

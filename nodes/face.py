@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,14 @@ from ..svfr_model.faces.find import find_tracks
 from ..svfr_model.faces.options import ChoiceOptions, CropOptions, TrackOptions
 from ..svfr_model.faces.select import reference_embedding, select_similar, select_tracks
 from ..svfr_model.faces.track import FaceTrack, FoundFaces, PlannedCrop
+from .by_eye import NAME as BY_EYE
+from .by_eye import ByEye, by_eye_input, parse_by_eye
+from .face_route import keep
 from .images import from_pictures, from_pixels, to_clip, to_mask, to_pictures
 from .masks import as_mask, mask_faults, mask_or_picture
 from .notice import notice
 from .progress import Progress
+from .scan import scan_of
 from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder, TrackType
 from .widgets import folded, inputs_of, made
@@ -69,7 +74,9 @@ class FaceCrop(io.ComfyNode):
                     tooltip="Recognises people who leave and come back, and finds the person in the picture. Without "
                     "it, people are told apart by their looks within a shot.",
                 ),
+                by_eye_input(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output("crops", is_output_list=True, tooltip="The cropped faces, one batch per track."),
                 io.Mask.Output("masks", is_output_list=True, tooltip="The mask of the crops, one batch per track."),
@@ -96,7 +103,9 @@ class FaceCrop(io.ComfyNode):
         """Find, choose, plan, cut."""
         clip, progress = to_clip(frames), Progress({"detect": len(frames), "crop": len(frames)})
         cropping, choice = made(CropOptions, widgets), made(ChoiceOptions, widgets).choice
-        found, chosen = find_faces(clip, detector, made(TrackOptions, widgets), choice, face, encoder, progress)
+        whose = Whose(choice, face, parse_by_eye(widgets.get(BY_EYE, "")))
+        found, chosen, told = find_faces(clip, detector, made(TrackOptions, widgets), whose, encoder, progress)
+        keep(None if cls.hidden is None else cls.hidden.unique_id, lambda: scan_of(clip, found))
         plans = [plan_crop(track, cropping) for track in chosen]
         crops = crop_clip(clip, plans, progress)
         mask, size = as_mask(mask), (clip.height, clip.width)
@@ -107,30 +116,47 @@ class FaceCrop(io.ComfyNode):
             masks,
             plans,
             [_preview(clip, plan, found, full) for plan in plans],
-            ui=notice(*([] if mask is None else mask_faults(mask, size, masks))),
+            ui=notice(*told, *([] if mask is None else mask_faults(mask, size, masks))),
         )
+
+
+@dataclass(frozen=True)
+class Whose:
+    """Whose faces are worked on: those chosen by eye, else the person in a picture (IMAGE), else by a choice."""
+
+    choice: str | int
+    face: Tensor | None = None
+    by_eye: ByEye | None = None
 
 
 def find_faces(
     clip: Clip,
     detector: FaceDetector,
     options: TrackOptions,
-    choice: str | int,
-    face: Tensor | None,
+    whose: Whose,
     encoder: ResidentEncoder | None,
     progress: Callback,
-) -> tuple[FoundFaces, list[FaceTrack]]:
-    """All tracks, and the chosen ones. face: IMAGE of the person, which overrules the choice."""
+) -> tuple[FoundFaces, list[FaceTrack], list[str]]:
+    """All tracks, the chosen ones, and what to tell of the choice."""
     if encoder is None:
-        if face is not None:
+        if whose.face is not None:
             raise InputError("A picture of the person needs an encoder: wire Load SVFR Identity Encoder to Face Crop.")
-        found = find_tracks(clip, detector, options, callback=progress)
-        return found, select_tracks(found.tracks, choice)
+        return _chosen(find_tracks(clip, detector, options, callback=progress), whose, None)
     with encoder.loaded() as networks:
         found = find_tracks(clip, detector, options, networks, progress)
-        if face is None:
-            return found, select_tracks(found.tracks, choice)
-        return found, select_similar(found.tracks, reference_embedding(to_pictures(face)[0], detector, networks))
+        face = whose.face
+        known = None if face is None else reference_embedding(to_pictures(face)[0], detector, networks)
+        return _chosen(found, whose, known)
+
+
+def _chosen(found: FoundFaces, whose: Whose, known: np.ndarray | None) -> tuple[FoundFaces, list[FaceTrack], list[str]]:
+    """known: the embedding of the person in the picture."""
+    picked, told = ([], []) if whose.by_eye is None else whose.by_eye.pick(found)
+    if picked:
+        return found, picked, told
+    if known is not None:
+        return found, select_similar(found.tracks, known), told
+    return found, select_tracks(found.tracks, whose.choice), told
 
 
 def _cropped_mask(mask: Tensor | None, plan: PlannedCrop) -> Tensor:

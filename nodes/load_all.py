@@ -61,7 +61,7 @@ class LoadNetworks(io.ComfyNode):
                     options=list(model.DTYPES),
                     default="auto",
                     advanced=True,
-                    tooltip='Precision of the UNet\'s weights. "auto" (default) is ComfyUI\'s choice for your card. '
+                    tooltip="Precision of the UNet's weights. \"auto\" (default) is ComfyUI's choice for your card. "
                     "fp8 needs half the memory of fp16 and costs some accuracy.",
                 ),
             ],
@@ -118,6 +118,13 @@ def _files(networks: str) -> dict[str, Path | None]:
         return _tiny()
     published = {role: find_file(weight_file(role).name, role, folders) for role, folders in FOLDERS.items()}
     return published if networks == PUBLISHED or any(published.values()) else _tiny()
+
+
+def encoder_files(networks: str) -> tuple[Path, Path] | None:
+    """The recognition network and the projection that Load SVFR Networks loads; None where one is missing."""
+    files = _files(networks)
+    recognizer, projection = files[RECOGNIZER_ROLE], files[PROJECTION_ROLE]
+    return None if recognizer is None or projection is None else (recognizer, projection)
 
 
 def _tiny() -> dict[str, Path | None]:

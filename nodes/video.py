@@ -27,7 +27,9 @@ from ..svfr_model.media import ClipWriter
 from ..svfr_model.media.options import ReadOptions, VideoOptions
 from ..svfr_model.runs.options import FaceOptions
 from ..svfr_model.runs.restore_clip import Request, restore_tracks
-from .face import find_faces
+from .by_eye import NAME as BY_EYE
+from .by_eye import by_eye_input, parse_by_eye
+from .face import Whose, find_faces
 from .images import from_pictures, to_masks
 from .masks import as_mask, mask_or_picture, video_faults
 from .model import TRAINED_SIZE
@@ -97,6 +99,7 @@ class RestoreVideo(io.ComfyNode):
                     "enough is taken. Default: whom the choice says.",
                 ),
                 identity_input(),
+                by_eye_input(),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The restored video, for Save Video."),
@@ -134,17 +137,18 @@ class RestoreVideo(io.ComfyNode):
         referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, referring))
         phases = Phases(None if cls.hidden is None else cls.hidden.unique_id)
         deep, faces = wanted.writing.keeps_depth, wanted.faces
+        whose = Whose(faces.choice, face, parse_by_eye(widgets.get(BY_EYE, "")))
         with opened(video, wanted.reading, deep=deep) as source, running(model, vae, referrer) as networks:
             check_width(identity, networks)
             target = new_file(wanted.writing, "SVFR_restored")
             writer = source.writer(target, wanted.writing)  # which refuses what it cannot write, before any work
             looked = None if face is None else encoder
-            found, tracks = find_faces(source.frames, detector, faces.track, faces.choice, face, looked, phases)
+            found, tracks, missed = find_faces(source.frames, detector, faces.track, whose, looked, phases)
             plans = [plan_crop(track, faces.crop) for track in tracks]
             phases.plan(found.frame_count, [len(plan) for plan in plans], wanted.options)
             preview = _write(source, writer, networks, wanted, found, plans, phases)
             report = _report(source, found, plans, target)
-        ui = notice(*video_faults(wanted.mask, source.size[::-1], wanted.tasks), told=told)
+        ui = notice(*missed, *video_faults(wanted.mask, source.size[::-1], wanted.tasks), told=told)
         return io.NodeOutput(to_video(target), preview, report, plans, ui=ui)
 
 

@@ -30,7 +30,7 @@ def test_what_comes_with_the_pack_is_in_it(archive):
     portrait = {f"svfr_model/models/portrait/{name}" for name in ("eileen_collins.jpg", "README.md")}
     assert tiny | yunet | portrait <= archive
     assert {"__init__.py", "pyproject.toml", "requirements.txt"} <= archive
-    scripts = ("notices", "tables", "folded", "compare", "compare_player")
+    scripts = ("notices", "tables", "faces", "words", "folded", "compare", "compare_player")
     assert {f"web/js/{name}.js" for name in scripts} <= archive
     assert {f"locales/{language}/main.json" for language in ("en", "zh", "ja", "ko")} <= archive
     assert {"locales/zh/nodeDefs.json", "web/docs/SVFRRestore/zh.md"} <= archive

@@ -50,7 +50,7 @@ def test_requirements_are_the_design_cards_packages_and_pyav(root):
 def test_what_is_imported_is_declared(root):
     paths = [path for side in ("svfr_model", "nodes") for path in (root / side).rglob("*.py")]
     found = {name for path in paths for name in imported(path)} - sys.stdlib_module_names
-    found -= {"comfy", "comfy_api", "folder_paths", "latent_preview", "server"}  # ComfyUI's own
+    found -= {"comfy", "comfy_api", "folder_paths", "latent_preview", "server", "nodes", "aiohttp"}  # ComfyUI's own
     distributions = {"PIL": "pillow", "cv2": "opencv-python", "onnxruntime": "onnxruntime-gpu"}
     texts = [(root / f"requirements-{extra}.txt").read_text() for extra in ("train", "batch")]
     extra = [line for text in texts for line in text.splitlines() if line[:1].isalpha()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ..base.errors import FaceNotFoundError, InputError
 from ..base.pixels import as_uint8
 from .face import Face, FaceDetector
 from .follow import Encoder
-from .geometry import align_face, largest_box
+from .geometry import align_face, box_iou, largest_box
 from .reduce import Reduction
 from .track import FaceTrack, require_tracks
 
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 SAME_PERSON = 0.3
 """Least cosine for a track to be the person in the reference picture. Soft footage lowers it, so this is below what
 verification uses."""
+SAME_PLACE = 0.3
+"""Least overlap of a mark and a face, common area over joint area: two searches place a box a little differently."""
+NEAR = 5
+"""Frames by which a track may begin later, or end sooner, than in the search that was looked at."""
 
 
 _ORDERS: dict[str, Callable[[FaceTrack], float]] = {
@@ -49,6 +54,40 @@ def select_tracks(tracks: Sequence[FaceTrack], choice: str | int | tuple[float, 
             f'Unknown choice of faces "{choice[:40]}": use all, largest, left, right, a number or a picture.'
         )
     return tracks if choice == "all" else _one_at_a_time(tracks, _ORDERS[choice])
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A face that somebody has pointed at in one frame of a clip."""
+
+    frame: int
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in pixels."""
+
+
+def select_marked(tracks: Sequence[FaceTrack], marks: Sequence[Mark]) -> tuple[list[FaceTrack], list[Mark]]:
+    """The tracks that were pointed at, in their order, and the marks that meet none.
+
+    A mark means the track whose box in its frame, or in the nearest one of the track within NEAR frames, overlaps it
+    most, by at least SAME_PLACE: numbers of tracks change with the detector and its options, places do not.
+    """
+    met: dict[int, FaceTrack] = {}
+    missed = []
+    for mark in marks:
+        track = max(tracks, key=lambda track: _overlap(track, mark), default=None)
+        if track is None or _overlap(track, mark) < SAME_PLACE:
+            missed.append(mark)
+        else:
+            met[track.id] = track
+    return [track for track in tracks if track.id in met], missed
+
+
+def _overlap(track: FaceTrack, mark: Mark) -> float:
+    """How much of two boxes is common to both, 0 to 1; 0 where the track is not there at that time."""
+    frame = min(max(mark.frame, track.start), track.stop - 1)
+    if abs(frame - mark.frame) > NEAR:
+        return 0.0
+    return float(box_iou(np.asarray(mark.box), track.boxes[frame - track.start]).item())
 
 
 def is_number(choice: str) -> bool:

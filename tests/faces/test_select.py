@@ -8,7 +8,7 @@ from support import dots
 from support.tracks import make_track
 
 from svfr_model.base.errors import FaceNotFoundError, InputError
-from svfr_model.faces.select import reference_embedding, select_similar, select_tracks
+from svfr_model.faces.select import Mark, reference_embedding, select_marked, select_similar, select_tracks
 
 
 def stay(x, start, stop, number, side=50.0, **changes):
@@ -119,3 +119,18 @@ def test_reference_picture():
 def test_reference_picture_without_a_face():
     with pytest.raises(FaceNotFoundError, match=r"in the reference picture \(64x48\)"):
         reference_embedding(np.zeros((48, 64, 3), np.uint8), dots.DotDetector(), dots.HeadColorEncoder())
+
+
+def test_a_face_that_was_pointed_at_is_found_again_by_its_place(tracks):
+    """Numbers change with the detector, and its boxes a little."""
+    mark = Mark(60, tuple(tracks[2].boxes[20] + [3, -3, 3, -3]))
+    assert select_marked(tracks, [mark]) == ([tracks[2]], [])
+
+
+def test_what_was_pointed_at_and_is_gone_is_told(tracks):
+    elsewhere, later = Mark(60, (300.0, 150.0, 319.0, 169.0)), Mark(50, tuple(tracks[0].boxes[-1]))
+    just_after = Mark(43, tuple(tracks[0].boxes[-1]))  # a track may end a little sooner than in the other search
+    chosen, missed = select_marked(tracks, [elsewhere, later, just_after])
+    assert ids(chosen) == [0]
+    assert missed == [elsewhere, later]
+    assert select_marked([], [elsewhere]) == ([], [elsewhere])

@@ -74,17 +74,23 @@ class Page:
 
     async def call(self, method: str, **parameters) -> dict:
         """Send a command and wait for its answer, noting what the console says meanwhile."""
+        number = await self._send(method, parameters)
+        while True:
+            message = await self.socket.receive_json(timeout=300)
+            self._note(message)
+            if message.get("method") == "Page.javascriptDialogOpening":  # whether to leave a workflow that is not saved
+                await self._send("Page.handleJavaScriptDialog", {"accept": True})
+            if message.get("id") == number:
+                if "error" in message:
+                    raise RuntimeError(f"{method}: {message['error']}")
+                return message["result"]
+
+    async def _send(self, method: str, parameters: dict) -> int:
         self._number += 1
         await self.socket.send_json(
             {"id": self._number, "sessionId": self.session, "method": method, "params": parameters}
         )
-        while True:
-            message = await self.socket.receive_json(timeout=300)
-            self._note(message)
-            if message.get("id") == self._number:
-                if "error" in message:
-                    raise RuntimeError(f"{method}: {message['error']}")
-                return message["result"]
+        return self._number
 
     async def ask(self, expression: str):
         """The value of a JavaScript expression."""
@@ -170,7 +176,7 @@ async def main(chromium: str, url: str, folder: Path, arguments: list[str]) -> d
 
     async def work(page: Page) -> dict:
         if "--search" in options:
-            return await search(page, url, rest)
+            return await search(page, url, folder, rest)
         return {Path(f).stem: await look(page, url, Path(f), folder, "--run" in options) for f in rest}
 
     return await driven(chromium, work)

@@ -17,7 +17,7 @@ app.registerExtension({
 
   nodeCreated(node) {
     if (!/^(SVFR|STC)[A-Z]/.test(node.comfyClass ?? "")) return;
-    const advanced = node.widgets?.filter((widget) => widget.options?.advanced) ?? [];
+    const advanced = node.widgets?.filter(({ options }) => options?.advanced && !options.hidden) ?? [];
     if (!advanced.length) return;
     const options = { serialize: false, canvasOnly: true };
     const toggle = () => {

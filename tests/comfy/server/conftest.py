@@ -63,11 +63,8 @@ def footage(server, portrait_clip, yunet_path):
 
 
 @pytest.fixture(scope="session")
-def browse(comfyui):
+def browse(comfyui, chromium):
     """A function that opens workflows of a server, see browser.py, and returns what it tells."""
-    chromium = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if chromium is None:
-        pytest.skip(f"no Chromium to open the frontend in: none of {', '.join(BROWSERS)} is on the PATH")
 
     def look(server, folder, *arguments):
         """arguments: see browser.py."""
@@ -79,3 +76,11 @@ def browse(comfyui):
         return json.loads(done.stdout)
 
     return look
+
+
+@pytest.fixture(params=["canvas", "Nodes 2.0"])
+def renderer(request, server):
+    """Each of the frontend's two renderers."""
+    server.post("/settings", {"Comfy.VueNodes.Enabled": request.param == "Nodes 2.0"})
+    yield request.param
+    server.post("/settings", {"Comfy.VueNodes.Enabled": False})

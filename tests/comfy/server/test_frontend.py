@@ -72,14 +72,6 @@ def test_no_node_lies_on_another(path, opened):
         assert apart, f"{kind} {a} and {other} {b}"
 
 
-@pytest.fixture(params=["canvas", "Nodes 2.0"])
-def renderer(request, server):
-    """Each of the frontend's two renderers."""
-    server.post("/settings", {"Comfy.VueNodes.Enabled": request.param == "Nodes 2.0"})
-    yield request.param
-    server.post("/settings", {"Comfy.VueNodes.Enabled": False})
-
-
 def test_the_metrics_stand_in_their_node_after_a_run(browse, server, renderer, tmp_path):
     """And a workflow saved then holds no figures."""
     size = [64, 64, 3]
