@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import InputError
+from ..base.memory import PLAIN, Memory
 from ..base.pixels import degrade_for_tasks, to_network_range
 from ..base.progress import Callback, report
 from ..base.tasks import Tasks
@@ -18,6 +20,9 @@ from ..base.tasks import Tasks
 ENCODE_PIXELS = 2 * 512 * 512
 """Pixels encoded at once, in whole frames and at least one. Encoding is per-frame 2-D work, so this changes memory
 only; the published VAE takes about 2.5 KiB of float32 activations a pixel. The reference encodes 20 frames at once."""
+
+ENCODED = "encoded"
+"""The stage that a memory knows encoded frames by."""
 
 
 class FrameSource(Protocol):
@@ -95,6 +100,7 @@ def encode_clip(
     *,
     augmentation: float = 0.0,
     noise: Iterator[Tensor] | None = None,
+    memory: Memory = PLAIN,
     callback: Callback | None = None,
 ) -> EncodedClip:
     """Bring a clip into the state of its tasks and encode it, chunk by chunk, in full precision.
@@ -102,14 +108,18 @@ def encode_clip(
     pixels (N,3,H,W): uint8 with a mask as for degrade_for_tasks, or already prepared, float in [-1,1].
     augmentation is the reference's noise_aug_strength, in units of the [-1,1] range; noise yields a Gaussian (3,H,W)
     frame for each frame of the clip. Without augmentation each frame is encoded once
-    (docs/reference/svfr.md#encoding).
+    (docs/reference/svfr.md#encoding). memory: where the latents lie, and how many frames are encoded already.
     """
     count, height, width = pixels.shape[0], *pixels.shape[-2:]
     # One tensor filled in turn: a list and its concatenation would hold all latents twice.
-    start = torch.empty(count, 4, height // vae.factor, width // vae.factor)
-    degraded = torch.empty_like(start) if augmentation else start
+    shape = count, 4, height // vae.factor, width // vae.factor
+    start = memory.array("start", shape)
+    degraded = memory.array("degraded", shape) if augmentation else start
     chunk = max(1, ENCODE_PIXELS // (height * width))
-    for first in range(0, count, chunk):
+    begun = memory.done(ENCODED)
+    if augmentation and noise is not None:
+        noise = itertools.islice(noise, begun, None)
+    for first in range(begun, count, chunk):
         rows = slice(first, min(first + chunk, count))
         part = pixels[rows.start : rows.stop]
         if part.dtype == torch.uint8:
@@ -120,6 +130,7 @@ def encode_clip(
                 raise InputError("Noise augmentation needs a source of noise, and none was given.")
             added = torch.stack([next(noise) for _ in range(part.shape[0])]).to(part)
             degraded[rows] = vae.encode(part + augmentation * added, full_precision=True).cpu()
+        memory.save(ENCODED, rows.stop, seldom=rows.stop < count)
         report(callback, "encode", rows.stop, count)
     return EncodedClip(start, degraded)
 
@@ -130,32 +141,45 @@ def _rows(mask: Tensor | None, first: int, count: int) -> Tensor | None:
 
 
 def decode_clip(
-    vae: VAE, latents: Tensor, *, chunk: int = 16, overlap: int = 0, callback: Callback | None = None
+    vae: VAE,
+    latents: Tensor,
+    *,
+    chunk: int = 16,
+    overlap: int = 0,
+    done: int = 0,
+    callback: Callback | None = None,
 ) -> Iterator[Tensor]:
     """Decode sampled latents (N,4,h,w), scaled, into successive chunks (n,3,H,W), float32 in [-1,1], unclamped.
 
     The temporal decoder sees only its chunk, so the size of the chunk changes the result. overlap 0 is what the
     reference does. With an overlap, each chunk but the first decodes that many frames again and cross-fades them
-    linearly, so that the joins do not show. Yields every frame once, in order.
+    linearly, so that the joins do not show. done: of the chunks, which are left out; see `resumable`. Yields every
+    frame once, in order.
     """
     if chunk < 1 or not 0 <= overlap < chunk:
         raise InputError(f"A decode chunk of {chunk} frames cannot overlap by {overlap}: 0 <= overlap < chunk.")
-    count = latents.shape[0]
+    count, step = latents.shape[0], chunk - overlap
     held: Tensor | None = None
-    first = 0
-    while True:
+    for number, first in enumerate(range(0, max(1, count - overlap), step)):
+        if number + 1 < done or (number < done and not overlap):
+            continue
         last = min(first + chunk, count)
         frames = vae.decode(latents[first:last] / vae.scaling_factor)
         if held is not None:
             frames[: len(held)] = _fade(held, frames[: len(held)])
-        report(callback, "decode", last, count)
-        if last == count:
-            yield frames
-            return
-        keep = len(frames) - overlap
-        held = frames[keep:]
-        yield frames[:keep]
-        first = last - overlap
+        kept = len(frames) if last == count else step
+        held = frames[kept:]
+        if number >= done:
+            report(callback, "decode", last, count)
+            yield frames[:kept]
+
+
+def resumable(done: int, chunk: int, overlap: int) -> int:
+    """How many of the chunks that are done need not be decoded again.
+
+    One more is decoded for the frames that the next fades into; where these were faded themselves, all are.
+    """
+    return done if 2 * overlap <= chunk else 0
 
 
 def _fade(before: Tensor, after: Tensor) -> Tensor:

@@ -16,8 +16,10 @@ from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import InputError
+from ..base.memory import PLAIN, Memory
 from ..base.progress import Callback, report
 from .conditioning import Conditioning
+from .solvers import estimate_of
 from .windows import Window, WindowPlan
 
 SIGMA_TOLERANCE = 1e-5
@@ -97,7 +99,7 @@ class ClipDenoiser:
     last k with sigmas[k] >= sigma, so solvers may also evaluate between steps. batch: windows per network call, 2 rows
     as in the reference or 1 for half the activations. A call is guided or unguided as a whole, so that the network can
     skip what the unguided ones do not need. callback: called after each network call as stage "windows", so that even
-    a single step over a long clip can be cancelled.
+    a single step over a long clip can be cancelled. memory: where the estimates lie.
 
     Blending estimates equals the reference's blending of stepped latents, because the Euler step is linear in the
     estimate and the weights sum to one.
@@ -110,6 +112,7 @@ class ClipDenoiser:
     sigmas: Sequence[float]
     batch: int = 2
     callback: Callback | None = None
+    memory: Memory = PLAIN
 
     def __post_init__(self) -> None:
         if len(self.guidance) + 1 != len(self.sigmas):
@@ -130,7 +133,7 @@ class ClipDenoiser:
         windows = self.plan.at_step(x.shape[0], step)
         batches = _batches(windows, self.batch, x.device)
         calls = [(guided, factor, batch) for guided, factor in self._halves(step) for batch in batches]
-        total = torch.zeros_like(x)
+        total = self.memory.like(estimate_of(step), x).zero_()
         for done, (guided, factor, batch) in enumerate(calls):
             _accumulate(total, batch, self._run(x, sigma, batch, guided) * factor)
             report(self.callback, "windows", done + 1, len(calls))

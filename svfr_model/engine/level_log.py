@@ -70,7 +70,7 @@ class LevelLog:
                 frames=len(estimate),
             )
         )
-        self._before = estimate
+        self._before = estimate.clone()  # the sampler may write the next one but one over it
 
     def _begin(self, stage: str) -> None:
         """A pass begins, and a run too, where the one before has had this pass or a later one."""

@@ -13,21 +13,27 @@ import torch
 from torch import Tensor
 
 from ..base.errors import InputError, NotFiniteError
+from ..base.memory import PLAIN, Memory
 from ..base.progress import Callback, report
 from ..base.tasks import Tasks, task_vector
-from .conditioning import VAE, Conditioning, EncodedClip, FrameSource, decode_clip, encode_clip
+from .conditioning import VAE, Conditioning, EncodedClip, FrameSource, decode_clip, encode_clip, resumable
 from .denoiser import ClipDenoiser, DenoiserBackend, guidance_schedule
 from .levels import parse_levels
 from .options import RestoreOptions, steps_left
-from .solvers import SCHEDULES, SOLVERS, Solver
+from .self_reference import REFERRED, SelfReference, keep, recall
+from .solvers import SCHEDULES, SOLVERS, STEPS, Solver, latents_after
 from .windows import Padding, WindowPlan, pad_shots, shots
 
 if TYPE_CHECKING:
     from ..networks.identity import Identity
-    from .self_reference import Referrer, SelfReference
+    from .self_reference import Referrer
 
 AUGMENTATION_SEED = 1 << 20
 """Added to the seed for the augmentation noise, so that it is not the noise of a pass."""
+FIRST = "first"
+"""The part of a memory that belongs to the first pass."""
+DECODED = "decoded"
+"""The stage that a memory knows decoded chunks by."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +101,32 @@ class SampledClip:
     cuts: tuple[int, ...] = ()
     reference: SelfReference | None = None
 
+    def decoded(self, options: RestoreOptions, memory: Memory) -> int:
+        """How many of the clip's frames `decode` leaves out, since an earlier run has decoded them."""
+        first = self._done(options, memory) * (options.decode_chunk - options.decode_overlap)
+        return sum(position < first for position in self.kept)
+
+    def _done(self, options: RestoreOptions, memory: Memory) -> int:
+        """The chunks that need not be decoded; only a clip of one shot goes on where it was."""
+        done = 0 if self.cuts else memory.done(DECODED)
+        return resumable(done, options.decode_chunk, options.decode_overlap)
+
     @torch.inference_mode()
-    def decode(self, vae: VAE, options: RestoreOptions, callback: Callback | None = None) -> Iterator[Tensor]:
+    def decode(
+        self, vae: VAE, options: RestoreOptions, callback: Callback | None = None, memory: Memory = PLAIN
+    ) -> Iterator[Tensor]:
         """The clip's frames in chunks (n,3,H,W), float32 in [-1,1], unclamped; no chunk crosses a cut.
 
         The padding is dropped only here, so that the frames of a short shot are decoded together with their neighbours.
+        memory: knows how many chunks are done; one is when the next is asked for.
         """
         kept = frozenset(self.kept)
         total = self.latents.shape[0]
-        position = 0
+        chunk, overlap = options.decode_chunk, options.decode_overlap
+        done = self._done(options, memory)
+        position = done * (chunk - overlap)
         for first, last in shots(total, self.cuts):
-            for frames in decode_clip(
-                vae, self.latents[first:last], chunk=options.decode_chunk, overlap=options.decode_overlap
-            ):
+            for frames in decode_clip(vae, self.latents[first:last], chunk=chunk, overlap=overlap, done=done):
                 if not frames.isfinite().all():
                     raise NotFiniteError(
                         f"The result has values that are not finite from frame {position} on, though the "
@@ -119,6 +138,9 @@ class SampledClip:
                 report(callback, "decode", position, total)
                 if rows:
                     yield frames[rows] if len(rows) < len(frames) else frames
+                done += 1
+                memory.save(DECODED, done, seldom=position < total)
+            done = 0
 
 
 def noise_frames(count: int, shape: tuple[int, ...], seed: int) -> Iterator[Tensor]:
@@ -139,12 +161,14 @@ def sample_pass(
     options: RestoreOptions,
     *,
     sampling: Sampling | None = None,
+    memory: Memory = PLAIN,
     callback: Callback | None = None,
 ) -> Tensor:
     """One pass over a clip of latents (docs/reference/svfr.md#sampler).
 
-    start: the clip's latents (N,4,h,w), unscaled; sampling begins from these plus sigma times noise. Returns scaled
-    latents (N,4,h,w) float32. Raises InputError for noise of another shape and for sigmas that make no step.
+    start: the clip's latents (N,4,h,w), unscaled; sampling begins from these plus sigma times noise. memory: where the
+    latents lie, and how many steps are done. Returns scaled latents (N,4,h,w) float32. Raises InputError for noise of
+    another shape and for sigmas that make no step.
     """
     sampling = sampling or Sampling()
     sigmas = noise_levels(options) if sampling.sigmas is None else [float(sigma) for sigma in sampling.sigmas]
@@ -153,7 +177,12 @@ def sample_pass(
     noise = sampling.noise
     if noise is not None and noise.shape != start.shape:
         raise InputError(f"The noise is {tuple(noise.shape)}, but the clip's latents are {tuple(start.shape)}.")
-    noisy = _start(start, noise, sigmas[0], networks.vae.scaling_factor, options.seed)
+    done = memory.done(STEPS)
+    if done:
+        noisy = memory.kept(latents_after(done))
+    else:
+        noisy = memory.array(latents_after(0), start.shape, start.dtype)
+        _start(noisy, start, noise, sigmas[0], networks.vae.scaling_factor, options.seed)
     device = networks.backend.device
     denoiser = ClipDenoiser(
         networks.backend,
@@ -163,21 +192,22 @@ def sample_pass(
         sigmas,
         options.batch,
         callback,
+        memory,
     )
-    solver = sampling.solver or SOLVERS[options.solver]
-    return solver(denoiser, noisy.to(device), sigmas, callback)
+    if sampling.solver is not None:
+        return sampling.solver(denoiser, noisy.to(device), sigmas, callback)
+    return SOLVERS[options.solver](denoiser, noisy.to(device), sigmas, callback, memory)
 
 
-def _start(latents: Tensor, noise: Tensor | None, sigma: float, scale: float, seed: int) -> Tensor:
-    """scale * latents + sigma * noise on the CPU; the noise is drawn from the seed if it is not given.
+def _start(start: Tensor, latents: Tensor, noise: Tensor | None, sigma: float, scale: float, seed: int) -> None:
+    """Set start to scale * latents + sigma * noise, on the CPU; the noise is drawn from the seed if it is not given.
 
     This goes frame by frame, so that noise and sum are never held side by side.
     """
-    start = latents * scale
+    torch.mul(latents, scale, out=start)
     frames = noise if noise is not None else noise_frames(len(latents), tuple(latents.shape[1:]), seed)
     for row, frame in zip(start, frames, strict=True):
         row += sigma * frame.to(row)
-    return start
 
 
 def noise_levels(options: RestoreOptions) -> list[float]:
@@ -206,13 +236,15 @@ def restore(
     *,
     known: Known | None = None,
     sampling: Sampling | None = None,
+    memory: Memory = PLAIN,
     callback: Callback | None = None,
 ) -> SampledClip:
     """Restore one clip of crops.
 
     pixels (N,3,H,W) uint8, H and W multiples of networks.size_multiple. known: what else is known of the clip; with a
     reference, or with one pass, there is no first pass. sampling: of the main pass; its noise is (M,4,h,w), M counting
-    the padding of shots below 4 frames. Besides pixels nothing longer than the latents is held, except that all frames
+    the padding of shots below 4 frames. memory: where the latents lie, and how far an earlier run has come that had the
+    same pixels and all the same options. Besides pixels nothing longer than the latents is held, except that all frames
     are read at once if a shot is so short that it is padded.
 
     Clips shorter than a window run as one window of their own length under either plan. Raises InputError, and
@@ -231,17 +263,20 @@ def restore(
         known.mask,
         augmentation=options.augmentation,
         noise=noise_frames(pixels.shape[0], tuple(pixels.shape[1:]), options.seed + AUGMENTATION_SEED),
+        memory=memory,
         callback=callback,
     )
     reference, tokens = known.reference, known.tokens
     referred: SelfReference | None = None
     if options.passes == 2 and reference is None:
-        referred = first_pass(networks, clip, task, options, known, callback)
+        referred = first_pass(networks, clip, task, options, known, memory.part(FIRST), callback)
         reference = referred.picture
         tokens = tokens if tokens is not None else referred.identity.tokens
         options = replace(options, seed=options.seed + 1)
     conditioning = Conditioning(clip.degraded, task, encode_reference(networks.vae, reference), tokens)
-    latents = sample_pass(networks, clip.start, conditioning, options, sampling=sampling, callback=callback)
+    latents = sample_pass(
+        networks, clip.start, conditioning, options, sampling=sampling, memory=memory, callback=callback
+    )
     return SampledClip(latents, padding.kept, padding.cuts, referred)
 
 
@@ -251,15 +286,18 @@ def first_pass(
     task: tuple[int, int, int],
     options: RestoreOptions,
     known: Known | None = None,
+    memory: Memory = PLAIN,
     callback: Callback | None = None,
 ) -> SelfReference:
     """Restore the clip's first window without a reference, and let the referrer choose from it.
 
-    Of what is known the identity and the landmarks are used, see SelfReferrer. Stages reported to the callback carry
-    the prefix "first ". Source: docs/reference/svfr.md#two-passes.
+    Of what is known the identity and the landmarks are used, see SelfReferrer. memory: one of its own, see `restore`.
+    Stages reported to the callback carry the prefix "first ". Source: docs/reference/svfr.md#two-passes.
     """
     if networks.referrer is None:
         raise InputError("Two passes need a face detector and an identity encoder: provide them, or use one pass.")
+    if memory.done(REFERRED):
+        return recall(memory)
 
     def prefixed(stage: str, done: int, total: int, preview: Tensor | None) -> None:
         report(callback, f"first {stage}", done, total, preview)
@@ -269,10 +307,12 @@ def first_pass(
     count = min(options.plan.length, last - first)
     options = replace(options.first_options(), plan=_plan_for(count, replace(options.plan, cuts=())))
     conditioning = Conditioning(clip.degraded[:count], task, tokens=known.tokens)
-    latents = sample_pass(networks, clip.start[:count], conditioning, options, callback=prefixed)
+    latents = sample_pass(networks, clip.start[:count], conditioning, options, memory=memory, callback=prefixed)
     sampled = SampledClip(latents, tuple(range(count)))
     frames = torch.cat(list(sampled.decode(networks.vae, options, prefixed)))
-    return networks.referrer(frames, known.landmarks[:count] if known.landmarks is not None else None)
+    referred = networks.referrer(frames, known.landmarks[:count] if known.landmarks is not None else None)
+    keep(referred, memory)
+    return referred
 
 
 def encode_reference(vae: VAE, picture: Tensor | None) -> Tensor | None:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
+import torch
 from einops import rearrange
 from torch import Tensor
 
 from ..base.errors import FaceNotFoundError, InputError
+from ..base.memory import Memory
 from ..base.pixels import from_network_range
 from ..faces.geometry import align_face, largest_box
 from .options import Alignment
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from ..networks.identity import Identity, IdentityEncoder
 
 log = logging.getLogger(__name__)
+
+REFERRED = "referred"
+"""The stage that a memory knows a found reference by."""
+
 
 @dataclass(frozen=True)
 class SelfReference:
@@ -38,6 +44,22 @@ class SelfReference:
     index: int
     identity: Identity
     score: float
+
+
+def keep(reference: SelfReference, memory: Memory) -> None:
+    """Keep a reference in a memory, so that a later run need not find it again."""
+    identity = reference.identity
+    number = torch.tensor([reference.index, reference.score], dtype=torch.float64)
+    kept = {"picture": reference.picture, "tokens": identity.tokens, "embedding": identity.embedding, "number": number}
+    memory.save(REFERRED, 1, kept)
+
+
+def recall(memory: Memory) -> SelfReference:
+    """The reference that `keep` kept; the memory knows the stage REFERRED."""
+    from ..networks.identity import Identity
+
+    picture, tokens, embedding, number = map(memory.kept, ("picture", "tokens", "embedding", "number"))
+    return SelfReference(picture, int(number[0]), Identity(tokens, embedding), float(number[1]))
 
 
 class Referrer(Protocol):

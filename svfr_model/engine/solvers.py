@@ -9,21 +9,40 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..base.errors import InputError
+from ..base.memory import PLAIN, Memory
 from ..base.progress import Callback, report
 
 SIGMA_MIN = 0.002
 SIGMA_MAX = 700.0
 RHO = 7.0
+STEPS = "steps"
+"""The stage that a memory knows a solver's steps by."""
+AT_ONCE = 64
 
 Denoiser: TypeAlias = Callable[[Tensor, float], Tensor]
 Solver: TypeAlias = "Callable[[Denoiser, Tensor, Sequence[float], Callback | None], Tensor]"
+
+
+class OwnSolver(Protocol):
+    """A solver of this module: it can go on where it was."""
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        sigmas: Sequence[float],
+        callback: Callback | None = None,
+        memory: Memory = PLAIN,
+    ) -> Tensor:
+        """Latents (N,4,h,w) after all steps."""
+        ...
 
 
 def karras_sigmas(steps: int, low: float = SIGMA_MIN, high: float = SIGMA_MAX, rho: float = RHO) -> list[float]:
@@ -63,49 +82,101 @@ def _rounded(sigmas: list[float]) -> list[float]:
     return [*np.asarray(sigmas, np.float32).tolist(), 0.0]
 
 
-def euler(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], callback: Callback | None = None) -> Tensor:
-    """Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 1 without its second-order half)."""
-    for k, (sigma, following) in enumerate(_pairs(sigmas)):
+def euler(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    callback: Callback | None = None,
+    memory: Memory = PLAIN,
+) -> Tensor:
+    """Euler's method on the probability-flow ODE (Karras et al. 2022, algorithm 1 without its second-order half).
+
+    memory: where the latents lie, and how many steps are done; x comes after these. So it is of the other solvers.
+    """
+    for k, sigma, following in _left(sigmas, memory):
         denoised = denoiser(x, sigma)
         # x + (following - sigma) * (x - denoised) / sigma without its temporaries: a long clip's latents are large.
-        x = torch.lerp(denoised, x, following / sigma)
+        x = torch.lerp(denoised, x, following / sigma, out=memory.like(latents_after(k + 1), x))
+        memory.save(STEPS, k + 1, {latents_after(k + 1): x})
         report(callback, "denoise", k + 1, len(sigmas) - 1, denoised)
     return x
 
 
-def heun(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], callback: Callback | None = None) -> Tensor:
+def heun(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    callback: Callback | None = None,
+    memory: Memory = PLAIN,
+) -> Tensor:
     """Heun's second-order method (Karras et al. 2022, algorithm 1). Two evaluations a step but the last."""
-    for k, (sigma, following) in enumerate(_pairs(sigmas)):
+    for k, sigma, following in _left(sigmas, memory):
         denoised = denoiser(x, sigma)
-        slope = (x - denoised) / sigma
-        ahead = x + (following - sigma) * slope
+        slope, ahead = memory.like("slope", x), memory.like(latents_after(k + 1), x)
+        for rows in _parts(x):
+            slope[rows] = (x[rows] - denoised[rows]) / sigma
+            ahead[rows] = x[rows] + (following - sigma) * slope[rows]
         if following > 0:
-            slope = (slope + (ahead - denoiser(ahead, following)) / following) / 2
-            ahead = x + (following - sigma) * slope
+            after = denoiser(ahead, following)
+            for rows in _parts(x):
+                mean = (slope[rows] + (ahead[rows] - after[rows]) / following) / 2
+                ahead[rows] = x[rows] + (following - sigma) * mean
         x = ahead
+        memory.save(STEPS, k + 1, {latents_after(k + 1): x})
         report(callback, "denoise", k + 1, len(sigmas) - 1, denoised)
     return x
 
 
-def dpmpp_2m(denoiser: Denoiser, x: Tensor, sigmas: Sequence[float], callback: Callback | None = None) -> Tensor:
+def dpmpp_2m(
+    denoiser: Denoiser,
+    x: Tensor,
+    sigmas: Sequence[float],
+    callback: Callback | None = None,
+    memory: Memory = PLAIN,
+) -> Tensor:
     """DPM-Solver++(2M), data prediction (Lu et al. 2022, arXiv 2211.01095, algorithm 2). One evaluation a step."""
-    previous: Tensor | None = None
-    previous_step = 0.0
-    for k, (sigma, following) in enumerate(_pairs(sigmas)):
+    begun = memory.done(STEPS)
+    previous = memory.kept(estimate_of(begun - 1)).to(x.device) if begun else None
+    for k, sigma, following in _left(sigmas, memory):
         denoised = denoiser(x, sigma)
         if following == 0:
             x = denoised
         else:
             step = math.log(sigma / following)
-            estimate = denoised
-            if previous is not None:
-                ratio = previous_step / step
-                estimate = denoised + (denoised - previous) / (2 * ratio)
-            x = (following / sigma) * x - math.expm1(-step) * estimate
-            previous_step = step
+            ahead = memory.like(latents_after(k + 1), x)
+            for rows in _parts(x):
+                estimate = denoised[rows]
+                if previous is not None:
+                    previous_step = math.log(float(sigmas[k - 1]) / sigma)
+                    ratio = previous_step / step
+                    estimate = estimate + (estimate - previous[rows]) / (2 * ratio)
+                ahead[rows] = (following / sigma) * x[rows] - math.expm1(-step) * estimate
+            x = ahead
         previous = denoised
+        memory.save(STEPS, k + 1, {latents_after(k + 1): x, estimate_of(k): denoised})
         report(callback, "denoise", k + 1, len(sigmas) - 1, denoised)
     return x
+
+
+def latents_after(steps: int) -> str:
+    """The name of the latents after so many steps: a step writes over those that the one before began with."""
+    return f"latents-{steps % 2}"
+
+
+def estimate_of(step: int) -> str:
+    """The name of the denoised estimate of a step, counted from 0; the one before it is still there."""
+    return f"estimate-{step % 2}"
+
+
+def _left(sigmas: Sequence[float], memory: Memory) -> list[tuple[int, float, float]]:
+    """The steps that are not done: their number, the level that each begins at, and the next."""
+    steps = [(k, *pair) for k, pair in enumerate(_pairs(sigmas))]
+    return steps[memory.done(STEPS) :]
+
+
+def _parts(x: Tensor) -> list[slice]:
+    """Frames that are computed at a time, so that no intermediate result is as long as the clip."""
+    return [slice(first, first + AT_ONCE) for first in range(0, len(x), AT_ONCE)]
 
 
 def _pairs(sigmas: Sequence[float]) -> list[tuple[float, float]]:
@@ -116,7 +187,7 @@ def _pairs(sigmas: Sequence[float]) -> list[tuple[float, float]]:
     return pairs
 
 
-SOLVERS: dict[str, Solver] = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}
+SOLVERS: dict[str, OwnSolver] = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}
 SCHEDULES: dict[str, Callable[[int], list[float]]] = {
     "karras": karras_sigmas,
     "exponential": exponential_sigmas,

@@ -6,7 +6,7 @@ crops, so that detail and noise, which restoration is meant to change, do not co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, TypeAlias, get_args
@@ -153,6 +153,26 @@ class ColorStatistics:
         sums.squares = sums.squares + (weights[..., None] * lab**2).sum(axis=(0, 1))
         sums.picture = sums.picture + known[..., None] * picture.astype(np.float64)
         return known, weights
+
+    def originals(self) -> dict[str, torch.Tensor]:
+        """What was gathered of the originals, so that `of_originals` can go on from it."""
+        sums, size = self._original, self._size or (0, 0)
+        arrays = {"lab": sums.lab, "squares": sums.squares, "picture": sums.picture, "known": self._known}
+        numbers = torch.tensor([self._weight, *size], dtype=torch.float64)
+        return {"numbers": numbers, **{name: torch.from_numpy(array) for name, array in arrays.items()}}
+
+    @classmethod
+    def of_originals(cls, kept: Mapping[str, torch.Tensor]) -> ColorStatistics:
+        """The statistics that gave these `originals`."""
+        statistics = cls()
+        sums = statistics._original
+        sums.lab, sums.squares, sums.picture, statistics._known = (
+            kept[name].numpy().copy() for name in ("lab", "squares", "picture", "known")
+        )
+        weight, width, height = kept["numbers"].tolist()
+        statistics._weight = weight
+        statistics._size = (int(width), int(height)) if width else None
+        return statistics
 
     def match(self, mode: str) -> ColorMatch:
         """The correction for all frames added; none where nothing of the original could be seen.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from ..base.clip import Clip
+from ..base.memory import PLAIN, Memory
 from ..base.pixels import MASK_THRESHOLD
 from ..base.progress import Callback, report
 from .color import ColorStatistics
@@ -19,6 +21,11 @@ from .track import PlannedCrop
 from .walk import TrackWalk
 
 log = logging.getLogger(__name__)
+
+CUT = "cut"
+"""The stage that a memory knows a cut track by."""
+COLORS = ("numbers", "lab", "squares", "picture", "known")
+"""The names of what is kept of a track's colours."""
 
 
 @dataclass(eq=False)
@@ -32,13 +39,29 @@ class CutTrack:
     """The inpainting mask in the crops, (n,1,h,w) bool; None where the clip has none."""
     colors: ColorStatistics
     """What colour the crops have; nothing where it was not asked for."""
+    memory: Memory = PLAIN
+    """Where the crops and the mask lie, and what else belongs to the track."""
 
     @classmethod
-    def of(cls, plan: PlannedCrop, *, masked: bool = False) -> CutTrack:
-        """Before anything is cut."""
+    def of(cls, plan: PlannedCrop, *, masked: bool = False, memory: Memory = PLAIN) -> CutTrack:
+        """Before anything is cut, or as it was when it was cut by an earlier run. memory: that of all tracks."""
+        own = memory.part(_name(plan))
         count, (width, height) = len(plan), plan.size
-        mask = torch.zeros((count, 1, height, width), dtype=torch.bool) if masked else None
-        return cls(plan, torch.empty((count, 3, height, width), dtype=torch.uint8), mask, ColorStatistics())
+        crops = own.array("crops", (count, 3, height, width), torch.uint8)
+        mask = own.array("mask", (count, 1, height, width), torch.bool) if masked else None
+        if own.done(CUT):
+            colors = ColorStatistics.of_originals({name: own.kept(f"color-{name}") for name in COLORS})
+            return cls(plan, crops, mask, colors, own)
+        return cls(plan, crops, mask if mask is None else mask.zero_(), ColorStatistics(), own)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether an earlier run has cut it."""
+        return self.memory.done(CUT) > 0
+
+    def save(self) -> None:
+        """Note that it is cut."""
+        self.memory.save(CUT, 1, {f"color-{name}": array for name, array in self.colors.originals().items()})
 
     def cut(self, number: int, frame: np.ndarray, mask: np.ndarray | None, *, colors: bool) -> None:
         """Cut frame `number` of the clip, (H,W,3), and its mask (H,W), if the track covers it."""
@@ -60,24 +83,29 @@ def cut_shots(
     *,
     masks: Iterable[np.ndarray] | None = None,
     colors: bool = False,
+    memory: Memory = PLAIN,
     callback: Callback | None = None,
 ) -> Iterator[list[CutTrack]]:
     """The cut tracks of each shot, in one walk of the clip for all.
 
     shots: the plans of each shot, in the clip's order; they may be made while the walk goes on. masks: (H,W), True
-    where the picture is missing, one per frame. colors: gather the colours too. Reports stage "crop". Raises
-    InputError where the clip ends before a track. Warns where a mask marks nothing in any crop.
+    where the picture is missing, one per frame. colors: gather the colours too. memory: where the crops lie; what an
+    earlier run has cut is not cut again. Reports stage "crop". Raises InputError where the clip ends before a track.
+    Warns where a mask marks nothing in any crop.
     """
     read = _Masks(masks)
     with contextlib.closing(TrackWalk(clip)) as walk:
         for plans in shots:
-            cut = [CutTrack.of(plan, masked=masks is not None) for plan in plans]
-            last = max((plan.track.stop for plan in plans), default=0)
-            for number, frame in walk.frames([plan.track for plan in plans]):
+            cut = [CutTrack.of(plan, masked=masks is not None, memory=memory) for plan in plans]
+            left = [track for track in cut if not track.is_cut]
+            last = max((track.plan.track.stop for track in left), default=0)
+            for number, frame in walk.frames([track.plan.track for track in left]):
                 mask = read.of(number)
-                for track in cut:
+                for track in left:
                     track.cut(number, frame, mask, colors=colors)
                 report(callback, "crop", number + 1, last)
+            for track in left:
+                track.save()
             read.seen_in(cut)
             yield cut
     read.warn()
@@ -86,6 +114,14 @@ def cut_shots(
 def crop_clip(clip: Clip, plans: Sequence[PlannedCrop], callback: Callback | None = None) -> list[torch.Tensor]:
     """The crops of each plan, one (n,3,h,w) uint8 tensor per plan, in one walk of the clip. Reports stage "crop"."""
     return [track.crops for track in next(cut_shots(clip, [plans], callback=callback))]
+
+
+def _name(plan: PlannedCrop) -> str:
+    """The name of a track's memory: another for another way to follow or cut the person."""
+    digest = hashlib.sha256(repr((plan.track.start, plan.size, plan.square, plan.reduction)).encode())
+    for array in (plan.matrices, plan.landmarks):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return f"track-{plan.track.id}-{digest.hexdigest()[:16]}"
 
 
 class _Masks:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from ..base.errors import InputError, cannot_write
 
@@ -26,17 +27,26 @@ PREFIX = ".svfr-"
 """How the names of hidden folders begin. The names do not depend on the target's, which may be as long as the file
 system allows."""
 _HIDDEN = re.compile(re.escape(PREFIX) + r"[0-9a-f]{12}")
-_LOCK = ".lock"
+LOCK = ".lock"
 _FILE = "staged"
 _LONGEST_SUFFIX = 20
 """No suffix that a writer looks at is longer, and a name may consist of a suffix alone."""
 committed: dict[Path, None] = {}
 """What this process has put in place, in order, so that an interrupted process can report it."""
-_living: set[Staging] = set()
+living: set[Passing] = set()
+"""What this process is to remove before it ends."""
 _WINDOWS = sys.platform == "win32"
 _WAITS = (0.1, 0.5, 2.0) if _WINDOWS else ()
 """Seconds between attempts to put a file in place: Windows refuses while another program has it or its target open, and
 virus scanners open every new file."""
+
+
+class Passing(Protocol):
+    """What is on the disk only as long as a run lives."""
+
+    def discard(self) -> None:
+        """Remove it; may be called at any time, and more than once."""
+        ...
 
 
 class Staging:
@@ -54,12 +64,12 @@ class Staging:
         self._is_folder = folder
         parent = self.target if inside else self.target.parent
         remove_leftovers(parent)
-        self._hidden, self._lock = _made(parent)
+        self._hidden, self._lock = hidden_folder(parent)
         self.path = self._hidden
         if not folder:
             self.path /= f"{_FILE}{target.suffix[:_LONGEST_SUFFIX]}"
             self.path.touch()
-        _living.add(self)
+        living.add(self)
 
     def commit(self) -> None:
         """Put it in place. A file replaces its target; a folder needs a target that does not exist or is empty.
@@ -72,7 +82,7 @@ class Staging:
             _patiently(self.path.rename, self.target)
         elif self._is_folder:
             # It may be a mount point or a link, so it is filled, never replaced.
-            for made in sorted(set(self.path.iterdir()) - {self.path / _LOCK}):
+            for made in sorted(set(self.path.iterdir()) - {self.path / LOCK}):
                 _patiently(made.replace, self.target / made.name)
         else:
             self._replace()
@@ -99,13 +109,13 @@ class Staging:
         """Remove it; may be called at any time, and more than once."""
         self._unlock()
         shutil.rmtree(self._hidden, ignore_errors=True)
-        _living.discard(self)
+        living.discard(self)
 
     def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        (self._hidden / _LOCK).unlink(missing_ok=True)
+        (self._hidden / LOCK).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -127,9 +137,9 @@ def staged(target: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 def discard_all() -> None:
-    """Remove everything staged by this process, which is about to end without another chance to do so."""
-    for staging in list(_living):
-        staging.discard()
+    """Remove all that must not outlive this process, which is about to end without another chance to do so."""
+    for passing in list(living):
+        passing.discard()
 
 
 def remove_leftovers(folder: Path) -> bool:
@@ -161,27 +171,41 @@ def _patiently(change: Callable[[Path], object], target: Path) -> None:
     change(target)
 
 
-def _made(parent: Path) -> tuple[Path, int | None]:
-    """A new hidden folder under a name of its own, and the descriptor that locks it."""
+def hidden_folder(parent: Path) -> tuple[Path, int | None]:
+    """A new hidden folder under a name of its own, and the descriptor that locks it. Raises OSError."""
     while True:
         path = parent / f"{PREFIX}{secrets.token_hex(6)}"
         path.mkdir()
-        lock = _hold(path)
+        try:
+            lock = hold(path)
+        except BlockingIOError:
+            continue  # Another run took it for a dead one's, in the moment before it was locked.
         if path.exists():
             return path, lock
-        # Another run took it for a dead one's, in the moment before it was locked.
         if lock is not None:
             os.close(lock)
 
 
-def _hold(folder: Path) -> int | None:
-    """Lock what was just created; None if the file system has no locks."""
+def hold(folder: Path) -> int | None:
+    """The descriptor that locks a folder until it is closed; None if the file system has no locks.
+
+    Raises BlockingIOError where a living run holds it.
+    """
     try:
-        if _WINDOWS:  # A file that is open cannot be removed there: that is the lock.
-            return os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
-        return _flocked(folder)
+        return _locked_file(folder / LOCK) if _WINDOWS else _flocked(folder)
+    except BlockingIOError:
+        raise
     except OSError:
         return None
+
+
+def _locked_file(path: Path) -> int:
+    """On Windows a file that is open cannot be removed: that is the lock."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError as error:
+        raise BlockingIOError(error.errno, "it is locked", str(path)) from error
+    return os.open(path, os.O_CREAT | os.O_RDWR)
 
 
 def _flocked(folder: Path) -> int:
@@ -200,7 +224,7 @@ def _flocked(folder: Path) -> int:
 def _remove_if_dead(folder: Path) -> bool:
     """Remove a folder that no living run holds. Raises OSError if one does, or if that cannot be determined."""
     if _WINDOWS:
-        (folder / _LOCK).unlink(missing_ok=True)
+        (folder / LOCK).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
     else:
         lock = _flocked(folder)

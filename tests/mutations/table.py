@@ -30,7 +30,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
     ("svfr_model/engine/solvers.py", "tests/engine/test_solvers.py"): [
         ("previous_step / step", "step / previous_step"),
         ("/ following) / 2", "/ sigma) / 2"),
-        ("torch.lerp(denoised, x, following / sigma)", "torch.lerp(x, denoised, following / sigma)"),
+        ("torch.lerp(denoised, x, following / sigma,", "torch.lerp(x, denoised, following / sigma,"),
         ("first + k / steps *", "first + (k + 1) / steps *"),
         ("any(a <= b for", "any(a < b for"),
     ],
@@ -67,7 +67,7 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("if position + row in kept", "if row in kept"),
         ("tokens if tokens is not None else referred", "referred"),
         ("landmarks[:count]", "landmarks[-count:]"),
-        ("start = latents * scale", "start = latents / scale"),
+        ("torch.mul(latents, scale,", "torch.div(latents, scale,"),
         ("return plan if count >= plan.length else", "return plan if count >= 1 else"),
     ],
     ("svfr_model/engine/restore.py", "tests/engine/test_presets.py"): [
