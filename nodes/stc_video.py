@@ -9,6 +9,7 @@ import numpy as np
 from comfy_api.latest import Input, io
 
 from ..svfr_model.base.errors import InputError
+from ..svfr_model.base.memory import Memory
 from ..svfr_model.faces.find import find_tracks
 from ..svfr_model.faces.options import ChoiceOptions, PasteOptions
 from ..svfr_model.faces.select import select_tracks
@@ -21,7 +22,7 @@ from .phases import Phases
 from .search import aliases
 from .stc import CATEGORY, CROPS, WHOLE
 from .types import DetectorType, ResidentSTC, STCType
-from .video_files import EightBits, Source, new_file, opened, to_video
+from .video_files import EightBits, Source, new_file, opened, to_video, work_memory
 from .widgets import folded, inputs_of, made
 
 if TYPE_CHECKING:
@@ -91,13 +92,14 @@ class EnhanceVideo(io.ComfyNode):
         with opened(video, reading, deep=deep) as source, stc_model.loaded(options.window) as network:
             target = new_file(writing, "STC_enhanced")
             writer = source.writer(target, writing)  # which refuses what it cannot write, before any work
-            if mode == CROPS and detector is not None:
-                frames = _faces(source, network, options, detector, str(choice), phases)
-            else:
-                frames = _whole(source, network, options, phases)
-            with writer:
-                for number, frame in enumerate(frames):
-                    writer.write(frame, source.time(number))
+            with work_memory() as memory:
+                if mode == CROPS and detector is not None:
+                    frames = _faces(source, network, options, detector, str(choice), memory, phases)
+                else:
+                    frames = _whole(source, network, options, phases)
+                with writer:
+                    for number, frame in enumerate(frames):
+                        writer.write(frame, source.time(number))
         return io.NodeOutput(to_video(target))
 
 
@@ -110,15 +112,21 @@ def _whole(source: Source, network: CodeFormer3D, options: EnhanceOptions, phase
 
 
 def _faces(
-    source: Source, network: CodeFormer3D, options: EnhanceOptions, detector: FaceDetector, choice: str, phases: Phases
+    source: Source,
+    network: CodeFormer3D,
+    options: EnhanceOptions,
+    detector: FaceDetector,
+    choice: str,
+    memory: Memory,
+    phases: Phases,
 ) -> Iterable[np.ndarray]:
-    """The frames with the chosen faces enhanced."""
+    """The frames with the chosen faces enhanced. memory: for the crops."""
     found = find_tracks(source.frames, detector, callback=phases)
     chosen = select_tracks(found.tracks, choice)
     runs = [ENHANCE * len(track) for track in chosen]
     measured = runs if options.stretch else []
     phases.weigh({"measure": measured, "enhance": runs, "paste": [PASTE * found.frame_count]})
-    cut = cut_faces(source.frames, chosen, network.img_size, phases)
+    cut = cut_faces(source.frames, chosen, network.img_size, phases, memory)
     for track in cut:
         enhance_crops(network, track.crops, options, callback=phases)
     return paste_faces(source.frames, cut, [network.task], PasteOptions(), phases)

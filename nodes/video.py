@@ -15,6 +15,7 @@ from comfy_api.latest import Input, io
 from torch import Tensor
 
 from ..svfr_model.base.clip import Clip
+from ..svfr_model.base.memory import Memory
 from ..svfr_model.base.pixels import as_uint8
 from ..svfr_model.base.tasks import Task, Tasks, parse_tasks
 from ..svfr_model.engine.options import ReferrerOptions, RestoreOptions
@@ -27,6 +28,7 @@ from ..svfr_model.media import ClipWriter
 from ..svfr_model.media.options import ReadOptions, VideoOptions
 from ..svfr_model.runs.options import FaceOptions
 from ..svfr_model.runs.restore_clip import Request, restore_tracks
+from ..svfr_model.runs.space import Space
 from .by_eye import NAME as BY_EYE
 from .by_eye import by_eye_input, parse_by_eye
 from .face import Whose, find_faces
@@ -41,7 +43,7 @@ from .sampling import identity_input
 from .search import aliases, essential
 from .task import PRESETS
 from .types import DetectorType, EncoderType, ResidentEncoder, TrackType
-from .video_files import Source, new_file, opened, to_video
+from .video_files import Source, new_file, opened, to_video, work_memory
 from .widgets import folded, inputs_of, made
 
 if TYPE_CHECKING:
@@ -146,7 +148,8 @@ class RestoreVideo(io.ComfyNode):
             found, tracks, missed = find_faces(source.frames, detector, faces.track, whose, looked, phases)
             plans = [plan_crop(track, faces.crop) for track in tracks]
             phases.plan(found.frame_count, [len(plan) for plan in plans], wanted.options)
-            preview = _write(source, writer, networks, wanted, found, plans, phases)
+            with work_memory() as memory:
+                preview = _write(source, writer, networks, wanted, found, plans, memory, phases)
             report = _report(source, found, plans, target)
         ui = notice(*missed, *video_faults(wanted.mask, source.size[::-1], wanted.tasks), told=told)
         return io.NodeOutput(to_video(target), preview, report, plans, ui=ui)
@@ -207,16 +210,19 @@ def _write(
     wanted: _Wanted,
     found: FoundFaces,
     plans: Sequence[PlannedCrop],
+    memory: Memory,
     phases: Phases,
 ) -> Tensor:
-    """Restore the planned crops and write the clip with them; returns the preview."""
+    """Restore the planned crops and write the clip with them; returns the preview. memory: for crops and latents."""
     clip, count, size = source.frames, found.frame_count, source.size[::-1]
     mask = wanted.mask if Task.INPAINTING in wanted.tasks else None
     masks = None if mask is None else to_masks(mask, count, size)
+    space = Space.of(wanted.faces.crop.size, wanted.options, networks.vae.factor, masked=masks is not None)
+    memory.require(space.needed(map(len, plans)))
     requests = [Request(wanted.tasks, wanted.options, identity=wanted.identity)] * len(plans)
     drawn, shown = _drawn(clip, found, plans)
     after = drawn
-    restored = restore_tracks(clip, plans, networks, requests, masks=masks, callback=phases)
+    restored = restore_tracks(clip, plans, networks, requests, masks=masks, memory=memory, callback=phases)
     pasted = paste_clip(clip, restored, wanted.faces.paste, wanted.tasks, count=count, callback=phases)
     with writer:
         for number, entry in enumerate(pasted):

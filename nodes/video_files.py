@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +17,8 @@ from torch import Tensor
 from ..svfr_model.base.clip import Clip
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.base.pixels import as_uint8
+from ..svfr_model.files.mapped import MappedMemory
+from ..svfr_model.files.work import scratch
 from ..svfr_model.media import ClipWriter, VideoClip
 from ..svfr_model.media.codecs import CODECS
 from ..svfr_model.media.options import ReadOptions, VideoOptions
@@ -78,6 +80,16 @@ def frames_of(given: Tensor | Input.Video, fps: Fraction) -> Iterator[Clip]:
 def new_file(options: VideoOptions, stem: str) -> Path:
     """A name in ComfyUI's folder for temporary files that nothing has yet; Save Video copies from there."""
     return unused_file(stem, CODECS[options.codec].suffixes[0])
+
+
+def work_memory() -> AbstractContextManager[MappedMemory]:
+    """Where crops and latents of a video lie: in ComfyUI's output folder, as the temporary one may be on a small disk.
+
+    Nobody goes on with what a killed run leaves: the next run removes it.
+    """
+    folder = Path(folder_paths.get_output_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return scratch(folder)
 
 
 def to_video(path: Path) -> Input.Video:

@@ -92,6 +92,16 @@ def add_folders(group: argparse._ActionsContainer) -> None:
     )
 
 
+def add_work(group: argparse._ActionsContainer) -> None:
+    """Where a run keeps what does not fit into memory."""
+    group.add_argument(
+        "--work",
+        metavar="DIR",
+        type=path,
+        help="folder for the crops and latents of the run, with which a killed one goes on; beside OUT if not given",
+    )
+
+
 def add_machine(group: argparse._ActionsContainer) -> None:
     """Where the networks run, where their weights lie, and how much is said."""
     add_device(group)

@@ -16,7 +16,7 @@ from ..media.options import ReadOptions, VideoOptions
 from ..runs.options import FaceOptions, PrecisionOptions
 from .bar import progress
 from .derive import add_options, given, made
-from .options import Commands, HelpFormatter, add_clips, add_device, add_quiet, add_video, path
+from .options import Commands, HelpFormatter, add_clips, add_device, add_quiet, add_video, add_work, path
 from .process import tell
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def add_run(command: argparse.ArgumentParser) -> argparse._ActionsContainer:
     group = command.add_argument_group("machine")
     add_device(group)
     add_options(group, PrecisionOptions)
+    add_work(group)
     return group
 
 
@@ -110,6 +111,7 @@ def requested(options: argparse.Namespace) -> tuple[Job, Loader]:
         reading=made(ReadOptions, options),
         writing=made(VideoOptions, options),
         log_levels=options.log_levels,
+        work=options.work,
     )
     return job, loader
 

@@ -10,7 +10,7 @@ from ..media.options import ReadOptions, VideoOptions
 from ..stc.options import EnhanceOptions
 from .bar import progress
 from .derive import add_options, made
-from .options import Commands, HelpFormatter, add_clips, add_device, add_quiet, add_video
+from .options import Commands, HelpFormatter, add_clips, add_device, add_quiet, add_video, add_work
 from .process import tell
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def add_run(command: argparse.ArgumentParser) -> argparse._ActionsContainer:
     add_video(command)
     group = command.add_argument_group("machine")
     add_device(group)
+    add_work(group)
     return group
 
 
@@ -72,5 +73,6 @@ def requested(options: argparse.Namespace) -> tuple[EnhanceJob, Loader]:
         options=made(EnhanceOptions, options),
         reading=made(ReadOptions, options),
         writing=made(VideoOptions, options),
+        work=options.work,
     )
     return job, made(Loader, options, folders=options.weights)

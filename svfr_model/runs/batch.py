@@ -13,14 +13,15 @@ from ..base.errors import FaceNotFoundError, InputError, NotFiniteError, SVFRErr
 from ..base.progress import Callback
 from ..files.digests import Digests
 from ..files.lines import LineFile
-from .fingerprint import AnyJob, fingerprint
+from .fingerprint import fingerprint
 from .loader import Loader, Shelf
 from .restore_file import Job, run
 from .status import Status
-from .stc_file import run_enhance
+from .stc_file import EnhanceJob, run_enhance
 
 log = logging.getLogger(__name__)
 
+AnyJob: TypeAlias = Job | EnhanceJob
 Item = TypeVar("Item")
 _LASTING = {error.exit_code for error in (InputError, WeightsError, FaceNotFoundError, NotFiniteError)}
 """Exit codes of what lies in what the fingerprint covers, so that the next start fails in the same way."""

@@ -12,16 +12,35 @@ import json
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Protocol
 
 from ..base.options import declared_in
 from ..base.version import VERSION
 from ..files.digests import Digests
+from ..files.paths import Output
 from .loader import Loader
-from .restore_file import Job
-from .stc_file import EnhanceJob
 
-AnyJob: TypeAlias = Job | EnhanceJob
+APART = ("source", "work")
+"""Fields of a job that are no options: what is restored, and where the work lies meanwhile."""
+
+
+class Described(Protocol):
+    """A job from file to file: a dataclass whose fields are its options. command: the one that does it."""
+
+    command: ClassVar[str]
+
+    @property
+    def source(self) -> Path:
+        """What is restored."""
+        ...
+
+    def outputs(self) -> list[Output]:
+        """All that is written."""
+        ...
+
+    def weights(self, loader: Loader) -> dict[str, Path]:
+        """The weight files that the job needs, by role."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,25 +57,29 @@ class Fingerprint:
     version: str = VERSION
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """All parts by name."""
+        return dataclasses.asdict(self)
+
+    @property
     def digest(self) -> str:
         """The SHA-256 of all parts."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, ensure_ascii=True)
+        text = json.dumps(self.parts, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def fingerprint(job: AnyJob, loader: Loader, digests: Digests) -> Fingerprint:
+def fingerprint(job: Described, loader: Loader, digests: Digests) -> Fingerprint:
     """The fingerprint of a job. Every file it names is read, unless digests knows it. Raises WeightsError."""
     written = {output.path for output in job.outputs()}
     described = _Description(digests, written)
     options = {
         field.name: described.of(getattr(job, field.name))
-        for field in dataclasses.fields(job)
-        if field.name != "source"
+        for field in dataclasses.fields(job)  # type: ignore[arg-type]  # a dataclass, which no protocol can say
+        if field.name not in APART
     }
     loading = {entry.name: described.of(getattr(loader, entry.name)) for entry in declared_in(Loader)}
     weights = {role: digests.of(path) for role, path in job.weights(loader).items()}
-    kind = "restore" if isinstance(job, Job) else "stc"
-    return Fingerprint(digests.of(job.source), {"command": kind, **options, "loader": loading}, weights)
+    return Fingerprint(digests.of(job.source), {"command": job.command, **options, "loader": loading}, weights)
 
 
 class _Description:

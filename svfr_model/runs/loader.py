@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -15,6 +15,7 @@ from ..engine.restore import Networks
 from ..engine.self_reference import SelfReferrer
 from ..faces.detectors.load import DETECTOR_ROLES
 from ..faces.options import DetectorOptions
+from ..files.digests import Digests
 from ..networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, IdentityEncoder, load_identity_encoder
 from ..networks.unet import PUBLISHED_CONFIG as UNET_CONFIG
 from ..networks.unet import load_unet
@@ -40,6 +41,8 @@ class Shelf:
     """Networks that stay loaded from one clip to the next: of each role the one that was taken last."""
 
     def __init__(self) -> None:
+        self.digests = Digests()
+        """Of the files that were read for them, so that each is read once for that, too."""
         self._kept: dict[str, tuple[Hashable, Any]] = {}
 
     def take(self, role: str, key: Hashable, load: Callable[[], Network]) -> Network:
@@ -83,15 +86,20 @@ class Loader(ReferrerOptions, DetectorOptions, PrecisionOptions, DeviceOptions):
 
     def check_size(self, width: int, height: int) -> None:
         """Refuse a crop size that does not fit the networks, which their files tell. Raises InputError."""
-        multiple = 1
-        for role, published in (("unet", UNET_CONFIG), ("vae", VAE_CONFIG)):
-            path = find(role, self.folders)
-            levels = (stored_config(path, role) or published).get("block_out_channels")
-            multiple *= 2 ** (len(levels) - 1) if isinstance(levels, list) else 1
+        multiple = self._factor("unet", UNET_CONFIG) * self.vae_factor
         if width % multiple or height % multiple:
             raise InputError(
                 f"Crops of {width}x{height} do not fit the network: width and height must be multiples of {multiple}."
             )
+
+    @property
+    def vae_factor(self) -> int:
+        """Pixels per latent along each side, as the VAE's file tells."""
+        return self._factor("vae", VAE_CONFIG)
+
+    def _factor(self, role: str, published: Mapping[str, Any]) -> int:
+        levels = (stored_config(find(role, self.folders), role) or published).get("block_out_channels")
+        return 2 ** (len(levels) - 1) if isinstance(levels, list) else 1
 
     @cached_property
     def face_detector(self) -> FaceDetector:

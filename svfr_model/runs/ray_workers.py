@@ -18,6 +18,7 @@ from typing import Any
 from ..base.devices import choose_device, choose_dtype
 from ..base.errors import DependencyError, InputError, SVFRError
 from ..files.staging import remove_leftovers
+from ..files.work import remove_dead
 from .batch import BatchClip, Outcome, Waiting, Workers, attempt
 from .loader import Shelf
 from .options import BatchOptions
@@ -59,11 +60,16 @@ def workers_on_ray(options: BatchOptions, clips: Collection[BatchClip]) -> Worke
     def work(waiting: Waiting) -> Iterator[tuple[BatchClip, Outcome]]:
         with _connected(ray, options.address):
             crew = _Crew(ray, options.cores, len(clips), devices)
+            cancelled = True
             try:
                 yield from crew.work(waiting)
+                cancelled = False
             finally:
                 crew.dismiss()
                 _clean(folders)
+                if cancelled:
+                    for clip in clips:
+                        remove_dead(clip.job.target, clip.job.work)
 
     return work
 

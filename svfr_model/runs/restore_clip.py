@@ -17,13 +17,14 @@ from torch import Tensor
 
 from ..base.clip import Clip, expected_length
 from ..base.errors import FaceNotFoundError, InputError
+from ..base.memory import PLAIN, Memory
 from ..base.pixels import from_network_range, pad_to_multiple
 from ..base.progress import Callback, report
 from ..base.tasks import Tasks
 from ..engine.options import RestoreOptions
 from ..engine.restore import Known, Networks, SampledClip, restore
 from ..engine.windows import shots
-from ..faces.cut import CutTrack, cut_shots
+from ..faces.cut import CUT, CutTrack, cut_shots
 from ..faces.paste_clip import RestoredTrack
 from ..faces.shots import CutDetector
 from ..faces.track import PlannedCrop
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from ..networks.identity import Identity
 
 log = logging.getLogger(__name__)
+
+RESTORED = "restored"
+"""The stage that a memory knows restored crops by."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +72,27 @@ def restore_tracks(
     requests: Sequence[Request],
     *,
     masks: Iterable[np.ndarray] | None = None,
+    memory: Memory = PLAIN,
     callback: Callback | None = None,
 ) -> list[RestoredTrack]:
     """Cut out, in one walk of the clip, and restore every planned track; one request per track.
 
-    masks: (H,W), True where the picture is missing, one per frame of the clip. Held are the crops of all tracks, as
-    uint8, and the latents of one.
+    masks: (H,W), True where the picture is missing, one per frame of the clip. memory: where the crops of all tracks
+    lie, as uint8, and the latents of one.
     """
-    (cut,) = cut_shots(clip, [plans], masks=masks, colors=True, callback=callback)
+    (cut,) = cut_shots(clip, [plans], masks=masks, colors=True, memory=memory, callback=callback)
     return [restore_track(track, networks, request, callback) for track, request in zip(cut, requests, strict=True)]
 
 
 def restore_track(
     track: CutTrack, networks: Networks, request: Request, callback: Callback | None = None
 ) -> RestoredTrack:
-    """Restore the crops of a track in place: the result takes their memory."""
+    """Restore the crops of a track in place: the result takes their memory. An earlier run's work is gone on with."""
     landmarks = torch.from_numpy(track.plan.landmarks)
-    crops = restore_crops(networks, track.crops, request, mask=track.mask, landmarks=landmarks, callback=callback)
-    return RestoredTrack(track.plan, crops, track.mask, track.colors)
+    restore_crops(
+        networks, track.crops, request, mask=track.mask, landmarks=landmarks, memory=track.memory, callback=callback
+    )
+    return RestoredTrack(track.plan, track.crops, track.mask, track.colors)
 
 
 def restore_crops(
@@ -95,39 +102,33 @@ def restore_crops(
     *,
     mask: Tensor | None = None,
     landmarks: Tensor | None = None,
+    memory: Memory = PLAIN,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Restore crops (n,3,h,w) uint8 in place: the result takes the memory of the input."""
-    restored = _restored(networks, crops, request, mask, landmarks, callback)
-    for index, frame in enumerate(_decoded(networks, restored, request, callback)):
+    """Restore crops (n,3,h,w) uint8 in place: the result takes the memory of the input.
+
+    memory: what the crops lie in, if it is to be known of them how far they are restored.
+    """
+    if memory.done(RESTORED):
+        return crops
+    latents = memory.part("latents")
+    known = Known(mask, request.reference, request.identity, landmarks)
+    sampled = restore(
+        networks, crops, request.tasks, request.options, known=known, memory=latents, callback=callback
+    )
+    first = sampled.decoded(request.options, latents)
+    for index, frame in enumerate(_decoded(networks, sampled, request, latents, callback), first):
         crops[index] = frame
+    memory.save(RESTORED, 1)
+    latents.drop()
     return crops
 
 
-def _restored(
-    networks: Networks,
-    pixels: Tensor,
-    request: Request,
-    mask: Tensor | None,
-    landmarks: Tensor | None,
-    callback: Callback | None,
-) -> SampledClip:
-    """The request's restoration of crops (n,3,h,w) uint8, not decoded yet."""
-    return restore(
-        networks,
-        pixels,
-        request.tasks,
-        request.options,
-        known=Known(mask, request.reference, request.identity, landmarks),
-        callback=callback,
-    )
-
-
 def _decoded(
-    networks: Networks, sampled: SampledClip, request: Request, callback: Callback | None
+    networks: Networks, sampled: SampledClip, request: Request, memory: Memory, callback: Callback | None
 ) -> Iterator[Tensor]:
-    """The restored frames, (3,h,w) uint8 on the CPU, one at a time."""
-    for frames in sampled.decode(networks.vae, request.options, callback):
+    """The restored frames that are left to decode, (3,h,w) uint8 on the CPU, one at a time."""
+    for frames in sampled.decode(networks.vae, request.options, callback, memory):
         yield from from_network_range(frames).cpu()
 
 
@@ -138,13 +139,15 @@ def restore_whole(
     spans: Sequence[tuple[int, int]],
     *,
     masks: Iterable[np.ndarray] | None = None,
+    memory: Memory = PLAIN,
     callback: Callback | None = None,
 ) -> Iterator[np.ndarray]:
     """Restore whole frames, one shot after the other; yields (H,W,3) uint8 frames of the clip's size.
 
     Frames, and the request's reference (3,H,W), are padded at the right and bottom to the network's size multiple by
     repeating their edge, and cut back afterwards: nothing is stretched. spans: (first, last + 1) of every shot.
-    masks: (H,W), True where the picture is missing, one per frame. One shot is held at a time, as uint8.
+    masks: (H,W), True where the picture is missing, one per frame. memory: where the frames lie, as uint8; plain memory
+    holds one shot at a time.
     """
     multiple = networks.size_multiple
     frames = iter(clip)
@@ -152,22 +155,37 @@ def restore_whole(
     if request.reference is not None:
         request = replace(request, reference=pad_to_multiple(request.reference, multiple))
     for first, last in spans:
-        pictures = pad_to_multiple(_stack(frames, last - first), multiple)
-        mask = pad_to_multiple(_stack(mask_frames, last - first), multiple) if mask_frames is not None else None
+        own = memory.part(f"frames-{first}")
+        pictures = _stacked(own, "frames", frames, last - first, multiple)
+        mask = None if mask_frames is None else _stacked(own, "mask", mask_frames, last - first, multiple)
+        own.save(CUT, 1)
         try:
-            shot = restore_crops(networks, pictures, request, mask=mask, callback=callback)
+            shot = restore_crops(networks, pictures, request, mask=mask, memory=own, callback=callback)
         except FaceNotFoundError:
             if len(spans) == 1:
                 raise
             # Other shots may show a face: one without must not end the whole clip.
             log.warning("Frames %d to %d: no face for the self-reference, so this shot gets one pass.", first, last - 1)
             alone = replace(request, options=replace(request.options, passes=1))
-            shot = restore_crops(networks, pictures, alone, mask=mask, callback=callback)
+            shot = restore_crops(networks, pictures, alone, mask=mask, memory=own, callback=callback)
         for picture in shot:
             yield picture[:, : clip.height, : clip.width].permute(1, 2, 0).numpy()  # CHW -> HWC
 
 
-def _stack(pictures: Iterator[np.ndarray], count: int) -> Tensor:
-    """The next count pictures (H,W,3) or masks (H,W) as one (count,C,H,W) tensor."""
-    stacked = torch.from_numpy(np.stack(list(itertools.islice(pictures, count))))
-    return stacked.permute(0, 3, 1, 2) if stacked.ndim == 4 else stacked[:, None]  # NHWC -> NCHW
+def _stacked(memory: Memory, name: str, pictures: Iterator[np.ndarray], count: int, multiple: int) -> Tensor:
+    """The next count pictures (H,W,3) or masks (H,W), padded, as one (count,C,h,w) array of a memory.
+
+    Where they are cut already they are passed over.
+    """
+    stacked: Tensor | None = memory.kept(name) if memory.done(CUT) else None
+    for index, picture in enumerate(itertools.islice(pictures, count)):
+        if memory.done(CUT):
+            continue
+        values = torch.from_numpy(np.ascontiguousarray(picture))
+        padded = pad_to_multiple(values.permute(2, 0, 1) if values.ndim == 3 else values[None], multiple)  # HWC -> CHW
+        if stacked is None:
+            stacked = memory.array(name, (count, *padded.shape), padded.dtype)
+        stacked[index] = padded
+    if stacked is None:
+        raise InputError(f"The clip ended before {count} more frames: give the spans of all of it.")
+    return stacked

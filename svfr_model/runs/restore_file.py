@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..base.clip import Clip
 from ..base.errors import InputError
+from ..base.memory import Memory
 from ..base.pixels import to_network_range
 from ..base.progress import Callback
 from ..base.tasks import Task, Tasks
@@ -32,17 +33,22 @@ from ..faces.paste_clip import RestoredShot, RestoredTrack, paste_shots
 from ..faces.select import reference_embedding, select_similar, select_tracks
 from ..faces.track import FaceTrack, require_tracks
 from ..faces.walk import TrackWalk
+from ..files.digests import Digests
+from ..files.mapped import MappedMemory
 from ..files.paths import Output, check_frames, check_paths
+from ..files.work import WorkFolder, scratch, work_path
 from ..media import ClipWriter, MaskClip, open_clip, read_mask
 from ..media.options import ReadOptions, VideoOptions
 from ..media.pictures import PictureClip, read_picture
 from ..media.reader import VideoClip
 from ..media.writer import clip_output
+from .fingerprint import fingerprint
 from .level_file import level_output, write_levels
 from .options import FaceOptions
 from .portrait import cover, crop_portrait, identity_of
 from .restore_clip import Request, find_shots, restore_track, restore_whole
-from .shots import PlannedShot, ShotSteps, restore_shots
+from .shots import PlannedShot, Room, ShotSteps, restore_shots
+from .space import Space
 from .write_behind import write_behind
 
 if TYPE_CHECKING:
@@ -61,8 +67,11 @@ class Job:
     asked for also gives the identity. identity: pictures of the person.
     keep_crop: also write each restored crop as a clip beside the target. debug: where to write the clip with boxes,
     landmarks, ids and cuts drawn over it, always in H.264. reading, writing: how the source is read, and the target and
-    its crops are written. log_levels: where to write how far each noise level moved the estimate.
+    its crops are written. log_levels: where to write how far each noise level moved the estimate. work: the folder in
+    which the work folder is made, None beside the target.
     """
+
+    command: ClassVar[str] = "restore"
 
     source: Path
     target: Path
@@ -77,6 +86,7 @@ class Job:
     reading: ReadOptions = field(default_factory=ReadOptions)
     writing: VideoOptions = field(default_factory=VideoOptions)
     log_levels: Path | None = None
+    work: Path | None = None
 
     def inputs(self) -> list[Path]:
         """Every file and folder that is read, apart from weights."""
@@ -138,17 +148,26 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         loader.require(**job.needs())
         if job.faces is not None:
             loader.check_size(*job.faces.crop.size)
+        memory = targets.enter_context(_work(job, loader))
         identity = _identity(job.pictures, loader) if job.pictures else None
         if job.faces is None:
-            write_behind(_whole_frames(job, loader, clip, identity, callback), writer, targets)
+            write_behind(_whole_frames(job, loader, clip, identity, memory, callback), writer, targets)
             written = []
         else:
             steps = _FaceSteps(job, job.faces, loader, _Opened(clip, writer, targets), identity=identity)
-            written = steps.run(_masks(job, clip), callback)
+            written = steps.run(_masks(job, clip), memory, callback)
     if job.log_levels is not None:
         write_levels(job.log_levels, levels.changes)
         written.append(job.log_levels)
     return [job.target, *written]
+
+
+def _work(job: Job, loader: Loader) -> AbstractContextManager[MappedMemory]:
+    """Where the crops and latents lie. A log of levels needs every step, so with one no work is taken up again."""
+    if job.log_levels is not None:
+        return scratch(work_path(job.target, job.work).parent)
+    digests = Digests() if loader.shelf is None else loader.shelf.digests
+    return WorkFolder(job.target, fingerprint(job, loader, digests).parts, job.work)
 
 
 def _check_files(job: Job) -> None:
@@ -193,7 +212,12 @@ def _masks(job: Job, clip: VideoClip | PictureClip) -> MaskClip | None:
 
 
 def _whole_frames(
-    job: Job, loader: Loader, clip: VideoClip | PictureClip, identity: Identity | None, callback: Callback | None
+    job: Job,
+    loader: Loader,
+    clip: VideoClip | PictureClip,
+    identity: Identity | None,
+    memory: Memory,
+    callback: Callback | None,
 ) -> Iterator[np.ndarray]:
     """The clip's restored whole frames."""
     reference = None
@@ -204,7 +228,9 @@ def _whole_frames(
     networks = loader.networks(self_referred=job.self_referred)
     request = Request(job.tasks, job.options, reference, identity)
     masks = _masks(job, clip)
-    return restore_whole(clip, networks, request, spans, masks=masks, callback=callback)
+    space = Space.of((clip.width, clip.height), job.options, networks.vae.factor, masked=masks is not None)
+    memory.require(space.needed(last - first for first, last in spans))
+    return restore_whole(clip, networks, request, spans, masks=masks, memory=memory, callback=callback)
 
 
 @dataclass(frozen=True)
@@ -228,9 +254,11 @@ class _FaceSteps:
         self._crops: list[Path] = []
         self._request = Request(job.tasks, job.options, self._reference(), identity)
 
-    def run(self, masks: MaskClip | None, callback: Callback | None) -> list[Path]:
-        """Write the target, and return what else was written."""
-        shots = restore_shots(self._clip, self._steps(), masks=masks, callback=callback)
+    def run(self, masks: MaskClip | None, memory: Memory, callback: Callback | None) -> list[Path]:
+        """Write the target, and return what else was written. memory: for crops and latents."""
+        factor = self._loader.vae_factor
+        space = Space.of(self._faces.crop.size, self._job.options, factor, masked=masks is not None)
+        shots = restore_shots(self._clip, self._steps(), masks=masks, room=Room(memory, space), callback=callback)
         if self._job.debug is None:
             return self._crops
         return [_write_debug(self._job.debug, self._clip, shots, self._targets), *self._crops]

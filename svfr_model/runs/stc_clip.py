@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..base.clip import Clip
+from ..base.memory import PLAIN, Memory
 from ..base.progress import Callback
 from ..base.tasks import Task
 from ..faces.crop import plan_crop
@@ -23,14 +24,17 @@ RESTORATION = frozenset({Task.BFR})
 
 
 def cut_faces(
-    clip: Clip, tracks: Sequence[FaceTrack], side: int, callback: Callback | None = None
+    clip: Clip, tracks: Sequence[FaceTrack], side: int, callback: Callback | None = None, memory: Memory = PLAIN
 ) -> list[CutTrack]:
     """Each track's crops, (n,3,side,side) uint8, and their colours: a steady upright square per track.
 
-    side: the network's img_size. Reports stage "crop".
+    side: the network's img_size. memory: where they lie. Reports stage "crop". Raises InputError where there is no room
+    for them.
     """
     options = CropOptions(mode="static", size=(side, side), margin=FACE_MARGIN)
-    (cut,) = cut_shots(clip, [[plan_crop(track, options) for track in tracks]], colors=True, callback=callback)
+    memory.require(sum(map(len, tracks)) * side * side * 3)
+    plans = [plan_crop(track, options) for track in tracks]
+    (cut,) = cut_shots(clip, [plans], colors=True, memory=memory, callback=callback)
     return cut
 
 

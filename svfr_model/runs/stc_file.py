@@ -6,18 +6,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from ..base.clip import Clip
 from ..base.devices import choose_device
 from ..base.errors import InputError
+from ..base.memory import Memory
 from ..base.progress import Callback
 from ..faces.detectors.load import DETECTOR_ROLES
 from ..faces.find import find_tracks
 from ..faces.options import FaceChoice, PasteOptions, TrackOptions
 from ..faces.select import select_tracks
 from ..files.paths import Output, check_frames, check_paths
+from ..files.work import scratch, work_path
 from ..media import ClipWriter, open_clip
 from ..media.options import ReadOptions, VideoOptions
 from ..media.writer import clip_output
@@ -38,8 +41,10 @@ class EnhanceJob:
 
     tasks: run in this order. whole: whole frames instead of face crops; None takes crops where "bfr" is among the
     tasks. faces: which, see select_tracks. track: how they are searched and followed. reading, writing: how the source
-    is read and the target written.
+    is read and the target written. work: the folder for what is in the way of memory, None beside the target.
     """
+
+    command: ClassVar[str] = "stc"
 
     source: Path
     target: Path
@@ -51,6 +56,7 @@ class EnhanceJob:
     paste: PasteOptions = field(default_factory=PasteOptions)
     reading: ReadOptions = field(default_factory=ReadOptions)
     writing: VideoOptions = field(default_factory=VideoOptions)
+    work: Path | None = None
 
     def __post_init__(self) -> None:
         unknown = [task for task in self.tasks if task not in TASKS]
@@ -91,8 +97,12 @@ def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = Non
     writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip, options=job.writing)
     choose_device(loader.device)
     job.weights(loader)
-    frames = _whole(job, loader, clip, callback) if job.on_whole_frames else _crops(job, loader, clip, callback)
     with ExitStack() as targets:
+        if job.on_whole_frames:
+            frames = _whole(job, loader, clip, callback)
+        else:
+            memory = targets.enter_context(scratch(work_path(job.target, job.work).parent))
+            frames = _crops(job, loader, clip, memory, callback)
         write_behind(frames, writer, targets)
     return job.target
 
@@ -111,12 +121,14 @@ def _whole(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | Non
     return iter(frames)
 
 
-def _crops(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | None) -> Iterator[np.ndarray]:
-    """The clip's frames with the enhanced faces in them."""
+def _crops(
+    job: EnhanceJob, loader: Loader, clip: Clip, memory: Memory, callback: Callback | None
+) -> Iterator[np.ndarray]:
+    """The clip's frames with the enhanced faces in them. memory: for the crops."""
     found = find_tracks(clip, loader.face_detector, job.track, callback=callback)
     chosen = select_tracks(found.tracks, job.faces)
     network = _load(job.tasks[0], loader)
-    cut = cut_faces(clip, chosen, network.img_size, callback)
+    cut = cut_faces(clip, chosen, network.img_size, callback, memory)
     for number, task in enumerate(job.tasks):
         network = network if number == 0 else _load(task, loader)
         for track in cut:

@@ -25,7 +25,7 @@ BEFORE = json.loads((Path(__file__).parent / "data" / "flags.json").read_text())
 BY_HAND = {
     "--accept-license", "--clips", "--crops", "--debug-video", "--detector-weights", "--evaluate-tiny", "--i3d",
     "--identity", "--json", "--keep-crop", "--log-levels", "--mask", "--mask-out", "--no-crop", "--out", "--picture",
-    "--presets", "--profile", "--quiet", "--reference", "--task", "--tasks", "--tiny", "--weights", "--whole",
+    "--presets", "--profile", "--quiet", "--reference", "--task", "--tasks", "--tiny", "--weights", "--whole", "--work",
     "config", "input", "output",
     "restored", "role", "roles", "source", "target", "truth",
 }  # fmt: skip

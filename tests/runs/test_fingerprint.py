@@ -94,7 +94,7 @@ def test_everything_that_changes_the_result_counts(job, loader, tmp_path):
 
 def test_every_field_of_a_job_is_in_it(job, loader):
     found = fingerprint(job, loader, Digests())
-    assert {field.name for field in fields(Job)} - set(found.options) == {"source"}
+    assert {field.name for field in fields(Job)} - set(found.options) == {"source", "work"}
     assert set(found.weights) == {"unet", "vae", "yunet", "insightface_glint360k", "id_linear"}
     assert all(len(value) == 64 for value in (found.source, *found.weights.values()))
 

@@ -22,6 +22,7 @@ from svfr_model.media import open_clip
 from svfr_model.media.options import ReadOptions, VideoOptions
 from svfr_model.media.pictures import write_picture
 from svfr_model.networks.identity import Identity
+from svfr_model.runs.loader import Loader
 from svfr_model.runs.options import FaceOptions
 from svfr_model.runs.portrait import cover, crop_portrait, identity_of
 from svfr_model.runs.restore_file import Job, run
@@ -42,6 +43,13 @@ class StubLoader:
     """Networks that find the degraded clip perfect; keeps what was asked of it."""
 
     reference_frame, alignment = "best", "arcface"
+    vae_factor = StubVAE.factor
+
+    def __getattr__(self, name):
+        return getattr(Loader(), name)
+
+    def files(self, **_):
+        return {}
 
     def __init__(self):
         self.face_detector, self.encoder = dots.DotDetector(), HeadColorIdentity()

@@ -19,6 +19,7 @@ from svfr_pack.nodes.video import RestoreVideo
 from svfr_pack.svfr_model.base.clip import ArrayClip
 from svfr_pack.svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_pack.svfr_model.engine.options import RestoreOptions
+from svfr_pack.svfr_model.files.mapped import MappedMemory
 from svfr_pack.svfr_model.media import open_clip, write_clip
 from svfr_pack.svfr_model.media.options import VideoOptions
 from test_nodes import FixedFaces, call, clip, encoder, folder, model, vae  # noqa: F401
@@ -31,10 +32,12 @@ QUICK = {"width": 64, "height": 64, "steps": 2}
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path, monkeypatch):
-    """ComfyUI's folder for temporary files."""
-    place = tmp_path / "comfy_temp"
+    """ComfyUI's folder for temporary files. In that for results work lies meanwhile, and nothing in the end."""
+    place, output = tmp_path / "comfy_temp", tmp_path / "comfy_output"
     monkeypatch.setattr(folder_paths, "temp_directory", str(place))
-    return place
+    monkeypatch.setattr(folder_paths, "output_directory", str(output))
+    yield place
+    assert not output.exists() or list(output.iterdir()) == []
 
 
 @pytest.fixture
@@ -164,6 +167,28 @@ def test_a_cancel_in_any_phase_leaves_no_file(networks, frames, temporary, monke
         restored(networks, of_components(frames))
     assert not temporary.exists() or list(temporary.iterdir()) == []
     assert not comfy.model_management.processing_interrupted()
+
+
+def test_crops_and_latents_lie_in_the_folder_for_results(networks, frames, tmp_path, monkeypatch):
+    plain, seen = Phases.__call__, {}
+
+    def looking(self, name, done, total, preview=None):
+        seen[name] = {path.stem for path in (tmp_path / "comfy_output").rglob("*.npy")}
+        plain(self, name, done, total, preview)
+
+    monkeypatch.setattr(Phases, "__call__", looking)
+    restored(networks, of_components(frames))
+    assert seen["detect"] == set()
+    assert seen["denoise"] >= {"crops", "start", "latents-0", "latents-1", "estimate-0"}
+    assert "latents-0" not in seen["paste"]
+    assert "crops" in seen["paste"]
+
+
+def test_too_little_space_is_refused_before_anything_is_restored(networks, frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(MappedMemory, "_free", lambda self: 100_000)
+    monkeypatch.setattr(Phases, "__call__", lambda self, name, *_: name == "encode" and pytest.fail("it restores"))
+    with pytest.raises(InputError, match=r"comfy_output.* needs 0\.3 MB here .*0\.1 MB are free"):
+        restored(networks, of_components(frames))
 
 
 def test_what_cannot_be_is_refused_before_any_work(networks, frames, temporary):

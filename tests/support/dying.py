@@ -1,0 +1,59 @@
+"""Runs that are killed: a memory that dies at one of its saves, and a process that kills itself in a phase."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from svfr_model.files.mapped import MappedMemory
+
+ROOT = Path(__file__).resolve().parents[2]
+_KILLED = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from svfr_model import commands
+from svfr_model.commands import batch, restore
+
+seen = []
+def told(stage, done, total, preview=None):
+    seen.append(stage)
+    if stage == {stage!r} and seen.count(stage) == {times}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+class Bar:
+    def __init__(self, total):
+        self.told = lambda clip, status: None
+    def __call__(self, *report):
+        told(*report)
+
+restore.progress, batch.BatchBar = lambda quiet: told, Bar
+sys.exit(commands.main({words!r}))
+"""
+
+
+class Killed(BaseException):
+    """Ends a run where a kill would, but for the process."""
+
+
+class DyingMemory(MappedMemory):
+    """A memory that ends the run when it is to save for the `left`th time, before it does; every save is made."""
+
+    left = 0
+
+    def save(self, stage, done, arrays=None, *, seldom=False):
+        DyingMemory.left -= 1
+        if DyingMemory.left == 0:
+            raise Killed
+        super().save(stage, done, arrays)
+
+    def part(self, name):
+        return DyingMemory(self.folder / name, self)
+
+
+def killed(words: Sequence[str], stage: str, times: int) -> None:
+    """Run a command in a process that kills itself (SIGKILL) when a stage has been told so often."""
+    code = _KILLED.format(root=str(ROOT), stage=stage, times=times, words=list(words))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -9, f"it was to be killed in {stage}, but ended with {done.returncode}:\n{done.stderr}"
