@@ -164,9 +164,9 @@ def video_sheet(name: str, info: dict[str, Any], note_of: str, *, sample: dict[s
     sheet = Sheet(name, info)
     sheet.note(note(note_of), 860)
     loaded = networks(sheet)
-    clip = sheet.add("SVFRSampleClip", (column(0), 250), (COLUMN, 270), **sample)
+    clip = sheet.add("SVFRSampleClip", (column(0), 310), (COLUMN, 270), **sample)
     trim = sheet.add(
-        *("Video Slice", (column(0), 580), (COLUMN, 160)),
+        *("Video Slice", (column(0), 640), (COLUMN, 160)),
         *({"video": (clip, "video")}, "Trim to 2 seconds (bypassed: Ctrl+B)", True),
         duration=2.0,
     )
@@ -174,9 +174,9 @@ def video_sheet(name: str, info: dict[str, Any], note_of: str, *, sample: dict[s
     wires = {"video": source, **passes(loaded, "model", "vae", "detector", "encoder")}
     if "scratches" in sample.get("damage", ""):
         wires["mask"] = (clip, "mask")
-    restored = sheet.add("SVFRRestoreVideo", (column(1), 0), (COLUMN + 40, 430), wires, preset="fast", **values)
+    restored = sheet.add("SVFRRestoreVideo", (column(1), 0), (COLUMN + 40, 500), wires, preset="fast", **values)
     prefix = f"video/{name[3:].replace(' ', '_')}"
-    sheet.add("SaveVideo", (column(1), 500), (COLUMN + 40, 360), {"video": (restored, "video")}, filename_prefix=prefix)
+    sheet.add("SaveVideo", (column(1), 570), (COLUMN + 40, 360), {"video": (restored, "video")}, filename_prefix=prefix)
     compared = {"before": source, "after": (restored, "video"), "tracks": (restored, "tracks")}
     if "mask" in wires:
         compared["mask"] = wires["mask"]
@@ -191,8 +191,8 @@ def wired_sheet(name: str, info: dict[str, Any], note_of: str, *, sample: dict[s
     sheet = Sheet(name, info)
     sheet.note(note(note_of), 1100)
     loaded = networks(sheet)
-    clip = sheet.add("SVFRSampleClip", (column(0), 250), (COLUMN, 270), **sample)
-    parts = sheet.add("GetVideoComponents", (column(0), 580), (COLUMN, 130), {"video": (clip, "video")})
+    clip = sheet.add("SVFRSampleClip", (column(0), 310), (COLUMN, 270), **sample)
+    parts = sheet.add("GetVideoComponents", (column(0), 640), (COLUMN, 130), {"video": (clip, "video")})
     frames = {"frames": (parts, "images"), "detector": (loaded, "detector"), "encoder": (loaded, "encoder")}
     frames |= {"width": (loaded, "size"), "height": (loaded, "size")}
     frames |= {"mask": (clip, "mask")} if masked else {}
@@ -233,7 +233,7 @@ def whole_sheet(
     sheet = Sheet(name, info)
     sheet.note(note(note_of), 1100)
     loaded = networks(sheet)
-    clip = sheet.add("SVFRSampleClip", (column(0), 250), (COLUMN, 270), clip="drawn face, close up", **sample)
+    clip = sheet.add("SVFRSampleClip", (column(0), 310), (COLUMN, 270), clip="drawn face, close up", **sample)
     parts, scaled = whole_frames(sheet, loaded, clip)
     task = sheet.add("SVFRTasks", (column(1), 0), (COLUMN, 140), **tasks)
     first = sheet.add(
@@ -262,7 +262,7 @@ def filled_sheet(name: str, info: dict[str, Any], note_of: str) -> Sheet:
     sheet.note(note(note_of), 1000)
     loaded = networks(sheet)
     sample = {"clip": "drawn face, close up", "damage": "scratches"}
-    clip = sheet.add("SVFRSampleClip", (column(0), 250), (COLUMN, 270), **sample)
+    clip = sheet.add("SVFRSampleClip", (column(0), 310), (COLUMN, 270), **sample)
     parts, scaled = whole_frames(sheet, loaded, clip)
     task = sheet.add("SVFRTasks", (column(1), 0), (COLUMN, 150), restore=False, inpaint=True)
     wires = {**passes(loaded, "model", "vae", "detector", "encoder"), "crops": (scaled, "IMAGE")}
@@ -270,7 +270,7 @@ def filled_sheet(name: str, info: dict[str, Any], note_of: str) -> Sheet:
     restored = sheet.add("SVFRRestore", (column(1), 220), (COLUMN, 420), wires, preset="fast")
     video = created(sheet, parts, (restored, "frames"), (column(1), 710))
     sheet.add(
-        *("SaveVideo", (column(0), 1020), (COLUMN, 160), {"video": (video, "VIDEO")}),
+        *("SaveVideo", (column(0), 1070), (COLUMN, 160), {"video": (video, "VIDEO")}),
         filename_prefix=f"video/{name[3:].replace(' ', '_')}",
     )
     compared = {"before": (clip, "video"), "after": (video, "VIDEO"), "mask": (clip, "mask")}
@@ -280,9 +280,9 @@ def filled_sheet(name: str, info: dict[str, Any], note_of: str) -> Sheet:
 
 def whole_frames(sheet: Sheet, loaded: int, clip: int) -> tuple[int, int]:
     """The clip's frames at the height that the network knows: the nodes with its parts and with the frames."""
-    parts = sheet.add("GetVideoComponents", (column(0), 580), (COLUMN, 130), {"video": (clip, "video")})
+    parts = sheet.add("GetVideoComponents", (column(0), 640), (COLUMN, 130), {"video": (clip, "video")})
     scaled = sheet.add(
-        *("ImageScale", (column(0), 770), (COLUMN, 180)),
+        *("ImageScale", (column(0), 830), (COLUMN, 180)),
         *({"image": (parts, "images"), "height": (loaded, "size")}, "To the height that the network knows"),
         upscale_method="lanczos",
         width=0,
@@ -297,10 +297,10 @@ def ksampler_sheet(name: str, info: dict[str, Any], note_of: str) -> Sheet:
     sheet.note(note(note_of), 1100)
     loaded = networks(sheet)
     sample = {"length": 16, "damage": "low quality, scratches"}
-    clip = sheet.add("SVFRSampleClip", (column(0), 250), (COLUMN, 270), **sample)
-    parts = sheet.add("GetVideoComponents", (column(0), 580), (COLUMN, 130), {"video": (clip, "video")})
+    clip = sheet.add("SVFRSampleClip", (column(0), 310), (COLUMN, 270), **sample)
+    parts = sheet.add("GetVideoComponents", (column(0), 640), (COLUMN, 130), {"video": (clip, "video")})
     first = sheet.add(
-        *("ImageFromBatch", (column(0), 770), (COLUMN, 120), {"image": (parts, "images")}, "First 16 frames"), length=16
+        *("ImageFromBatch", (column(0), 830), (COLUMN, 120), {"image": (parts, "images")}, "First 16 frames"), length=16
     )
     frames = {"frames": (first, "IMAGE"), "detector": (loaded, "detector"), "mask": (clip, "mask")}
     frames |= {"width": (loaded, "size"), "height": (loaded, "size")}

@@ -1,0 +1,99 @@
+"""From a fresh page to a result, by clicks alone: what somebody does who has just installed the pack.
+
+    python first_minute.py CHROMIUM SERVER-URL FOLDER PACK "TEMPLATE'S NAME"
+
+Runs in ComfyUI's Python. Leaves screenshots in FOLDER and prints one JSON object: "clicks", how many there were;
+"tracks", how many faces SVFR Compare draws; "edge": the pixel of the picture in the middle of the first face's upper
+edge, without and with the overlay; "zoom": how much the face is enlarged; "scale": that of the graph.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from pathlib import Path
+
+from browser import READY, driven, wait_for
+from compare_page import LOADED, PLAYER, key_press, press, settle
+
+PLACE = """
+(words => {
+  const shown = e => { const b = e.getBoundingClientRect(); return b.width > 0 && b.height > 0; };
+  const all = [...document.querySelectorAll('button, [role=button], a, div, span, h3, p')].filter(shown);
+  const last = all.filter(e => (e.innerText ?? '').trim() === words).at(-1) // the innermost
+    ?? all.find(e => e.getAttribute('aria-label') === words);
+  if (!last) return null;
+  last.scrollIntoView({ block: 'center' });
+  const b = last.getBoundingClientRect();
+  return [b.x + b.width / 2, b.y + b.height / 2];
+})
+"""
+EDGE = f"""
+(() => {{
+  const p = {PLAYER}, pane = p._panes()[0], scale = p._scale(pane), [w, h] = p._size();
+  const [x1, y1, x2] = p._tracks()[0].box;
+  const x = pane.x + (pane.width - w * scale) / 2 + (x1 + x2) / 2 * scale;
+  const y = pane.y + (pane.height - h * scale) / 2 + y1 * scale;
+  return [...p.canvas.getContext('2d').getImageData(Math.round(x), Math.round(y), 1, 1).data].slice(0, 3);
+}})()
+"""
+
+
+async def work(page, url: str, folder: Path, pack: str, name: str) -> dict:
+    """Templates, the pack, the card, Run."""
+    await page.call("Page.navigate", url=url)
+    await wait_for(page, READY)
+    await asyncio.sleep(3)
+    clicks = 0
+    for number, words in enumerate(("Templates", pack, name)):
+        await click(page, words)
+        clicks += 1
+        await asyncio.sleep(3)
+        await shoot(page, folder, f"click{number + 1}")
+    await wait_for(page, "app.graph.nodes.some(n => n.comfyClass === 'SVFRCompare')")
+    await asyncio.sleep(1)
+    await click(page, "Run")
+    clicks += 1
+    await wait_for(page, LOADED, 600)
+    await page.ask(f"{PLAYER}.seek(4)")
+    await settle(page)
+    await shoot(page, folder, "result")
+    edge = [await page.ask(EDGE)]
+    box = f"{PLAYER}.canvas.getBoundingClientRect()"
+    x, y, width, height = await page.ask(f"(b => [b.x, b.y, b.width, b.height])({box})")
+    await press(page, x + width / 2, y + height / 2)
+    await key_press(page, "o")
+    await asyncio.sleep(0.5)
+    edge.append(await page.ask(EDGE))
+    await shoot(page, folder, "overlay")
+    await key_press(page, "z")
+    await asyncio.sleep(0.5)
+    await shoot(page, folder, "face")
+    zoom = await page.ask(f"{PLAYER}._look({PLAYER}._panes()[0]).zoom")
+    scale = await page.ask("app.canvas.ds.scale")
+    tracks = await page.ask(f"{PLAYER}.marks.tracks.length")
+    return {"clicks": clicks, "tracks": tracks, "edge": edge, "zoom": zoom, "scale": scale}
+
+
+async def click(page, words: str) -> None:
+    """The middle of what says these words."""
+    for _ in range(40):
+        place = await page.ask(f"{PLACE}({json.dumps(words)})")
+        if place:
+            await press(page, *place)
+            return
+        await asyncio.sleep(0.5)
+    raise TimeoutError(f"nothing on the page says {words}")
+
+
+async def shoot(page, folder: Path, name: str) -> None:
+    shot = await page.call("Page.captureScreenshot", format="png")
+    (folder / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+if __name__ == "__main__":
+    chromium, url, folder, pack, name = sys.argv[1:]
+    result = asyncio.run(driven(chromium, lambda page: work(page, url, Path(folder), pack, name)))
+    sys.stdout.write(json.dumps(result))
