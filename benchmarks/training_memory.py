@@ -9,6 +9,7 @@ has it and the CPU's does not. What convolutions and cuBLAS take as workspace is
 from __future__ import annotations
 
 import contextlib
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -260,9 +261,18 @@ def table(rows: Mapping[str, Held]) -> str:
 
 
 def measure(step: Step) -> str:
-    """One step with random weights on the GPU that is there: its peak and its seconds."""
-    import time
+    """One step with random weights on the GPU that is there: its peak and its seconds, or that it does not fit."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    try:
+        seconds = _steps(step)
+    except torch.cuda.OutOfMemoryError:
+        return "does not fit this GPU"
+    return f"{torch.cuda.max_memory_allocated() / GIB:.1f} GiB without VAE and average, {seconds:.2f} s a step"
 
+
+def _steps(step: Step) -> float:
+    """The seconds of the fastest of three steps."""
     with torch.device("cuda"):
         objective = make_objective(step)
     batch = {name: value.cuda() for name, value in make_batch(step, objective).items()}
@@ -277,4 +287,4 @@ def measure(step: Step) -> str:
         optimiser.zero_grad()
         torch.cuda.synchronize()
         seconds.append(time.monotonic() - began)
-    return f"{torch.cuda.max_memory_allocated() / GIB:.1f} GiB, {min(seconds):.2f} s a step"
+    return min(seconds)
