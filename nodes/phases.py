@@ -91,6 +91,11 @@ class Phases:
         self._bar.update_absolute(round(self._shown * _RESOLUTION))
         self._tell(name)
 
+    def finished(self) -> None:
+        """Fill the bar, and say in the place of the last phase that all is done."""
+        self._bar.update_absolute(_RESOLUTION)
+        tell(self._node, f"done in {_duration(time.monotonic() - self._start)}")
+
     def _note(self, name: str, share: float, *, within: bool) -> None:
         """Keep how far the latest of a stage's runs has come; what follows a finished run begins the next.
 
@@ -136,8 +141,11 @@ def left_in_words(share: float, elapsed: float) -> str:
     """What follows after a comma when this share of the work, 0 to 1, has taken so many seconds; "" at its start."""
     if not share:
         return ""
-    seconds = elapsed * (1 - share) / share
-    return f", about {seconds:.0f} s left" if seconds < 90 else f", about {seconds / 60:.0f} min left"
+    return f", about {_duration(elapsed * (1 - share) / share)} left"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def tell(node: str | None, text: str) -> None:

@@ -100,6 +100,7 @@ class EnhanceVideo(io.ComfyNode):
                 with writer:
                     for number, frame in enumerate(frames):
                         writer.write(frame, source.time(number))
+        phases.finished()
         return io.NodeOutput(to_video(target))
 
 

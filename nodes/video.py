@@ -151,6 +151,7 @@ class RestoreVideo(io.ComfyNode):
             with work_memory() as memory:
                 preview = _write(source, writer, networks, wanted, found, plans, memory, phases)
             report = _report(source, found, plans, target)
+        phases.finished()
         ui = notice(*missed, *video_faults(wanted.mask, source.size[::-1], wanted.tasks), told=told)
         return io.NodeOutput(to_video(target), preview, report, plans, ui=ui)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import comfy.model_management
 import numpy as np
 import pytest
 import torch
 from random_networks import RANDOM_STC
+from svfr_pack.nodes import phases
 from svfr_pack.nodes.phases import Phases
 from svfr_pack.nodes.stc import CROPS, WHOLE, EnhanceSTC
 from svfr_pack.nodes.stc_video import EnhanceVideo
@@ -60,6 +63,13 @@ def test_a_codec_that_does_not_take_the_size_is_refused_before_any_work(stc, fra
     video = of_components(frames[:, :, :-1])
     with pytest.raises(InputError, match="even sides only"):
         call(EnhanceVideo, video=video, stc_model=stc, mode=CROPS, detector=FACE, codec="hevc")
+
+
+def test_the_text_does_not_stay_at_the_last_phase(stc, monkeypatch):
+    told = []
+    monkeypatch.setattr(phases, "tell", lambda node, text: told.append(text))
+    call(EnhanceVideo, video=of_components(torch.rand(4, 64, 80, 3)), stc_model=stc, mode=WHOLE, **FFV1)
+    assert re.fullmatch(r"done in \d+ s", told[-1])
 
 
 def test_the_bar_ends_full(stc, monkeypatch):

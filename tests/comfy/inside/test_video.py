@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 
 import comfy.model_management
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from comfy_api.latest import InputImpl, Types
+from svfr_pack.nodes import phases
 from svfr_pack.nodes.face import FaceCrop
 from svfr_pack.nodes.paste import PasteBack
 from svfr_pack.nodes.phases import Phases
@@ -167,6 +169,14 @@ def test_a_cancel_in_any_phase_leaves_no_file(networks, frames, temporary, monke
         restored(networks, of_components(frames))
     assert not temporary.exists() or list(temporary.iterdir()) == []
     assert not comfy.model_management.processing_interrupted()
+
+
+def test_the_text_ends_with_what_it_took(networks, frames, monkeypatch):
+    told = []
+    monkeypatch.setattr(phases, "tell", lambda node, text: told.append(text))
+    restored(networks, of_components(frames))
+    assert re.fullmatch(r"done in \d+ s", told[-1])
+    assert not any(text.startswith("done") for text in told[:-1])
 
 
 def test_crops_and_latents_lie_in_the_folder_for_results(networks, frames, tmp_path, monkeypatch):
