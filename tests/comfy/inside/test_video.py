@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from fractions import Fraction
 
@@ -264,3 +265,18 @@ def test_a_preset_takes_the_place_of_other_widgets_and_says_so(networks, frames)
     assert any("preview" in line for line in ours.ui["text"])
     by_hand = restored(networks, video, levels="few-3", preset="custom")[0]
     assert not np.array_equal(frames_of(ours.args[0]), frames_of(by_hand)), "the preset has one pass"
+
+
+def test_a_face_that_was_chosen_by_eye_goes_before_the_choice(networks, frames):
+    """The choice asks for a face that is not there; in a clip of another size it decides again."""
+    _, _, (plan,), _ = call(FaceCrop, frames=frames, detector=networks["detector"], width=64, height=64)
+    marks = [[5, *plan.track.boxes[5].round().tolist()]]
+    nobody = {"choice": "number", "number": 7}
+    kept = json.dumps({"size": [120, 96], "frames": 12, "of": 1, "marks": marks})
+    result, _, report, _ = restored(networks, of_components(frames), faces=kept, **nobody)
+    assert "face 0: frames 0 to 11" in report
+    assert "left as it is" not in report
+    assert np.array_equal(frames_of(result), frames_of(restored(networks, of_components(frames))[0]))
+    other = kept.replace("[120, 96]", "[640, 480]")
+    with pytest.raises(FaceNotFoundError, match="There is no face number 7"):
+        restored(networks, of_components(frames), faces=other, **nobody)
