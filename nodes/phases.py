@@ -6,8 +6,12 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+import comfy.latent_formats
 import comfy.model_management
 import comfy.utils
+import latent_preview
+import torch
+from PIL import Image
 from torch import Tensor
 
 from ..svfr_model.engine.options import RestoreOptions
@@ -32,6 +36,8 @@ WORDS = {
     "measure": "measuring",
     "enhance": "enhancing",
 }
+PREVIEWED = 4
+"""Frames in the preview of a clip."""
 _RESOLUTION = 10_000
 
 
@@ -41,22 +47,32 @@ class Phases:
     Every call is a chance to cancel, whatever its stage.
     """
 
-    def __init__(self, node: str | None, search: str = "detect") -> None:
-        """node: the id of the node that shows the text; None for no text. search: the stage that comes before all."""
+    def __init__(
+        self, node: str | None, search: str | None = "detect", device: torch.device | None = None
+    ) -> None:
+        """node: the id of the node that shows the text; None for no text. search: the stage that comes before all, and
+        before which nobody knows what is to come; None where there is none. device: of the latents, for previews.
+        """
         self._node = node
+        self._preview = None if device is None else Previews(device)
         self._bar = comfy.utils.ProgressBar(_RESOLUTION)
         self._start, self._told = time.monotonic(), 0.0
-        self._weights: dict[str, list[float]] = {search: [1.0]}
-        self._searching = True
+        self._weights: dict[str, list[float]] = {} if search is None else {search: [1.0]}
+        self._searching = self._searched = search is not None
         self._done: dict[str, list[float]] = defaultdict(list)
         self._steps: dict[str, int] = {}
         self._step: dict[str, float] = defaultdict(float)
         self._shown = 0.0
 
-    def plan(self, frames: int, lengths: Sequence[int], options: RestoreOptions) -> None:
-        """What is to come of SVFR: a clip of so many frames, with a track of each of these lengths."""
+    def plan(
+        self, frames: int, lengths: Sequence[int], options: RestoreOptions, given: Sequence[float] | None = None
+    ) -> None:
+        """What is to come of SVFR: a clip of so many frames, with a track of each of these lengths.
+
+        frames: 0 where nothing is pasted. given: noise levels in the place of the options'.
+        """
         first = [min(options.plan.length, length) for length in lengths]
-        sigmas, first_sigmas = noise_levels(options), noise_levels(options.first_options())
+        sigmas, first_sigmas = given or noise_levels(options), noise_levels(options.first_options())
         steps, first_steps = len(sigmas) - 1, len(first_sigmas) - 1
         if options.passes == 1:
             first = []
@@ -79,7 +95,7 @@ class Phases:
         self._searching, self._done = False, defaultdict(list)
         self._weights = {name: list(runs) for name, runs in work.items()}
 
-    def __call__(self, stage: str, done: int, total: int, preview: Tensor | None = None) -> None:  # noqa: ARG002
+    def __call__(self, stage: str, done: int, total: int, preview: Tensor | None = None) -> None:
         """Told by the library; raises ComfyUI's own exception after the user has cancelled."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         within = stage.endswith("windows")
@@ -88,7 +104,8 @@ class Phases:
             return
         self._note(name, done / max(1, total), within=within)
         self._shown = max(self._shown, self._share())
-        self._bar.update_absolute(round(self._shown * _RESOLUTION))
+        picture = None if preview is None or self._preview is None else self._preview.of(preview)
+        self._bar.update_absolute(round(self._shown * _RESOLUTION), preview=picture)
         self._tell(name)
 
     def finished(self) -> None:
@@ -116,6 +133,8 @@ class Phases:
             for weight, share in zip(weights, self._shares(name), strict=False)
         )
         part = done / total if total else 0.0
+        if not self._searched:
+            return part
         return SEARCH * part if self._searching else SEARCH + (1 - SEARCH) * part
 
     def _shares(self, name: str) -> list[float]:
@@ -133,8 +152,30 @@ class Phases:
         """Such as "restoring face 1 of 2, 40%, about 3 min left"."""
         runs, all_runs = len(self._done[name]), len(self._weights[name])
         which = f" face {runs} of {all_runs}" if all_runs > 1 and runs else ""
-        left = left_in_words(self._shown, elapsed) if self._shown > SEARCH else ""
+        left = left_in_words(self._shown, elapsed) if self._shown > SEARCH * self._searched else ""
         return f"{WORDS[name]}{which}, {self._shown:.0%}{left}"
+
+
+class Previews:
+    """Pictures of latents while they are sampled, as ComfyUI makes them, of several frames at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        """device: of the latents."""
+        self._previewer = latent_preview.get_previewer(device, comfy.latent_formats.SD15())
+
+    def of(self, latents: Tensor) -> tuple[str, Image.Image, int | None] | None:
+        """Up to four frames of latents (N,4,h,w), the first and the last among them; None where previews are off."""
+        if self._previewer is None:
+            return None
+        count = min(PREVIEWED, len(latents))
+        chosen = [round(number * (len(latents) - 1) / max(1, count - 1)) for number in range(count)]
+        frames = [self._previewer.decode_latent_to_preview(latents[index : index + 1]) for index in chosen]
+        width, height = frames[0].size
+        columns = 1 if count == 1 else 2
+        sheet = Image.new("RGB", (columns * width, -(-count // columns) * height))
+        for number, frame in enumerate(frames):
+            sheet.paste(frame, (number % columns * width, number // columns * height))
+        return ("JPEG", sheet, None)
 
 
 def left_in_words(share: float, elapsed: float) -> str:

@@ -15,8 +15,8 @@ from ..svfr_model.engine.restore import Known, restore
 from .images import from_network
 from .networks import ResidentReferrer, check_width, running
 from .notice import notice
+from .phases import Phases
 from .presets import chosen, preset_input
-from .progress import Progress
 from .sampling import (
     clip_inputs,
     identity_input,
@@ -71,6 +71,7 @@ class Restore(io.ComfyNode):
                 ),
                 *reference_outputs(),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -93,8 +94,8 @@ class Restore(io.ComfyNode):
         with running(model, vae, referrer) as networks:
             check_width(identity, networks)
             prepared = prepare_clip(networks, crops, task, mask, None, None)
-            first_pass = {"first denoise": options.first_options().level_count} if options.passes == 2 else {}
-            progress = Progress({**first_pass, "denoise": options.level_count}, networks.backend.device)
+            progress = Phases(None if cls.hidden is None else cls.hidden.unique_id, None, networks.backend.device)
+            progress.plan(0, [len(crops)], options)
             landmarks = landmarks_of(track, len(crops))
             restored = restore(
                 networks,
@@ -109,6 +110,7 @@ class Restore(io.ComfyNode):
             if first is None:  # the preset has one pass: what would be taken over from it
                 count = options.plan.length
                 first = referrer.choose(frames[:count], None if landmarks is None else landmarks[:count])
+            progress.finished()
             picture = from_network(first.picture[None, :, : prepared.size[0], : prepared.size[1]])
             latent, ui = to_latent(restored, networks), notice(*prepared.faults, told=told)
             shown, person = prepared.shown(), first.identity

@@ -15,8 +15,8 @@ from ..svfr_model.engine.options import RestoreOptions
 from ..svfr_model.engine.restore import Known, Sampling, restore
 from .networks import check_width, running
 from .notice import notice
+from .phases import Phases
 from .presets import chosen, preset_input
-from .progress import Progress
 from .sampling import (
     clip_inputs,
     identity_input,
@@ -81,6 +81,7 @@ class Sampler(io.ComfyNode):
                     tooltip="What the network was shown: grey for colorization, white where something is missing.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -104,7 +105,9 @@ class Sampler(io.ComfyNode):
         with running(model, vae) as networks:
             check_width(identity, networks)
             prepared = prepare_clip(networks, crops, task, mask, reference, detector)
-            progress = Progress({"denoise": options.level_count}, networks.backend.device)
+            given = None if sigmas is None else sigmas.tolist()
+            progress = Phases(None if cls.hidden is None else cls.hidden.unique_id, None, networks.backend.device)
+            progress.plan(0, [len(crops)], options, given)
             restored = restore(
                 networks,
                 prepared.pixels,
@@ -113,10 +116,11 @@ class Sampler(io.ComfyNode):
                 known=Known(prepared.mask, prepared.reference, identity),
                 sampling=Sampling(
                     solver=None if sampler is None else native_solver(sampler, model, options.seed),
-                    sigmas=None if sigmas is None else sigmas.tolist(),
+                    sigmas=given,
                 ),
                 callback=progress,
             )
             frames = prepared.frames(restored, networks, options, progress)
+            progress.finished()
             ui = notice(*prepared.faults, told=told)
             return io.NodeOutput(frames, to_latent(restored, networks), prepared.shown(), ui=ui)

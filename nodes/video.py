@@ -137,10 +137,11 @@ class RestoreVideo(io.ComfyNode):
         wanted, told = _wanted(task, widgets, as_mask(mask), identity)
         referring = {"choice": widgets[REFERENCE_FRAME], **_only(widgets, "index", "alignment")}
         referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, referring))
-        phases = Phases(None if cls.hidden is None else cls.hidden.unique_id)
+        node = None if cls.hidden is None else cls.hidden.unique_id
         deep, faces = wanted.writing.keeps_depth, wanted.faces
         whose = Whose(faces.choice, face, parse_by_eye(widgets.get(BY_EYE, "")))
         with opened(video, wanted.reading, deep=deep) as source, running(model, vae, referrer) as networks:
+            phases = Phases(node, device=networks.backend.device)
             check_width(identity, networks)
             target = new_file(wanted.writing, "SVFR_restored")
             writer = source.writer(target, wanted.writing)  # which refuses what it cannot write, before any work
