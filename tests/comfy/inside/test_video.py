@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from fractions import Fraction
+from pathlib import Path
 
 import comfy.model_management
 import folder_paths
@@ -22,9 +24,11 @@ from svfr_pack.nodes.video import RestoreVideo
 from svfr_pack.svfr_model.base.clip import ArrayClip
 from svfr_pack.svfr_model.base.errors import FaceNotFoundError, InputError
 from svfr_pack.svfr_model.engine.options import RestoreOptions
+from svfr_pack.svfr_model.faces.detectors.load import load_detector
 from svfr_pack.svfr_model.files.mapped import MappedMemory
 from svfr_pack.svfr_model.media import open_clip, write_clip
 from svfr_pack.svfr_model.media.options import VideoOptions
+from svfr_pack.svfr_model.weights import embedded
 from test_nodes import FixedFaces, call, clip, encoder, folder, model, vae  # noqa: F401
 
 FACE = FixedFaces((0.3, 0.25, 0.7, 0.75), size=(96, 120))
@@ -110,6 +114,25 @@ def test_the_frames_are_those_of_the_wired_nodes(networks, frames, tmp_path, sou
     assert preview.shape == (1, 96, 240, 3)
     assert "12 frames of 120x96" in report
     assert "face 0: frames 0 to 11" in report
+
+
+LQ1 = Path(os.environ.get("SVFR_TEST_DATA", "")) / "lq1.mp4"
+
+
+@pytest.mark.skipif(not LQ1.is_file(), reason="lq1.mp4 is not at hand: set SVFR_TEST_DATA to its folder")
+def test_a_real_clip_is_as_the_wired_nodes_make_it(networks):
+    """The whole of lq1, its faces found by the detector that ships with the pack.
+
+    The wires get the frames as the node reads them: those of Get Video Components are up to 13 levels beside, because
+    ComfyUI enlarges the colour planes more coarsely, and a random network makes much of that.
+    """
+    networks = {**networks, "detector": load_detector("yunet", embedded("yunet"))}
+    frames = torch.from_numpy(np.stack(list(open_clip(LQ1)))) / 255
+    ours = frames_of(restored(networks, InputImpl.VideoFromFile(str(LQ1)))[0])
+    theirs = wired(networks, frames)
+    assert len(ours) == len(theirs) == len(frames) == 85
+    assert_same(ours, theirs)
+    assert all(np.abs(after - before).max() > 0.1 for after, before in zip(theirs, frames.numpy(), strict=True))
 
 
 def test_an_inpainting_mask_is_that_of_the_wired_nodes(networks, frames):
