@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +102,7 @@ class DiffusersVAE:
         """
         dtype = torch.float32 if full_precision else self.dtype
         self._put_encoder_in(dtype)
-        with torch.autocast(self.device.type, enabled=False) if full_precision else nullcontext():
+        with _without_autocast(self.device) if full_precision else nullcontext():
             mode: torch.Tensor = self.network.encode(pixels.to(self.device, dtype)).latent_dist.mode()
         return mode.float()
 
@@ -177,3 +177,8 @@ def _temporal(block: Any) -> TemporalBlock:
     """The half of diffusers' SpatioTemporalResBlock that works over time."""
     inner = block.temporal_res_block
     return TemporalBlock((inner.norm1, inner.norm2), (inner.conv1, inner.conv2), block.time_mixer.mix_factor)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Computing as precisely as the weights are; the meta device, on which sizes are counted, knows no autocast."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)

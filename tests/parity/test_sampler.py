@@ -87,8 +87,12 @@ def test_case_equals_reference(folder, case, monkeypatch):
     pixels = shared["input.lq_frames"][: call["n"]].to(dtype)
     visited = []
 
-    def recording(denoiser, x, sigmas, callback=None):
-        final = euler(lambda x, sigma: visited.append(x) or denoiser(x, sigma), x, sigmas, callback)
+    def recording(denoiser, x, sigmas, callback, memory):
+        def seen(x, sigma):
+            visited.append(x.clone())  # the solver writes over what it has no more use for
+            return denoiser(x, sigma)
+
+        final = euler(seen, x, sigmas, callback, memory)
         visited.append(final)
         return final
 
