@@ -15,7 +15,7 @@ export SVFR_GOLDEN_DIR ?= $(abspath $(SHARED)/golden/svfr)
 export SVFR_TEST_DATA ?= $(abspath $(SHARED)/data)
 endif
 
-.PHONY: test test-slow test-mutations test-versions demo lint docs bench bench-gpu clean
+.PHONY: test test-slow test-mutations test-versions demo lint docs pictures bench bench-gpu clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,12 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(COMFYUI)
 	$(PY) tests/support/help_pages.py
+
+# The screenshots of docs/pictures: wants Chromium. Look at them before you commit them.
+pictures: $(VENV)/.installed
+	$(COMFYUI)
+	SVFR_PICTURES=docs/pictures $(PY) -m pytest tests/comfy/server/test_first_minute.py \
+		tests/comfy/server/test_faces.py tests/comfy/server/test_frontend.py -k "clicks or clicked or finds or complaint"
 
 bench: $(VENV)/.installed
 	$(PY) benchmarks/engine.py

@@ -24,7 +24,7 @@ BUDGET = {
     "tests/weights": 30,
     "tests/comfy": 60,
     "tests/comfy/inside": 300,
-    "tests/comfy/server": 600,
+    "tests/comfy/server": 450,
     "tests/faces": 60,
     "tests/faults": 200,
     "tests/metrics": 60,

@@ -53,7 +53,7 @@ def workflow():
     return {"last_node_id": 4, "last_link_id": 3, "nodes": nodes, "links": links, "version": 0.4}
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["canvas", "vue"])
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["canvas", "vue"])
 def seen(request, server, comfyui, chromium, tmp_path_factory):
     """What the page showed, and the folder of its screenshots."""
     from PIL import Image

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.comfy import ROOT
 from support.graphs import FRAMES, write_clip
+from support.pictures import keep
 
 from svfr_model.media import open_clip
 
@@ -173,6 +174,7 @@ def dialog(comfyui, chromium, people, tmp_path):
         people.post("/settings", {"Comfy.TutorialCompleted": True})  # otherwise a tour of ComfyUI opens
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
+        keep(tmp_path / "dialog.png", "choose_faces")
         return json.loads(done.stdout)
 
     return press

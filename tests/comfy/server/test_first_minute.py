@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from support.comfy import PACK, ROOT, running_server
+from support.pictures import keep
 
 TEMPLATE = "01 Restore faces in a video"
 
@@ -21,6 +22,9 @@ def seen(request, comfyui, chromium, tmp_path_factory):
         command = [comfyui.python, script, chromium, server.url, folder, PACK, TEMPLATE]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
+        if not request.param:
+            keep(folder / "result.png", "first_result")
+            keep(folder / "overlay.png", "compare")
         assert list((server.base / "output" / "video").glob("*.mp4")), "Save Video has saved it"
     return json.loads(done.stdout)
 

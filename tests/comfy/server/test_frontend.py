@@ -8,19 +8,23 @@ import re
 
 import pytest
 from support.comfy import ROOT
+from support.pictures import keep
 from support.workflows import read_workflow, to_api
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))
 (BLUEPRINT,) = (ROOT / "subgraphs").glob("*.json")
 
 
-@pytest.fixture(scope="session", params=[False, True], ids=["canvas", "vue"])
+@pytest.fixture(scope="session", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["canvas", "vue"])
 def opened(request, browse, footage, tmp_path_factory):
     """What the frontend showed of every workflow, by name, in either renderer; and the folder of the screenshots."""
     folder = tmp_path_factory.mktemp("shots")
     footage.post("/settings", {"Comfy.VueNodes.Enabled": request.param})
     try:
-        return browse(footage, folder, *FILES, BLUEPRINT), folder
+        seen = browse(footage, folder, *FILES, BLUEPRINT)
+        if not request.param:
+            keep(folder / "04 Restore step by step.png", "step_by_step")
+        return seen, folder
     finally:
         footage.post("/settings", {"Comfy.VueNodes.Enabled": False})
 
@@ -123,7 +127,10 @@ SEARCHED = {
 def searched(browse, server, object_info, tmp_path_factory):
     if "search_aliases" not in object_info["SVFRRestore"]:
         pytest.skip("this ComfyUI is older than 0.11 and knows no search aliases")
-    return browse(server, tmp_path_factory.mktemp("search"), "--search", *SEARCHED)
+    folder = tmp_path_factory.mktemp("search")
+    found = browse(server, folder, "--search", *SEARCHED)
+    keep(folder / "face restore.png", "search")
+    return found
 
 
 @pytest.mark.parametrize("words", SEARCHED)
