@@ -10,6 +10,7 @@ from ..svfr_model.weights import REGISTRY, WeightFile, fault_of, weight_file
 from ..svfr_model.weights.hub import amount
 from .fetch import Download
 from .files import installed, target_folder
+from .phases import id_of
 from .search import aliases
 from .tables import Cell, table
 
@@ -72,7 +73,7 @@ class GetWeights(io.ComfyNode):
         roles = SETS[files]
         missing = [role for role in roles if installed(role) is None]
         if accept_licences and missing:
-            fetching = Download(missing, target_folder(), None if cls.hidden is None else cls.hidden.unique_id)
+            fetching = Download(missing, target_folder(), id_of(cls))
             fetching.start()
             fetching.wait()
         found = {role: installed(role) for role in roles}

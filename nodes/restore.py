@@ -15,7 +15,7 @@ from ..svfr_model.engine.restore import Known, restore
 from .images import from_network
 from .networks import ResidentReferrer, check_width, running
 from .notice import notice
-from .phases import Phases
+from .phases import Phases, id_of
 from .presets import chosen, preset_input
 from .sampling import (
     clip_inputs,
@@ -94,7 +94,7 @@ class Restore(io.ComfyNode):
         with running(model, vae, referrer) as networks:
             check_width(identity, networks)
             prepared = prepare_clip(networks, crops, task, mask, None, None)
-            progress = Phases(None if cls.hidden is None else cls.hidden.unique_id, None, networks.backend.device)
+            progress = Phases(id_of(cls), None, networks.backend.device)
             progress.plan(0, [len(crops)], options)
             landmarks = landmarks_of(track, len(crops))
             restored = restore(

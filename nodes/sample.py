@@ -15,7 +15,7 @@ from ..svfr_model.engine.options import RestoreOptions
 from ..svfr_model.engine.restore import Known, Sampling, restore
 from .networks import check_width, running
 from .notice import notice
-from .phases import Phases
+from .phases import Phases, id_of
 from .presets import chosen, preset_input
 from .sampling import (
     clip_inputs,
@@ -106,7 +106,7 @@ class Sampler(io.ComfyNode):
             check_width(identity, networks)
             prepared = prepare_clip(networks, crops, task, mask, reference, detector)
             given = None if sigmas is None else sigmas.tolist()
-            progress = Phases(None if cls.hidden is None else cls.hidden.unique_id, None, networks.backend.device)
+            progress = Phases(id_of(cls), None, networks.backend.device)
             progress.plan(0, [len(crops)], options, given)
             restored = restore(
                 networks,

@@ -18,7 +18,7 @@ from ..svfr_model.runs.restore_clip import find_shots
 from ..svfr_model.runs.stc_clip import cut_faces, paste_faces
 from ..svfr_model.stc.enhance import enhance_crops, enhance_whole
 from ..svfr_model.stc.options import EnhanceOptions
-from .phases import Phases
+from .phases import Phases, id_of
 from .search import aliases
 from .stc import CATEGORY, CROPS, WHOLE
 from .types import DetectorType, ResidentSTC, STCType
@@ -87,7 +87,7 @@ class EnhanceVideo(io.ComfyNode):
         reading, writing = made(ReadOptions, widgets), made(VideoOptions, widgets)
         if mode == CROPS and detector is None:
             raise InputError(f'"{CROPS}" needs a detector: wire Load Face Detector, or choose "{WHOLE}".')
-        phases = Phases(None if cls.hidden is None else cls.hidden.unique_id, "shots" if mode == WHOLE else "detect")
+        phases = Phases(id_of(cls), "shots" if mode == WHOLE else "detect")
         deep = mode == CROPS and writing.keeps_depth
         with opened(video, reading, deep=deep) as source, stc_model.loaded(options.window) as network:
             target = new_file(writing, "STC_enhanced")

@@ -37,7 +37,7 @@ from .masks import as_mask, mask_or_picture, video_faults
 from .model import TRAINED_SIZE
 from .networks import ResidentReferrer, check_width, running
 from .notice import notice
-from .phases import Phases
+from .phases import Phases, id_of
 from .presets import chosen, preset_input
 from .sampling import identity_input
 from .search import aliases, essential
@@ -137,7 +137,7 @@ class RestoreVideo(io.ComfyNode):
         wanted, told = _wanted(task, widgets, as_mask(mask), identity)
         referring = {"choice": widgets[REFERENCE_FRAME], **_only(widgets, "index", "alignment")}
         referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, referring))
-        node = None if cls.hidden is None else cls.hidden.unique_id
+        node = id_of(cls)
         deep, faces = wanted.writing.keeps_depth, wanted.faces
         whose = Whose(faces.choice, face, parse_by_eye(widgets.get(BY_EYE, "")))
         with opened(video, wanted.reading, deep=deep) as source, running(model, vae, referrer) as networks:

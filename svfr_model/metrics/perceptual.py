@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
 from ..base.errors import DependencyError, WeightsError
 from .pixels import check_pair
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 PerceptualDistance: TypeAlias = "Callable[[np.ndarray, np.ndarray], float]"
 """A restored and a true frame, (H,W,3) uint8 RGB, to a distance, 0 for equal frames."""
@@ -41,18 +44,22 @@ def load_lpips(device: torch.device | str = "cpu") -> PerceptualDistance:
     return distance
 
 
-def load_lpips_loss(device: torch.device | str = "cpu") -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The same as a loss: two batches of frames (N,3,H,W) in [0,1] to their mean distance, with gradients."""
-    network = _network(device).requires_grad_(False)
+def load_lpips_loss() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The same as a loss: two batches of frames (N,3,H,W) in [0,1] to their mean distance, with gradients.
+
+    It computes on the device of the frames, which nobody knows before training has begun.
+    """
+    network = _network("cpu").requires_grad_(False)
 
     def distance(made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        value: torch.Tensor = network(made.clamp(0, 1), truth)
+        value: torch.Tensor = network.to(made.device)(made.clamp(0, 1), truth)
+        network.reset()  # torchmetrics would gather every batch, and with it what its gradients need
         return value
 
     return distance
 
 
-def _network(device: torch.device | str) -> torch.nn.Module:
+def _network(device: torch.device | str) -> Metric:
     """LPIPS on frames in [0,1]."""
     try:
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity as Lpips
@@ -65,7 +72,7 @@ def _network(device: torch.device | str) -> torch.nn.Module:
             f"Download {VGG_URL} (528 MB, torchvision's BSD licence) to that path."
         )
     try:
-        network: torch.nn.Module = Lpips(net_type="vgg", normalize=True).to(device).eval()
+        network: Metric = Lpips(net_type="vgg", normalize=True).to(device).eval()
     except ImportError as error:
         raise _package_missing(error) from error
     return network

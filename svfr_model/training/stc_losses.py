@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
@@ -64,16 +63,6 @@ def scale_distance(made: Tensor, truth: Tensor) -> Tensor:
     return total / (SCALES + 1)
 
 
-@dataclass(frozen=True)
-class CodebookWeights:
-    """What the terms of stage I count. prior: None is that of the mode."""
-
-    perceptual: float = 1.0
-    codebook: float = 1.0
-    prior: float | None = None
-    adversarial: float = ADVERSARIAL_WEIGHT
-
-
 class CodebooksObjective(nn.Module):
     """Stage I as one forward call from undamaged clips to losses."""
 
@@ -81,16 +70,19 @@ class CodebooksObjective(nn.Module):
         self,
         network: AutoEncoder3D,
         mode: Mode,
-        weights: CodebookWeights,
+        prior: float | None = None,
         perceptual: Perceptual = scale_distance,
         discriminator: Discriminator | None = None,
         *,
         recompute: bool = False,
     ) -> None:
-        """perceptual: LPIPS, or what stands in for it. discriminator: None trains without the adversarial term."""
+        """prior: weight of the marginal prior, None that of the mode. perceptual: LPIPS, or what stands in for it.
+        discriminator: None trains without the adversarial term.
+        """
         super().__init__()
         self.network, self.discriminator = network, discriminator
-        self._mode, self._weights, self._perceptual, self._recompute = mode, weights, perceptual, recompute
+        self._mode, self._perceptual, self._recompute = mode, perceptual, recompute
+        self._prior = PRIOR_WEIGHT[mode] if prior is None else prior
 
     def forward(self, clips: Tensor, *, adversarial: bool = False) -> Losses:
         """Losses by name of undamaged clips (B,3,T,H,W) in 0..1; adversarial: with the discriminator's."""
@@ -103,12 +95,11 @@ class CodebooksObjective(nn.Module):
         perceptual = self._perceptual(_frames(made), _frames(clips))
         codes = codebook_loss(z, found.latent, self._mode)
         prior = prior_loss(found.use_s, self._mode) + prior_loss(found.use_t, self._mode)
-        weight = PRIOR_WEIGHT[self._mode] if self._weights.prior is None else self._weights.prior
-        total = pixels + self._weights.perceptual * perceptual + self._weights.codebook * codes + weight * prior
+        total = pixels + perceptual + codes + self._prior * prior
         told = {"pixels": pixels, "perceptual": perceptual, "codes": codes, "prior": prior, "mse": _mse(made, clips)}
         if adversarial and self.discriminator is not None:
             fooled, told_apart = adversarial_losses(self.discriminator, _frames(made), _frames(clips))
-            total = total + self._weights.adversarial * fooled + told_apart
+            total = total + ADVERSARIAL_WEIGHT * fooled + told_apart
             told |= {"fooled": fooled, "told_apart": told_apart}
         return {"loss": total, **{name: value.detach() for name, value in told.items()}}
 

@@ -25,7 +25,7 @@ from ..base.progress import Callback
 from ..files.paths import Output, check_paths
 from ..files.staging import staged
 from ..stc.load import ROLES
-from ..stc.network import CodeFormer3D, ResidualName, TaskName, VQAutoEncoder3D, build_network, build_stage1
+from ..stc.network import CodeFormer3D, ResidualName, Sizes, TaskName, VQAutoEncoder3D, build_network, build_stage1
 from ..synthesis.degrade import degrade_clip
 from ..synthesis.options import DegradeOptions, LowQuality
 from ..weights import CONFIG_KEY, save
@@ -33,7 +33,7 @@ from .config import parse_group, read_settings
 from .dino import Discriminator, load_dino
 from .loop import CHECKPOINT, LOSSES, PLOT, Loop, LoopOptions, Losses, placed
 from .source import Footage, SyntheticClips, WindowSource
-from .stc_losses import CodebooksObjective, CodebookWeights, CodesObjective, Mode, Perceptual, scale_distance
+from .stc_losses import CodebooksObjective, CodesObjective, Mode, Perceptual, scale_distance
 
 log = logging.getLogger(__name__)
 
@@ -159,11 +159,10 @@ def _train_codebooks(
 ) -> None:
     network = build_stage1(asdict(config.sizes)).train()
     discriminator = Discriminator(load_dino(config.dino)) if config.dino else None
-    weights = CodebookWeights(prior=config.weight_prior)
     objective = CodebooksObjective(
-        network, config.mode, weights, perceptual, discriminator, recompute=config.recompute
+        network, config.mode, config.weight_prior, perceptual, discriminator, recompute=config.recompute
     )
-    clips = PairSource(_source(config), config)
+    clips = PairSource(_source(config, network.sizes), config)
 
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:
         shown = placed(modules["objective"], clips.clean(seed))
@@ -179,12 +178,12 @@ def _train_codebooks(
 
 def _train_codes(config: STCTrainConfig, folder: Path, target: Path, callback: Callback | None) -> None:
     books, sizes = load_codebooks(config.start or "")
+    clips = PairSource(_source(config, books.sizes), config)
     shape = {**sizes, **asdict(config.transformers), "img_size": config.size, "connect_list": []}
     network = build_network(config.task, {**shape, "residual": config.residual}).train()
     start_from(network, books)
     teacher = copy.deepcopy(network.encoder)
     objective = CodesObjective(network, teacher, CROSS_ENTROPY[config.task], recompute=config.recompute)
-    clips = PairSource(_source(config), config)
 
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:
         clean, damaged = placed(modules["objective"], clips.pair(seed, number))
@@ -280,7 +279,18 @@ def _clip(frames: np.ndarray) -> Tensor:
     return rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "t h w c -> c t h w").float() / 255
 
 
-def _source(config: STCTrainConfig) -> WindowSource:
+def _source(config: STCTrainConfig, sizes: Sizes) -> WindowSource:
+    """The clips. Raises InputError where they do not fit the network."""
+    if config.size % sizes.factor or config.frames % sizes.temporal_stride:
+        raise InputError(
+            f"Clips of {config.frames} frames of {config.size}x{config.size} do not fit this network: size must be a "
+            f"multiple of {sizes.factor}, frames of {sizes.temporal_stride}."
+        )
     if config.videos is not None:
-        return Footage(config.videos)
+        footage = Footage(config.videos)
+        if footage.size != config.size:
+            raise InputError(
+                f"The footage in {config.videos} is {footage.size} pixels wide: set size to that, not {config.size}."
+            )
+        return footage
     return SyntheticClips(config.synthetic_clips, config.size, config.frames)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from svfr_model.base.errors import DependencyError, WeightsError
-from svfr_model.metrics import load_lpips
+from svfr_model.metrics import load_lpips, perceptual
 from svfr_model.metrics.perceptual import VGG_FILE
 
 
@@ -62,3 +62,33 @@ def test_frames_reach_the_network_in_range_and_order(torchmetrics):
     blue[2, 3, 2] = 51
     assert distance(red, truth) == pytest.approx(0.2)
     assert distance(blue, truth) == 0
+
+
+def test_the_loss_is_on_the_frames_device_and_keeps_nothing(monkeypatch):
+    class Metric(torch.nn.Module):
+        """As torchmetrics: it gathers what it is given until it is reset."""
+
+        def __init__(self):
+            super().__init__()
+            self.kept, self.devices = [], []
+
+        def to(self, device):
+            self.devices.append(torch.device(device))
+            return self
+
+        def forward(self, made, truth):
+            value = (made - truth).square().mean()
+            self.kept.append(value)
+            return value
+
+        def reset(self):
+            self.kept.clear()
+
+    metric = Metric()
+    monkeypatch.setattr(perceptual, "_network", lambda device: metric)
+    distance = perceptual.load_lpips_loss()
+    made = torch.tensor([[0.5, 1.5]], requires_grad=True)
+    distance(made, torch.zeros(1, 2)).backward()
+    assert torch.allclose(made.grad, torch.tensor([[0.5, 0.0]]))  # beyond the range nothing is gained
+    assert metric.devices == [made.device]
+    assert metric.kept == []

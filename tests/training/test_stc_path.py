@@ -12,7 +12,6 @@ from svfr_model.training import stc_path
 from svfr_model.training.dino import DinoV2, Discriminator
 from svfr_model.training.stc_losses import (
     CodebooksObjective,
-    CodebookWeights,
     CodesObjective,
     adversarial_losses,
     codebook_loss,
@@ -176,7 +175,7 @@ def test_the_prior_moves_the_books_and_the_temporal_attention():
 
 
 def test_stage_one_trains_encoder_books_and_generator():
-    objective = CodebooksObjective(stage1(), "paper", CodebookWeights())
+    objective = CodebooksObjective(stage1(), "paper")
     losses = objective(clips(1))
     losses["loss"].backward()
     idle = [name for name, parameter in objective.named_parameters() if parameter.grad is None]

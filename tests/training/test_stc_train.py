@@ -113,6 +113,22 @@ def test_what_is_no_codebooks_is_refused_before_work(tmp_path):
     assert not list((tmp_path / "out").glob("*.safetensors"))
 
 
+@pytest.mark.parametrize(("size", "frames"), [(100, 4), (64, 5)])
+def test_clips_that_do_not_fit_the_network_are_refused_before_a_step(size, frames, tmp_path):
+    settings = {"size": size, "frames": frames, "stage": "codebooks", "loop": loop(1)}
+    config = stc_train.load_stc_config(written(tmp_path, "odd", **settings))
+    with pytest.raises(InputError, match=rf"{frames} frames of {size}x{size}.*multiple of 8, frames of 2"):
+        train_stc(config)
+    assert not (tmp_path / "odd" / "losses.jsonl").exists()
+
+
+def test_footage_of_another_size_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(stc_train, "Footage", lambda folder: type("Of512", (), {"size": 512}))
+    config = STCTrainConfig(stage="codebooks", output=str(tmp_path / "out"), videos="prepared", size=64)
+    with pytest.raises(InputError, match="512 pixels wide: set size to that, not 64"):
+        train_stc(config)
+
+
 def test_a_configuration_says_what_is_missing(tmp_path):
     with pytest.raises(InputError, match="start"):
         STCTrainConfig(stage="codes", output="x")
