@@ -54,6 +54,11 @@ class Memory:
         the stage is saved many times a second, and it does no harm to leave this one out.
         """
 
+    def is_due(self, *, seldom: bool = False) -> bool:
+        """Whether such a save would be made now; else nothing need be gathered for it."""
+        del seldom
+        return False
+
     def part(self, name: str) -> Self:
         """A memory in this one, with names and stages of its own."""
         del name

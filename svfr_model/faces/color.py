@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, TypeAlias, get_args
+from typing import Any, ClassVar, TypeAlias, get_args
 
 import cv2
 import numpy as np
@@ -154,24 +154,19 @@ class ColorStatistics:
         sums.picture = sums.picture + known[..., None] * picture.astype(np.float64)
         return known, weights
 
-    def originals(self) -> dict[str, torch.Tensor]:
-        """What was gathered of the originals, so that `of_originals` can go on from it."""
-        sums, size = self._original, self._size or (0, 0)
-        arrays = {"lab": sums.lab, "squares": sums.squares, "picture": sums.picture, "known": self._known}
-        numbers = torch.tensor([self._weight, *size], dtype=torch.float64)
-        return {"numbers": numbers, **{name: torch.from_numpy(array) for name, array in arrays.items()}}
+    def originals(self) -> dict[str, Any]:
+        """What was gathered of the originals, as `base.packed.pack` takes it."""
+        size = None if self._size is None else list(self._size)
+        return {**vars(self._original), "known": self._known, "weight": self._weight, "size": size}
 
     @classmethod
-    def of_originals(cls, kept: Mapping[str, torch.Tensor]) -> ColorStatistics:
+    def of_originals(cls, kept: Mapping[str, Any]) -> ColorStatistics:
         """The statistics that gave these `originals`."""
         statistics = cls()
         sums = statistics._original
-        sums.lab, sums.squares, sums.picture, statistics._known = (
-            kept[name].numpy().copy() for name in ("lab", "squares", "picture", "known")
-        )
-        weight, width, height = kept["numbers"].tolist()
-        statistics._weight = weight
-        statistics._size = (int(width), int(height)) if width else None
+        sums.lab, sums.squares, sums.picture = kept["lab"], kept["squares"], kept["picture"]
+        statistics._known, statistics._weight = kept["known"], kept["weight"]
+        statistics._size = None if kept["size"] is None else (kept["size"][0], kept["size"][1])
         return statistics
 
     def match(self, mode: str) -> ColorMatch:

@@ -13,6 +13,7 @@ import torch
 
 from ..base.clip import Clip
 from ..base.memory import PLAIN, Memory
+from ..base.packed import pack, unpack
 from ..base.pixels import MASK_THRESHOLD
 from ..base.progress import Callback, report
 from .color import ColorStatistics
@@ -23,9 +24,7 @@ from .walk import TrackWalk
 log = logging.getLogger(__name__)
 
 CUT = "cut"
-"""The stage that a memory knows a cut track by."""
-COLORS = ("numbers", "lab", "squares", "picture", "known")
-"""The names of what is kept of a track's colours."""
+"""The stage that a memory knows a track by that is being cut."""
 
 
 @dataclass(eq=False)
@@ -41,31 +40,42 @@ class CutTrack:
     """What colour the crops have; nothing where it was not asked for."""
     memory: Memory = PLAIN
     """Where the crops and the mask lie, and what else belongs to the track."""
+    done: int = 0
+    """How many of its frames are cut."""
 
     @classmethod
     def of(cls, plan: PlannedCrop, *, masked: bool = False, memory: Memory = PLAIN) -> CutTrack:
-        """Before anything is cut, or as it was when it was cut by an earlier run. memory: that of all tracks."""
+        """Before anything is cut, or as an earlier run has left it. memory: that of all tracks."""
         own = memory.part(_name(plan))
         count, (width, height) = len(plan), plan.size
         crops = own.array("crops", (count, 3, height, width), torch.uint8)
         mask = own.array("mask", (count, 1, height, width), torch.bool) if masked else None
-        if own.done(CUT):
-            colors = ColorStatistics.of_originals({name: own.kept(f"color-{name}") for name in COLORS})
-            return cls(plan, crops, mask, colors, own)
+        saves = own.done(CUT)
+        kept = unpack(own.kept(_state(saves))) if saves else None
+        if kept is not None:
+            return cls(plan, crops, mask, ColorStatistics.of_originals(kept["colors"]), own, kept["done"])
         return cls(plan, crops, mask if mask is None else mask.zero_(), ColorStatistics(), own)
 
     @property
     def is_cut(self) -> bool:
-        """Whether an earlier run has cut it."""
-        return self.memory.done(CUT) > 0
+        """Whether all of it is cut."""
+        return self.done == len(self.plan)
 
-    def save(self) -> None:
-        """Note that it is cut."""
-        self.memory.save(CUT, 1, {f"color-{name}": array for name, array in self.colors.originals().items()})
+    @property
+    def next(self) -> int:
+        """The first frame of the clip that is still to be cut."""
+        return self.plan.track.start + self.done
+
+    def save(self, *, seldom: bool = False) -> None:
+        """Note how much of it is cut."""
+        if self.memory.is_due(seldom=seldom):
+            saves = self.memory.done(CUT) + 1
+            kept = pack({"done": self.done, "colors": self.colors.originals()})
+            self.memory.save(CUT, saves, {_state(saves): kept})
 
     def cut(self, number: int, frame: np.ndarray, mask: np.ndarray | None, *, colors: bool) -> None:
         """Cut frame `number` of the clip, (H,W,3), and its mask (H,W), if the track covers it."""
-        if not self.plan.track.covers(number):
+        if not self.next <= number < self.plan.track.stop:
             return
         index = number - self.plan.track.start
         self.crops[index] = torch.from_numpy(crop_frame(frame, self.plan, index)).permute(2, 0, 1)  # HWC -> CHW
@@ -75,6 +85,8 @@ class CutTrack:
             masked = self.mask[index, 0].numpy()
         if colors:
             self.colors.add_original(self.crops[index], self.plan.landmarks[index], masked)
+        self.done = index + 1
+        self.save(seldom=self.done < len(self.plan))
 
 
 def cut_shots(
@@ -99,13 +111,12 @@ def cut_shots(
             cut = [CutTrack.of(plan, masked=masks is not None, memory=memory) for plan in plans]
             left = [track for track in cut if not track.is_cut]
             last = max((track.plan.track.stop for track in left), default=0)
-            for number, frame in walk.frames([track.plan.track for track in left]):
+            begin = min((track.next for track in left), default=0)
+            for number, frame in walk.frames([track.plan.track for track in left], begin):
                 mask = read.of(number)
                 for track in left:
                     track.cut(number, frame, mask, colors=colors)
                 report(callback, "crop", number + 1, last)
-            for track in left:
-                track.save()
             read.seen_in(cut)
             yield cut
     read.warn()
@@ -114,6 +125,11 @@ def cut_shots(
 def crop_clip(clip: Clip, plans: Sequence[PlannedCrop], callback: Callback | None = None) -> list[torch.Tensor]:
     """The crops of each plan, one (n,3,h,w) uint8 tensor per plan, in one walk of the clip. Reports stage "crop"."""
     return [track.crops for track in next(cut_shots(clip, [plans], callback=callback))]
+
+
+def _state(saves: int) -> str:
+    """The name of what is known after so many saves; the one before is still there while it is written."""
+    return f"cut-{saves % 2}"
 
 
 def _name(plan: PlannedCrop) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +29,21 @@ class Face:
         shift = 0.5 * factor - 0.5
         box = self.box.reshape(2, 2) * factor + shift
         return Face(box.reshape(4), self.landmarks * factor + shift, self.score)
+
+
+def faces_as_arrays(faces: Sequence[Face]) -> dict[str, np.ndarray]:
+    """The boxes (n,4), landmarks (n,5,2) and scores (n,) of faces, by these names."""
+    return {
+        "boxes": np.array([face.box for face in faces]).reshape(-1, 4),
+        "landmarks": np.array([face.landmarks for face in faces]).reshape(-1, 5, 2),
+        "scores": np.array([face.score for face in faces], np.float64),
+    }
+
+
+def faces_of(arrays: Mapping[str, np.ndarray]) -> list[Face]:
+    """The faces that gave these arrays, see `faces_as_arrays`, in their order."""
+    parts = arrays["boxes"], arrays["landmarks"], arrays["scores"].tolist()
+    return [Face(*face) for face in zip(*parts, strict=True)]
 
 
 class FaceDetector(Protocol):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..base.background import Ahead
-from ..base.clip import Clip, expected_length
+from ..base.clip import Clip, expected_length, picked
 from ..base.errors import InputError
+from ..base.memory import PLAIN, Memory
+from ..base.packed import pack, unpack
 from ..base.pixels import as_uint8
 from ..base.progress import Callback, report
 from .closeup import CANONICAL
@@ -23,6 +26,8 @@ from .shots import CutDetector
 from .smooth import smooth
 from .track import FaceTrack, FoundFaces
 
+SEARCH = "search"
+"""The part of a memory that belongs to a search, and the stage that it knows its saves by."""
 BOX_PERIOD = 25.0
 """Changes of a box relative to its landmarks that are faster than this many frames count as detector noise."""
 UNSURE = 0.02
@@ -40,6 +45,15 @@ class FoundShot:
     """The frame after the last."""
     tracks: list[FaceTrack]
 
+    def state(self) -> dict[str, Any]:
+        """All that it holds, as `base.packed.pack` takes it."""
+        return {"first": self.first, "stop": self.stop, "tracks": [track.state() for track in self.tracks]}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> FoundShot:
+        """The shot that gave this `state`."""
+        return cls(state["first"], state["stop"], [FaceTrack.of(track) for track in state["tracks"]])
+
 
 def find_tracks(
     clip: Clip,
@@ -47,14 +61,15 @@ def find_tracks(
     options: TrackOptions | None = None,
     encoder: Encoder | None = None,
     callback: Callback | None = None,
+    memory: Memory = PLAIN,
 ) -> FoundFaces:
     """Find every person and every cut of a clip in one walk, holding two batches of reduced frames at a time.
 
     encoder tells people apart where they leave and come back; without it their appearance within a shot must do. A
-    clip without any face gives no tracks, which is not an error here (see `FoundFaces.require`). Reports stage
-    "detect".
+    clip without any face gives no tracks, which is not an error here (see `FoundFaces.require`). memory: see
+    `track_shots`. Reports stage "detect".
     """
-    return found_faces(clip, list(track_shots(clip, detector, options, encoder, callback)))
+    return found_faces(clip, list(track_shots(clip, detector, options, encoder, callback, memory)))
 
 
 def found_faces(clip: Clip, shots: Sequence[FoundShot]) -> FoundFaces:
@@ -69,37 +84,38 @@ def track_shots(
     options: TrackOptions | None = None,
     encoder: Encoder | None = None,
     callback: Callback | None = None,
+    memory: Memory = PLAIN,
 ) -> Iterator[FoundShot]:
     """The shots of a clip with their people, as in `find_tracks`, each as soon as the walk has left it behind.
 
-    Frames are read and reduced in a thread. Raises InputError for a clip without frames or with frames of several
-    sizes.
+    Frames are read and reduced in a thread. memory: keeps what was found, from where an earlier search of the same
+    clip with the same detector, encoder and options goes on. Raises InputError for a clip without frames or with
+    frames of several sizes.
     """
     options = options or TrackOptions()
-    follower = Follower(detector, FollowOptions(options.stride, options.looks, options.max_gap), encoder)
-    cutter = CutDetector(options.shots)
     reduction = Reduction.to(clip.width, clip.height, options.detect_size)
-    people = _People(options, reduction)
-    total, count, first, decided = expected_length(clip), 0, 0, 0
-    with Ahead(lambda _: _reduced(clip, reduction), options.batch) as frames:
+    search = _Search(options, reduction, detector, encoder, memory.part(SEARCH))
+    yield from search.found
+    if search.ended:
+        return
+    total = expected_length(clip)
+    with Ahead(lambda _: _reduced(clip, reduction, search.read_from), options.batch) as frames:
+        search.see_again(frames)
         for batch in _batches(frames, options.batch):
-            breaks = {count + i for i, frame in enumerate(batch) if cutter.add(frame)}
-            follower.feed(count, batch, breaks)
-            count += len(batch)
-            report(callback, "detect", count, max(total, count))
-            for cut in cutter.cuts_among(range(decided, cutter.decided)):
-                yield people.shot(follower.people, first, cut)
-                first = cut
-            decided = cutter.decided
-    if not count:
+            search.feed(batch)
+            report(callback, "detect", search.count, max(total, search.count))
+            yield from search.decided()
+            search.save(seldom=True)
+    if not search.count:
         raise InputError("The clip has no frames.")
-    for stop in [*cutter.cuts_among(range(decided, count)), count]:
-        yield people.shot(follower.people, first, stop)
-        first = stop
+    yield from search.end()
 
 
-def _reduced(clip: Clip, reduction: Reduction) -> Iterator[np.ndarray]:
-    for frame in clip:
+def _reduced(clip: Clip, reduction: Reduction, first: int) -> Iterator[np.ndarray]:
+    """The frames from this one on."""
+    for frame in picked(clip, lambda number: number >= first):
+        if frame is None:
+            continue
         if frame.shape[:2] != (clip.height, clip.width):
             raise InputError(
                 f"All frames of a clip must have the same size: expected {clip.width}x{clip.height}, got "
@@ -119,6 +135,99 @@ def _batches(frames: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarra
         yield batch
 
 
+class _Search:
+    """A search that knows how far it has come, and goes on where an earlier one was."""
+
+    def __init__(
+        self,
+        options: TrackOptions,
+        reduction: Reduction,
+        detector: FaceDetector,
+        encoder: Encoder | None,
+        memory: Memory,
+    ) -> None:
+        """memory: of its own."""
+        self._follower = Follower(detector, FollowOptions(options.stride, options.looks, options.max_gap), encoder)
+        self._cutter = CutDetector(options.shots)
+        self._people = _People(options, reduction)
+        self._memory = memory
+        self.count = self._first = self._decided = self._kept = 0
+        self.found: list[FoundShot] = []
+        self.ended = False
+        self._state: dict[str, Any] | None = None
+        saves = memory.done(SEARCH)
+        state = unpack(memory.kept(f"state-{saves % 2}")) if saves else None
+        shots = [unpack(memory.kept(f"shot-{i}")) for i in range(state["found"])] if state else []
+        if state and all(shots):
+            self._take_up(state, shots)
+
+    def _take_up(self, state: dict[str, Any], shots: Sequence[Mapping[str, Any]]) -> None:
+        """Go on where a search was."""
+        self.found = [FoundShot.of(shot) for shot in shots]
+        self.count, self._first, self._decided = state["count"], state["first"], state["decided"]
+        self._kept, self.ended, self._state = len(self.found), state["ended"], state
+        self._cutter.go_on(state["cutter"])
+        self._people.go_on(state["people"])
+
+    @property
+    def read_from(self) -> int:
+        """The first frame that is needed."""
+        recent = [] if self._state is None else self._state["follower"]["recent"]
+        return min([self.count, *recent])
+
+    def see_again(self, frames: Iterator[np.ndarray]) -> None:
+        """Take the last frames that an earlier search had seen, if there was one, out of those from `read_from` on."""
+        if self._state is None:
+            return
+        again = dict(zip(range(self.read_from, self.count), frames, strict=False))
+        follower = self._state["follower"]
+        self._follower.go_on(follower, [again[number] for number in follower["recent"]])
+        self._state = None
+
+    def feed(self, batch: Sequence[np.ndarray]) -> None:
+        """Take the next reduced frames."""
+        breaks = {self.count + i for i, frame in enumerate(batch) if self._cutter.add(frame)}
+        self._follower.feed(self.count, batch, breaks)
+        self.count += len(batch)
+
+    def decided(self) -> Iterator[FoundShot]:
+        """The shots that no later frame can change."""
+        yield from self._until(self._cutter.cuts_among(range(self._decided, self._cutter.decided)))
+        self._decided = self._cutter.decided
+
+    def end(self) -> Iterator[FoundShot]:
+        """The shots that are left when there are no more frames."""
+        yield from self._until([*self._cutter.cuts_among(range(self._decided, self.count)), self.count])
+        self.ended = True
+        self.save()
+
+    def _until(self, stops: Sequence[int]) -> Iterator[FoundShot]:
+        for stop in stops:
+            self.found.append(self._people.shot(self._follower.people, self._first, stop))
+            self._first = stop
+            self._follower.forget_before(stop)
+            yield self.found[-1]
+
+    def save(self, *, seldom: bool = False) -> None:
+        """Keep what was found so far, so that a later search goes on from here."""
+        if not self._memory.is_due(seldom=seldom):
+            return
+        state = {
+            "count": self.count,
+            "first": self._first,
+            "decided": self._decided,
+            "found": len(self.found),
+            "ended": self.ended,
+            "cutter": self._cutter.state(),
+            "follower": self._follower.state(),
+            "people": self._people.state(),
+        }
+        saves = self._memory.done(SEARCH) + 1
+        fresh = {f"shot-{i}": pack(self.found[i].state()) for i in range(self._kept, len(self.found))}
+        self._memory.save(SEARCH, saves, {f"state-{saves % 2}": pack(state), **fresh})
+        self._kept = len(self.found)
+
+
 @dataclass(eq=False)
 class _Piece:
     """What was seen of one person between two cuts."""
@@ -129,6 +238,14 @@ class _Piece:
     look: np.ndarray | None
     embedding: np.ndarray | None
     person: int = -1
+
+    def settle(self) -> None:
+        """The shot is over: keep what people in later shots are compared with."""
+        self.frames, self.faces, self.look = [self.frames[0], self.frames[-1]], [], None
+
+    def state(self) -> dict[str, Any]:
+        """What is left of it then, as `base.packed.pack` takes it."""
+        return {"shot": self.shot, "frames": list(self.frames), "embedding": self.embedding, "person": self.person}
 
 
 class _People:
@@ -145,7 +262,20 @@ class _People:
         tracks = _build(pieces, self._options, self._reduction, self._tracks)
         self._shots += 1
         self._tracks += len(tracks)
+        for group in self._named:
+            for piece in group:
+                piece.settle()
         return FoundShot(first, stop, tracks)
+
+    def state(self) -> dict[str, Any]:
+        """Who was in the shots before, as `base.packed.pack` takes it."""
+        named = [[piece.state() for piece in group] for group in self._named]
+        return {"named": named, "shots": self._shots, "tracks": self._tracks}
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Know what the one knew that gave this `state`."""
+        self._named = [[_Piece(**piece, faces=[], look=None) for piece in group] for group in state["named"]]
+        self._shots, self._tracks = state["shots"], state["tracks"]
 
     def _pieces(self, people: Sequence[Followed], first: int, stop: int) -> list[_Piece]:
         """What was seen of each person there, named, without what is too short or too weak."""

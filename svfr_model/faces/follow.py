@@ -7,16 +7,16 @@ what was followed at the cuts. Where a cut is likely, the whole frame is searche
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from ..base.errors import InputError
 from .closeup import appearance, look_again
-from .face import Face, FaceDetector
+from .face import Face, FaceDetector, faces_as_arrays, faces_of
 from .geometry import align_face, box_area, box_iou, non_max_suppression
 
 SAME_FACE_IOU = 0.4
@@ -105,6 +105,31 @@ class Followed:
         self.frames.insert(0, frame)
         self.faces.insert(0, face)
 
+    def state(self) -> dict[str, Any]:
+        """All that is known of the person, as `base.packed.pack` takes it."""
+        samples = self.samples.values()
+        return {
+            "frames": list(self.frames),
+            **faces_as_arrays(self.faces),
+            "samples": list(self.samples),
+            "looks": [sample.look for sample in samples],
+            "embeddings": [sample.embedding for sample in samples],
+            "spacing": self.spacing,
+            "look": self.look,
+        }
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Followed:
+        """The person who gave this `state`."""
+        samples = map(Sample, state["looks"], state["embeddings"])
+        return cls(
+            state["frames"],
+            faces_of(state),
+            dict(zip(state["samples"], samples, strict=True)),
+            state["spacing"],
+            state["look"],
+        )
+
 
 @dataclass(frozen=True)
 class FollowOptions:
@@ -124,6 +149,28 @@ class Follower:
         self._live: list[Followed] = []
         self._detector, self._options, self._encoder = detector, options, encoder
         self._recent: deque[tuple[int, np.ndarray]] = deque(maxlen=max(options.stride - 1, 1))
+
+    def forget_before(self, frame: int) -> None:
+        """Let go of those who were last seen before this frame and are followed no more."""
+        living = set(map(id, self._live))
+        self.people = [person for person in self.people if id(person) in living or person.frames[-1] >= frame]
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on with the next frame, as `base.packed.pack` takes it.
+
+        But for the pictures of the last frames, which are many: "recent" are their numbers.
+        """
+        return {
+            "people": [person.state() for person in self.people],
+            "live": [self.people.index(person) for person in self._live],
+            "recent": [number for number, _ in self._recent],
+        }
+
+    def go_on(self, state: Mapping[str, Any], recent: Sequence[np.ndarray]) -> None:
+        """Go on where the one was that gave this `state`. recent: the frames that it names."""
+        self.people = [Followed.of(person) for person in state["people"]]
+        self._live = [self.people[number] for number in state["live"]]
+        self._recent.extend(zip(state["recent"], recent, strict=True))
 
     def feed(self, first: int, frames: Sequence[np.ndarray], breaks: set[int]) -> None:
         """Take reduced frames (h,w,3) uint8, the first of them number `first`; breaks are likely cuts."""

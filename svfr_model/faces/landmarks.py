@@ -12,9 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ..base.clip import Clip
 from ..base.errors import InputError, WeightsError
+from ..base.memory import PLAIN, Memory
 from ..base.pixels import as_uint8
 from ..base.progress import Callback, report
 from ..weights.onnx import open_session, run_session
@@ -24,6 +26,8 @@ from .walk import TrackWalk
 from .warp import warp
 
 COUNT = 68
+OUTLINED = "outlined"
+"""The stage that a memory knows by how far the outlines of some tracks are found, in frames of the clip."""
 INPUT_SIZE = 192
 ENLARGED = 1.5
 """The network sees the box's longer side enlarged this many times."""
@@ -84,19 +88,26 @@ def _holds_points(shape: Sequence[int | str | None]) -> bool:
 
 
 def add_outlines(
-    clip: Clip | TrackWalk, tracks: Sequence[FaceTrack], model: LandmarkModel, callback: Callback | None = None
+    clip: Clip | TrackWalk,
+    tracks: Sequence[FaceTrack],
+    model: LandmarkModel,
+    callback: Callback | None = None,
+    memory: Memory = PLAIN,
 ) -> list[FaceTrack]:
     """The tracks with 68 landmarks in every frame, in one walk of the clip; to be called before `plan_crop`.
 
-    clip: or a walk of it, which goes on where it is, for the tracks of one shot after the other.
+    clip: or a walk of it, which goes on where it is, for the tracks of one shot after the other. memory: keeps what
+    was found of these tracks, so that a later run goes on from there.
     """
     walk = clip if isinstance(clip, TrackWalk) else TrackWalk(clip)
-    outlines = [np.zeros((len(track), COUNT, 2)) for track in tracks]
+    own = memory.part(f"outlines-{min((track.id for track in tracks), default=0)}")
+    outlines = [own.array(f"points-{track.id}", (len(track), COUNT, 2), torch.float64).numpy() for track in tracks]
     last = max((track.stop for track in tracks), default=0)
-    for number, frame in walk.frames(tracks):
+    for number, frame in walk.frames(tracks, own.done(OUTLINED)):
         inside = [i for i, track in enumerate(tracks) if track.covers(number)]
         boxes = [tracks[i].boxes[number - tracks[i].start] for i in inside]
         for i, points in zip(inside, model.detect(as_uint8(frame), boxes), strict=True):
             outlines[i][number - tracks[i].start] = points
+        own.save(OUTLINED, number + 1, seldom=number + 1 < last)
         report(callback, "landmarks", number + 1, last)
     return [replace(track, outlines=points) for track, points in zip(tracks, outlines, strict=True)]

@@ -8,8 +8,9 @@ cut. Dissolves and fades are not looked for.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,6 +64,20 @@ class CutDetector:
         self._steps: list[float] = []
         self._lasting: list[float] = []
 
+    def state(self) -> dict[str, Any]:
+        """All that it knows, as `base.packed.pack` takes it."""
+        return {
+            "histograms": [look.histogram for look in self._looks],
+            "layouts": [look.layout for look in self._looks],
+            "steps": np.array(self._steps),
+            "lasting": np.array(self._lasting),
+        }
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Know what the one knew that gave this `state`."""
+        self._looks.extend(map(_Look, state["histograms"], state["layouts"]))
+        self._steps, self._lasting = state["steps"].tolist(), state["lasting"].tolist()
+
     def add(self, frame: np.ndarray) -> bool:
         """Take the next frame (H,W,3) uint8; True where a shot may start here, which only `cuts` decides."""
         self._looks.append(_look(frame))
@@ -76,6 +91,11 @@ class CutDetector:
                 distance = _distance(self._looks[-1], self._looks[-1 - before])
                 self._lasting[candidate] = min(self._lasting[candidate], distance)
         return self._steps[-1] > self._options.minimum / 2
+
+    @property
+    def count(self) -> int:
+        """How many frames it was given."""
+        return len(self._steps)
 
     @property
     def decided(self) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,15 @@ class FaceTrack:
     """Unit identity embedding (512,), where an encoder was given."""
     outlines: np.ndarray | None = None
     """68 landmarks per frame, (n,68,2) float64, where a landmark model was given."""
+
+    def state(self) -> dict[str, Any]:
+        """All that it holds, as `base.packed.pack` takes it."""
+        return {**vars(self), "frame_size": list(self.frame_size)}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> FaceTrack:
+        """The track that gave this `state`."""
+        return cls(**{**state, "frame_size": tuple(state["frame_size"])})
 
     def __len__(self) -> int:
         return len(self.boxes)

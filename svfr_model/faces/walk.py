@@ -17,16 +17,19 @@ class TrackWalk:
     def __init__(self, clip: Clip) -> None:
         """Start before the clip's first frame."""
         self._tracks: Sequence[FaceTrack] = ()
-        self._number = 0
-        self._frames = picked(clip, lambda number: any(track.covers(number) for track in self._tracks))
+        self._number = self._begin = 0
+        self._frames = picked(clip, self._is_wanted)
 
-    def frames(self, tracks: Sequence[FaceTrack]) -> Iterator[tuple[int, np.ndarray]]:
-        """The number and the picture of every frame that one of the tracks covers.
+    def _is_wanted(self, number: int) -> bool:
+        return number >= self._begin and any(track.covers(number) for track in self._tracks)
+
+    def frames(self, tracks: Sequence[FaceTrack], begin: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        """The number and the picture of every frame, from `begin` on, that one of the tracks covers.
 
         The tracks are those of one shot, or of several, and no shot comes before one that was walked already. Raises
         InputError where the clip ends before they do.
         """
-        self._tracks = tracks
+        self._tracks, self._begin = tracks, begin
         last = max((track.stop for track in tracks), default=0)
         while self._number < last:
             number = self._number

@@ -81,7 +81,7 @@ class MappedMemory(Memory):
         self, stage: str, done: int, arrays: Mapping[str, Tensor] | None = None, *, seldom: bool = False
     ) -> None:
         """See `Memory.save`: first the arrays, then that they are there, each for good before the next is begun."""
-        if seldom and time.monotonic() - self._saved < _SELDOM_SECONDS:
+        if not self.is_due(seldom=seldom):
             return
         for name, tensor in (arrays or {}).items():
             mine = self.array(name, tensor.shape, tensor.dtype)
@@ -92,6 +92,10 @@ class MappedMemory(Memory):
             write_whole(self.folder / STAGES, json.dumps({**self._stages, stage: done}).encode())
         self._stages[stage] = done
         self._saved = time.monotonic()
+
+    def is_due(self, *, seldom: bool = False) -> bool:
+        """See `Memory.is_due`."""
+        return not seldom or time.monotonic() - self._saved >= _SELDOM_SECONDS
 
     def _flush(self) -> None:
         for mapped in self._maps.values():

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..base.clip import Clip, expected_length
+from ..base.clip import Clip, expected_length, picked
 from ..base.errors import FaceNotFoundError, InputError
 from ..base.memory import PLAIN, Memory
+from ..base.packed import pack, unpack
 from ..base.pixels import from_network_range, pad_to_multiple
 from ..base.progress import Callback, report
 from ..base.tasks import Tasks
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SHOTS = "shots"
+"""The part of a memory that belongs to a search for cuts, and the stage that it knows its saves by."""
 RESTORED = "restored"
 """The stage that a memory knows restored crops by."""
 
@@ -52,17 +55,32 @@ class Request:
     identity: Identity | None = None
 
 
-def find_shots(clip: Clip, callback: Callback | None = None) -> list[tuple[int, int]]:
-    """The (first, last + 1) frames of every shot, in one walk; InputError for a clip without frames."""
-    cutter = CutDetector()
-    count, total = 0, expected_length(clip)
-    for frame in clip:
-        cutter.add(frame)
-        count += 1
-        report(callback, "shots", count, max(count, total))
-    if not count:
+def find_shots(clip: Clip, callback: Callback | None = None, memory: Memory = PLAIN) -> list[tuple[int, int]]:
+    """The (first, last + 1) frames of every shot, in one walk; InputError for a clip without frames.
+
+    memory: keeps what was seen, so that a later run goes on from there.
+    """
+    own = memory.part(SHOTS)
+    cutter, saves = CutDetector(), own.done(SHOTS)
+    state = unpack(own.kept(f"state-{saves % 2}")) if saves else None
+    if state:
+        cutter.go_on(state)
+    total, begun = expected_length(clip), cutter.count
+
+    def save(*, seldom: bool) -> None:
+        if own.is_due(seldom=seldom):
+            done = own.done(SHOTS) + 1
+            own.save(SHOTS, done, {f"state-{done % 2}": pack(cutter.state())})
+
+    for frame in picked(clip, lambda number: number >= begun):
+        if frame is not None:
+            cutter.add(frame)
+            report(callback, "shots", cutter.count, max(cutter.count, total))
+            save(seldom=True)
+    if not cutter.count:
         raise InputError("The clip has no frames.")
-    return shots(count, cutter.cuts)
+    save(seldom=False)
+    return shots(cutter.count, cutter.cuts)
 
 
 def restore_tracks(
@@ -150,15 +168,16 @@ def restore_whole(
     holds one shot at a time.
     """
     multiple = networks.size_multiple
-    frames = iter(clip)
+    begun = _first_to_cut(spans, memory)
+    frames = picked(clip, lambda number: number >= begun)
     mask_frames = iter(masks) if masks is not None else None
     if request.reference is not None:
         request = replace(request, reference=pad_to_multiple(request.reference, multiple))
     for first, last in spans:
-        own = memory.part(f"frames-{first}")
+        own = _frames_of(first, memory)
         pictures = _stacked(own, "frames", frames, last - first, multiple)
         mask = None if mask_frames is None else _stacked(own, "mask", mask_frames, last - first, multiple)
-        own.save(CUT, 1)
+        own.save(CUT, last - first)
         try:
             shot = restore_crops(networks, pictures, request, mask=mask, memory=own, callback=callback)
         except FaceNotFoundError:
@@ -172,14 +191,27 @@ def restore_whole(
             yield picture[:, : clip.height, : clip.width].permute(1, 2, 0).numpy()  # CHW -> HWC
 
 
-def _stacked(memory: Memory, name: str, pictures: Iterator[np.ndarray], count: int, multiple: int) -> Tensor:
+def _first_to_cut(spans: Sequence[tuple[int, int]], memory: Memory) -> int:
+    """The first frame of the first shot that no earlier run has cut."""
+    return next((first for first, _ in spans if not _frames_of(first, memory).done(CUT)), spans[-1][1])
+
+
+def _frames_of(first: int, memory: Memory) -> Memory:
+    """The part of a memory that belongs to the shot that begins with this frame."""
+    return memory.part(f"frames-{first}")
+
+
+def _stacked(
+    memory: Memory, name: str, pictures: Iterator[np.ndarray] | Iterator[np.ndarray | None], count: int, multiple: int
+) -> Tensor:
     """The next count pictures (H,W,3) or masks (H,W), padded, as one (count,C,h,w) array of a memory.
 
-    Where they are cut already they are passed over.
+    Those that are cut already are passed over, and may be None.
     """
-    stacked: Tensor | None = memory.kept(name) if memory.done(CUT) else None
+    done = memory.done(CUT)
+    stacked: Tensor | None = memory.kept(name) if done else None
     for index, picture in enumerate(itertools.islice(pictures, count)):
-        if memory.done(CUT):
+        if picture is None or index < done:
             continue
         values = torch.from_numpy(np.ascontiguousarray(picture))
         padded = pad_to_multiple(values.permute(2, 0, 1) if values.ndim == 3 else values[None], multiple)  # HWC -> CHW

@@ -154,8 +154,8 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
             write_behind(_whole_frames(job, loader, clip, identity, memory, callback), writer, targets)
             written = []
         else:
-            steps = _FaceSteps(job, job.faces, loader, _Opened(clip, writer, targets), identity=identity)
-            written = steps.run(_masks(job, clip), memory, callback)
+            steps = _FaceSteps(job, job.faces, loader, _Opened(clip, writer, targets, memory), identity=identity)
+            written = steps.run(_masks(job, clip), callback)
     if job.log_levels is not None:
         write_levels(job.log_levels, levels.changes)
         written.append(job.log_levels)
@@ -224,7 +224,7 @@ def _whole_frames(
     if job.reference is not None:
         picture = torch.from_numpy(read_picture(job.reference)).permute(2, 0, 1)  # HWC -> CHW
         reference = cover(to_network_range(picture), clip.width, clip.height)
-    spans = find_shots(clip, callback)
+    spans = find_shots(clip, callback, memory)
     networks = loader.networks(self_referred=job.self_referred)
     request = Request(job.tasks, job.options, reference, identity)
     masks = _masks(job, clip)
@@ -235,11 +235,15 @@ def _whole_frames(
 
 @dataclass(frozen=True)
 class _Opened:
-    """The clip and what is written of it, which appears when targets end well; the writer is not entered yet."""
+    """The clip and what is written of it, which appears when targets end well; the writer is not entered yet.
+
+    memory: for all that is long or worth to be kept.
+    """
 
     clip: Clip
     writer: ClipWriter
     targets: ExitStack
+    memory: Memory
 
 
 class _FaceSteps:
@@ -250,15 +254,17 @@ class _FaceSteps:
     ) -> None:
         self._job, self._faces, self._loader = job, faces, loader
         self._clip, self._writer, self._targets = opened.clip, opened.writer, opened.targets
+        self._memory = opened.memory
         self._count = 0
         self._crops: list[Path] = []
         self._request = Request(job.tasks, job.options, self._reference(), identity)
 
-    def run(self, masks: MaskClip | None, memory: Memory, callback: Callback | None) -> list[Path]:
-        """Write the target, and return what else was written. memory: for crops and latents."""
+    def run(self, masks: MaskClip | None, callback: Callback | None) -> list[Path]:
+        """Write the target, and return what else was written."""
         factor = self._loader.vae_factor
         space = Space.of(self._faces.crop.size, self._job.options, factor, masked=masks is not None)
-        shots = restore_shots(self._clip, self._steps(), masks=masks, room=Room(memory, space), callback=callback)
+        room = Room(self._memory, space)
+        shots = restore_shots(self._clip, self._steps(), masks=masks, room=room, callback=callback)
         if self._job.debug is None:
             return self._crops
         return [_write_debug(self._job.debug, self._clip, shots, self._targets), *self._crops]
@@ -268,7 +274,7 @@ class _FaceSteps:
         detector, encoder = self._loader.face_detector, _encoder(self._faces, self._loader)
 
         def search(told: Callback) -> Iterator[FoundShot]:
-            for shot in track_shots(self._clip, detector, self._faces.track, encoder, told):
+            for shot in track_shots(self._clip, detector, self._faces.track, encoder, told, self._memory):
                 self._count = shot.stop
                 yield shot
 
@@ -288,7 +294,7 @@ class _FaceSteps:
         nobody = True
         for shot, tracks in _chosen(self._faces, shots, self._loader):
             if self._faces.outline and tracks:
-                tracks = add_outlines(walk, tracks, self._loader.landmark_model, told)
+                tracks = add_outlines(walk, tracks, self._loader.landmark_model, told, self._memory)
             nobody = nobody and not tracks
             yield PlannedShot(shot, [plan_crop(track, self._faces.crop) for track in tracks])
         if nobody:

@@ -22,12 +22,13 @@ from svfr_model.engine.options import RestoreOptions
 from svfr_model.engine.restore import Networks
 from svfr_model.engine.self_reference import SelfReference
 from svfr_model.engine.windows import WindowPlan
+from svfr_model.faces import cut
 from svfr_model.faces.crop import plan_crop
 from svfr_model.faces.options import CropOptions, PasteOptions
 from svfr_model.faces.paste_clip import paste_clip
 from svfr_model.files.mapped import MappedMemory
 from svfr_model.networks.identity import Identity
-from svfr_model.runs.restore_clip import Request, restore_tracks, restore_whole
+from svfr_model.runs.restore_clip import Request, find_shots, restore_tracks, restore_whole
 
 COUNT, WIDTH, HEIGHT, SIDE = 23, 96, 64, 16
 MOVED = np.array([[0, 0, 1], [0, 0, 0]])
@@ -131,9 +132,9 @@ def test_files_instead_of_memory_give_the_same_numbers(clip, plans, masks, tmp_p
     assert not np.array_equal(expected, clip.frames)
 
 
-@pytest.mark.parametrize(("options", "apart"), [(OPTIONS, 1), *((options, 5) for options in VARIANTS.values())])
+@pytest.mark.parametrize(("options", "apart"), [(OPTIONS, 2), *((options, 7) for options in VARIANTS.values())])
 def test_a_run_killed_at_a_save_goes_on_to_the_same_frames(clip, plans, masks, tmp_path, options, apart):
-    """What was to be saved is written, but not noted; at every save, or every fifth."""
+    """What was to be saved is written, but not noted; at every second save, or every seventh."""
     expected = pasted(clip, plans, masks, options)
     save = 1
     while dies(lambda memory: pasted(clip, plans, masks, options, memory), tmp_path / str(save), save):
@@ -164,6 +165,34 @@ def test_at_most_one_step_is_done_again(clip, plans, masks, tmp_path):
         save += 3
     levels = [call[1] for call in whole.calls]
     assert 0 < most <= max(levels.count(level) for level in set(levels)), "the calls of one step"
+
+
+def test_at_most_one_frame_is_cut_again(clip, plans, masks, tmp_path, monkeypatch):
+    """Where each is saved, as it is here; a run saves as many as it cuts in two seconds."""
+    seen = []
+    plain = cut.crop_frame
+    monkeypatch.setattr(cut, "crop_frame", lambda frame, plan, index: seen.append(index) or plain(frame, plan, index))
+    pasted(clip, plans, masks, OPTIONS)
+    whole = len(seen)
+    assert whole == sum(map(len, plans))
+    for save in range(1, whole + 1, 4):
+        seen.clear()
+        assert dies(lambda m: pasted(clip, plans, masks, OPTIONS, m), tmp_path / str(save), save)
+        assert len(seen) == save
+        pasted(clip, plans, masks, OPTIONS, MappedMemory(tmp_path / str(save)))
+        assert len(seen) == whole + 1, f"killed at save {save}"
+
+
+def test_shots_are_looked_for_from_where_the_search_was(clip, tmp_path):
+    still = [np.repeat(clip.frames[number : number + 1] // dark, 20, 0) for number, dark in ((0, 1), (5, 6), (9, 1))]
+    cut_clip = ArrayClip(np.concatenate(still))
+    expected = find_shots(cut_clip)
+    assert expected == [(0, 20), (20, 40), (40, 60)]
+    for save in (1, 19, 23, 45, 60):
+        assert dies(lambda memory: find_shots(cut_clip, None, memory), tmp_path / str(save), save)
+        told, kept = [], MappedMemory(tmp_path / str(save))
+        found = find_shots(cut_clip, lambda *entry, told=told: told.append(entry[1]), kept)
+        assert (found, told[0]) == (expected, save), f"killed at save {save}"
 
 
 def test_latents_are_gone_when_a_track_is_restored(clip, plans, masks, tmp_path):

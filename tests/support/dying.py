@@ -38,15 +38,24 @@ class Killed(BaseException):
 
 
 class DyingMemory(MappedMemory):
-    """A memory that ends the run when it is to save for the `left`th time, before it does; every save is made."""
+    """A memory that ends the run when it is to save for the `left`th time; every save is made.
+
+    Then half of each array is written, and nothing is noted of it.
+    """
 
     left = 0
 
     def save(self, stage, done, arrays=None, *, seldom=False):
         DyingMemory.left -= 1
         if DyingMemory.left == 0:
+            for name, tensor in (arrays or {}).items():
+                half = tensor.numel() // 2
+                self.array(name, tensor.shape, tensor.dtype).view(-1)[:half] = tensor.clone().reshape(-1)[:half]
             raise Killed
         super().save(stage, done, arrays)
+
+    def is_due(self, *, seldom=False):
+        return True
 
     def part(self, name):
         return DyingMemory(self.folder / name, self)
