@@ -14,7 +14,6 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-_TEXT = "text"
 _ARRAY = "array"
 
 
@@ -33,9 +32,9 @@ def pack(tree: Any) -> Tensor:
             return {key: plain(entry) for key, entry in value.items()}
         return [plain(entry) for entry in value] if isinstance(value, list) else value
 
-    text = np.frombuffer(json.dumps(plain(tree)).encode(), np.uint8)
+    text = np.frombuffer(json.dumps(plain(tree)).encode(), np.uint8)  # which puts all arrays into the list
     packed = io.BytesIO()
-    np.savez(packed, *arrays, **{_TEXT: text})
+    np.savez(packed, *arrays, text=text)
     return torch.frombuffer(bytearray(packed.getbuffer()), dtype=torch.uint8)
 
 
@@ -44,7 +43,7 @@ def unpack(packed: Tensor) -> Any:
     try:
         with np.load(io.BytesIO(packed.numpy().tobytes()), allow_pickle=False) as file:
             return json.loads(
-                file[_TEXT].tobytes(),
+                file["text"].tobytes(),
                 object_hook=lambda entry: file[f"arr_{entry[_ARRAY]}"] if [*entry] == [_ARRAY] else entry,
             )
     except (BadZipFile, ValueError, KeyError, OSError, EOFError) as error:

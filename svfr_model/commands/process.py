@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import FrameType
 
 from ..base.errors import SVFRError
@@ -21,6 +22,8 @@ BROKEN_PIPE = 128 + 13
 _PATIENCE = 1.0
 """Seconds that a signal's exception has to arrive: a long call into a library does not notice signals."""
 _ENDING = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+_NOT_GIVEN_UP = {getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)}
+"""A job queue or a machine that goes down, and a terminal that was lost: unlike by Ctrl-C, no work was given up."""
 _SHOWN = 5
 _signals_heard: list[int] = []
 """Those of this command. Ray makes a plain KeyboardInterrupt of whatever a signal raises."""
@@ -40,6 +43,7 @@ def run(command: Callable[[], int], *, goes_on: str = "") -> int:
     goes_on: how interrupted work of this command is taken up again.
     """
     staging.committed.clear()
+    staging.left.clear()
     _signals_heard.clear()
     try:
         with _signals(goes_on):
@@ -87,13 +91,19 @@ def tell(text: str) -> None:
 def interruption(goes_on: str = "") -> str:
     """What is true after an interruption: what was written by then, and how to go on."""
     kept = _kept()
+    work = _names(staging.left)
     told = [f"written before that: {kept}"] * bool(kept) + [goes_on] * bool(goes_on)
-    return f"interrupted; {'. '.join(told) or 'nothing was written'}"
+    told += [f"The work on {work} is kept: the same command goes on with it"] * bool(work)
+    return f"interrupted; {'. '.join(told if kept or goes_on else ['nothing was written', *told])}"
 
 
 def _kept() -> str:
     """The names of what was written whole, "" where nothing was."""
-    names = [str(path) for path in dict.fromkeys(staging.committed)]
+    return _names(staging.committed)
+
+
+def _names(paths: Iterable[Path]) -> str:
+    names = [str(path) for path in dict.fromkeys(paths)]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"{', '.join(names[:_SHOWN])}{more}"
 
@@ -149,6 +159,7 @@ def _signals(goes_on: str) -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if not ended.is_set():  # a second one must not disturb the tidying up; the watcher hears it
             ended.set()
+            _settle_work(number)
             _signals_heard.append(number)
             raise Ended(number)
 
@@ -168,6 +179,12 @@ def _signals(goes_on: str) -> Iterator[None]:
         ear.close()
 
 
+def _settle_work(number: int) -> None:
+    """Decide what becomes of work that a later run can go on with."""
+    if number in _NOT_GIVEN_UP:
+        staging.keep_work()
+
+
 def _watch(ear: socket.socket, numbers: set[int], ended: threading.Event, goes_on: str) -> None:
     """Wait for a signal's number; where the main thread does not come to handle it, tidy up and end the process.
 
@@ -177,6 +194,8 @@ def _watch(ear: socket.socket, numbers: set[int], ended: threading.Event, goes_o
     while heard := ear.recv(1):
         count += heard[0] in numbers
         if heard[0] in numbers and (count > 1 or not ended.wait(_PATIENCE)):
+            if count == 1:
+                _settle_work(heard[0])
             staging.discard_all()
             with contextlib.suppress(OSError):
                 os.write(2, f"\n{interruption(goes_on)}\n".encode(errors="backslashreplace"))

@@ -172,7 +172,7 @@ class _Search:
     @property
     def read_from(self) -> int:
         """The first frame that is needed."""
-        recent = [] if self._state is None else self._state["follower"]["recent"]
+        recent: list[int] = [] if self._state is None else self._state["follower"]["recent"]
         return min([self.count, *recent])
 
     def see_again(self, frames: Iterator[np.ndarray]) -> None:

@@ -35,6 +35,8 @@ committed: dict[Path, None] = {}
 """What this process has put in place, in order, so that an interrupted process can report it."""
 living: set[Passing] = set()
 """What this process is to remove before it ends."""
+left: dict[Path, None] = {}
+"""The outputs whose work this process has left to a later one."""
 _WINDOWS = sys.platform == "win32"
 _WAITS = (0.1, 0.5, 2.0) if _WINDOWS else ()
 """Seconds between attempts to put a file in place: Windows refuses while another program has it or its target open, and
@@ -46,6 +48,10 @@ class Passing(Protocol):
 
     def discard(self) -> None:
         """Remove it; may be called at any time, and more than once."""
+        ...
+
+    def keep(self) -> None:
+        """Leave behind, instead of removing, what a later run can go on with."""
         ...
 
 
@@ -111,6 +117,9 @@ class Staging:
         shutil.rmtree(self._hidden, ignore_errors=True)
         living.discard(self)
 
+    def keep(self) -> None:
+        """Nothing: no run goes on with half a file."""
+
     def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
@@ -134,6 +143,12 @@ def staged(target: Path, *, folder: bool = False) -> Iterator[Path]:
             raise
     except OSError as error:
         raise cannot_write(target, error) from error
+
+
+def keep_work() -> None:
+    """Leave behind what a later run can go on with: this process was ended, but nobody has given up its work."""
+    for passing in list(living):
+        passing.keep()
 
 
 def discard_all() -> None:

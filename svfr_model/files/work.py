@@ -1,8 +1,8 @@
 """The folder in which a run keeps what a later one can go on with, if it is killed.
 
 It lies beside the output, or where the user says, and has a manifest that tells whose work it is: what the result
-depends on, part by part. A run that ends, well or not, removes it; only a killed one leaves it. Whatever else has its
-name is not ours and stays as it is.
+depends on, part by part. A run that ends, well or not, removes it, and so does one that is cancelled; one that is
+killed, or told to end by the system, leaves it. Whatever else has its name is not ours and stays as it is.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 from ..base.errors import InputError, cannot_write
-from .mapped import MappedMemory, write_whole
-from .staging import PREFIX, Staging, hidden_folder, hold, living, remove_leftovers
+from .mapped import STAGES, MappedMemory, write_whole
+from .staging import PREFIX, Staging, hidden_folder, hold, left, living, remove_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class WorkFolder:
         self.target, self.path = target, work_path(target, place)
         self._parts = dict(parts)
         self._lock: int | None = None
+        self._kept = False
 
     def __enter__(self) -> MappedMemory:
         if not self.path.parent.is_dir():
@@ -71,11 +72,22 @@ class WorkFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and issubclass(kind, SystemExit):  # as Ray ends its workers; nobody has given up the work
+            self.keep()
         self.discard()
+
+    def keep(self) -> None:
+        """From now on, `discard` leaves it behind, if there is anything in it."""
+        self._kept = True
 
     def discard(self) -> None:
         """Remove it; may be called at any time, and more than once."""
         if self not in living:
+            return
+        if self._kept and next(self.path.rglob(STAGES), None) is not None:
+            self._unlock()
+            living.discard(self)
+            left[self.target] = None
             return
         if _WINDOWS:  # It renames no folder in which a file is open.
             self._unlock()

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..base.devices import choose_device, choose_dtype
 from ..base.errors import DependencyError, InputError, SVFRError
-from ..files.staging import remove_leftovers
+from ..files.staging import living, remove_leftovers
 from ..files.work import remove_dead
 from .batch import BatchClip, Outcome, Waiting, Workers, attempt
 from .loader import Shelf
@@ -60,18 +60,34 @@ def workers_on_ray(options: BatchOptions, clips: Collection[BatchClip]) -> Worke
     def work(waiting: Waiting) -> Iterator[tuple[BatchClip, Outcome]]:
         with _connected(ray, options.address):
             crew = _Crew(ray, options.cores, len(clips), devices)
-            cancelled = True
+            remains = _Remains(clips)
+            living.add(remains)
             try:
                 yield from crew.work(waiting)
-                cancelled = False
+                remains.keep()
             finally:
                 crew.dismiss()
                 _clean(folders)
-                if cancelled:
-                    for clip in clips:
-                        remove_dead(clip.job.target, clip.job.work)
+                remains.discard()
 
     return work
+
+
+class _Remains:
+    """The work that workers leave when they are dismissed: removed where the batch was cancelled."""
+
+    def __init__(self, clips: Collection[BatchClip]) -> None:
+        self._clips = clips
+
+    def keep(self) -> None:
+        """From now on, `discard` leaves it behind."""
+        self._clips = ()
+
+    def discard(self) -> None:
+        """Remove it; may be called at any time, and more than once."""
+        for clip in self._clips:
+            remove_dead(clip.job.target, clip.job.work)
+        living.discard(self)
 
 
 def _imported() -> Any:

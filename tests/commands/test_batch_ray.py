@@ -102,8 +102,8 @@ def test_a_signal_ends_the_batch_and_its_workers(root, cluster, tmp_path):
     while cluster.workers() == [] or begun(tmp_path / "out") == []:
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    assert "The same command goes on with the clips that are not done" in finish(process, 143)
+    process.send_signal(signal.SIGINT)
+    assert "The same command goes on with the clips that are not done" in finish(process, 130)
     psutil.wait_procs(cluster.workers(), timeout=30)
     assert cluster.workers() == []
     assert [path.name for path in (tmp_path / "out").iterdir() if path.name.startswith(".svfr")] == []

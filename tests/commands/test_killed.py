@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import sys
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from support.dying import killed
+from support.dying import killed, signalled
 from support.files import write
 
 from svfr_model.commands import main
@@ -93,6 +94,19 @@ def test_a_run_killed_in_a_phase_comes_to_the_same_bytes(source, undisturbed, tm
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGHUP", marks=pytest.mark.slow)])
+def test_a_signal_of_the_system_ends_a_run_but_keeps_its_work(source, undisturbed, tmp_path, capsys, name):
+    """A job queue at its limit, a machine that goes down, a terminal that was lost: nobody has given up the work."""
+    target = tmp_path / "out.mp4"
+    said = signalled(words(source, target), "denoise", 2, name, 128 + getattr(signal, name))
+    assert f"interrupted; nothing was written. The work on {target} is kept: the same command goes on with it" in said
+    assert [path.name for path in tmp_path.iterdir()] == [work_path(target, None).name]
+    assert main(words(source, target)) == 0
+    assert target.read_bytes() == undisturbed
+    assert "a killed run has left its work, which goes on" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
 @pytest.fixture
 def left(source, undisturbed, tmp_path):
     """The target of a run that was killed in its second pass."""
@@ -139,7 +153,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_restored(source,
     monkeypatch.setattr("svfr_model.runs.restore_file.restore_track", lambda *_: pytest.fail("it restores"))
     assert main(words(source, tmp_path / "out.mp4")) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert re.search(r"the work needs 0\.[34] MB here for the crops and latents .*, but 0\.1 MB are free", said)
+    assert re.search(r"the work needs 0\.[234] MB here for the crops and latents .*, but 0\.1 MB are free", said)
     assert "Free some space, or let the work lie on another disk (--work)" in said
     assert list(tmp_path.iterdir()) == []
 

@@ -71,6 +71,32 @@ def test_a_process_about_to_end_removes_it(target):
     folder.discard()
 
 
+def test_work_that_is_kept_outlives_a_process_about_to_end(target):
+    def end(ends):
+        with WorkFolder(target, PARTS) as memory:
+            memory.save("stage", memory.done("stage") + 1)
+            if ends is KeyboardInterrupt:
+                staging.keep_work()
+            raise ends
+
+    for ends in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(ends):
+            end(ends)
+        assert work_path(target, None).is_dir()
+        assert list(staging.left) == [target]
+        staging.left.clear()
+    with WorkFolder(target, PARTS) as memory:
+        assert memory.done("stage") == 2
+    assert names(target.parent) == []
+
+
+def test_nothing_is_kept_where_nothing_was_done(target):
+    with WorkFolder(target, PARTS):
+        staging.keep_work()
+    assert names(target.parent) == []
+    assert not staging.left
+
+
 def test_a_killed_runs_work_goes_on(target, holder, caplog):
     killed(holder)
     with caplog.at_level(logging.WARNING), WorkFolder(target, PARTS) as memory:

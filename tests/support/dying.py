@@ -20,7 +20,7 @@ seen = []
 def told(stage, done, total, preview=None):
     seen.append(stage)
     if stage == {stage!r} and seen.count(stage) == {times}:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.{name})
 
 class Bar:
     def __init__(self, total):
@@ -63,6 +63,12 @@ class DyingMemory(MappedMemory):
 
 def killed(words: Sequence[str], stage: str, times: int) -> None:
     """Run a command in a process that kills itself (SIGKILL) when a stage has been told so often."""
-    code = _KILLED.format(root=str(ROOT), stage=stage, times=times, words=list(words))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == -9, f"it was to be killed in {stage}, but ended with {done.returncode}:\n{done.stderr}"
+    signalled(words, stage, times, "SIGKILL", -9)
+
+
+def signalled(words: Sequence[str], stage: str, times: int, name: str, code: int) -> str:
+    """The same with another signal, and the exit code that must come of it; returns what the command said."""
+    program = _KILLED.format(root=str(ROOT), stage=stage, times=times, words=list(words), name=name)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == code, f"{name} was to end it in {stage}, but it gave {done.returncode}:\n{done.stderr}"
+    return done.stderr
