@@ -5,9 +5,10 @@
 
 Runs in ComfyUI's Python, for its websocket client. Leaves FOLDER/<name>.png for each workflow and prints one JSON
 object: by name, the dialogs that stood open, what the console complained of, the types of nodes that were missing, the
-graph as the frontend would queue it, and where nodes and groups lie. With --run each is also queued, until one of its
-nodes shows text: "texts" is what they show, "saved" the nodes as the frontend would then save them. With --search the
-search box is opened and each of the words typed into it: by the words, the titles of the nodes that it lists.
+graph as the frontend would queue it, what our own widgets say, and where nodes and groups lie. With --run each is also
+queued, and has to show some text: "texts" is what they show, "saved" the nodes as the frontend would then save them.
+With --search the search box is opened and each of the words typed into it: by the words, the titles of the nodes that
+it lists.
 """
 
 from __future__ import annotations
@@ -52,6 +53,13 @@ FIT = """
 })()
 """
 TEXTS = "app.graph.nodes.flatMap(n => n.widgets ?? []).map(w => w.element?.innerText).filter(t => t)"
+SAID = """
+[...app.graph.nodes.flatMap(n => n.widgets ?? []).map(w => w.label),
+ ...[...document.querySelectorAll('.svfr-compare, .svfr-compare [title], .svfr-compare [aria-label]')]
+   .flatMap(e => [e.title, e.ariaLabel, e.tagName === 'BUTTON' ? e.textContent : '']),
+ ...app.graph.nodes.filter(n => n.svfrCompare).flatMap(n => Object.values(n.svfrCompare.picture.words))].filter(t => t)
+"""
+IDLE = "fetch('/prompt').then(a => a.json()).then(told => told.exec_info.queue_remaining === 0)"
 RESULTS = "[...document.querySelectorAll('[data-testid=result-item]')].map(e => e.innerText.split('\\n')[0])"
 BARE = """
 (() => {
@@ -121,11 +129,14 @@ async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) ->
         "dialogs": await page.ask(DIALOGS),
         "missing": await page.ask(MISSING),
         "api": json.loads(await page.ask("app.graphToPrompt().then(p => JSON.stringify(p.output))")),
+        "said": await page.ask(SAID),
         "boxes": await page.ask("app.graph.nodes.map(n => [n.id, n.type, ...n.pos, ...n.size])"),
     }
     if run:
         await page.ask("app.queuePrompt(0)")
         await wait_for(page, f"{TEXTS}.length > 0")
+        await wait_for(page, IDLE)
+        await asyncio.sleep(0.5)
         seen["texts"] = await page.ask(TEXTS)
         seen["saved"] = await page.ask("app.graph.serialize().nodes")
     await page.ask(BARE)

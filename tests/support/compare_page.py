@@ -17,13 +17,14 @@ from pathlib import Path
 from browser import READY, driven, wait_for
 
 PLAYER = "app.graph.nodes.find(n => n.comfyClass === 'SVFRCompare').svfrCompare"
-LOADED = f"{PLAYER}.data && {PLAYER}.marks && {PLAYER}.videos.every(v => v.readyState >= 2) && !{PLAYER}._done"
+PAIR, PICTURE = f"{PLAYER}.pair", f"{PLAYER}.picture"
+LOADED = f"{PLAYER}.data && {PICTURE}.marks && {PAIR}.videos.every(v => v.readyState >= 2) && !{PAIR}.moving"
 READER = """
 window.svfrRead = (player) => {
-  const { canvas, wipe } = player, pen = canvas.getContext('2d');
-  const pane = player._panes()[0], scale = player._scale(pane), [w, h] = player._size();
-  const left = pane.x + (pane.width - w * scale) / 2, top = pane.y + (pane.height - h * scale) / 2;
-  const at = (x, y) => [...pen.getImageData(Math.round(left + x * scale), Math.round(top + y * scale), 1, 1).data];
+  const { canvas, panes, size: [w, h] } = player.picture, pen = canvas.getContext('2d');
+  const place = player.picture.placeOf(panes[0]), scale = place.width / w;
+  const dot = (x, y) => [...pen.getImageData(Math.round(x), Math.round(y), 1, 1).data];
+  const at = (x, y) => dot(place.x + x * scale, place.y + y * scale);
   const code = (from, channel) => {
     let number = 0;
     for (let bit = 0; bit < 8; bit++) number = number * 2 + (at(from + bit * 16 + 8, h / 2)[channel] > 145);
@@ -31,8 +32,24 @@ window.svfrRead = (player) => {
   };
   return { before: code(0, 0), after: code(w / 2, 2), at };
 };
+window.svfrEdges = ({ canvas }) => {
+  const { data } = canvas.getContext('2d').getImageData(0, canvas.height / 4, canvas.width, 1);
+  const bright = [...Array(canvas.width).keys()].map(x => Math.max(data[4 * x], data[4 * x + 2]) > 145);
+  return bright.filter((is, x) => x && is !== bright[x - 1]).length;
+};
+window.svfrWatch = (player, ended, seconds) => new Promise((done) => {
+  const numbers = [], start = performance.now();
+  const look = () => {
+    numbers.push(svfrRead(player).before);
+    if (ended(numbers, player.pair.playing) || performance.now() - start > 1000 * seconds) return done(numbers);
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+});
 """
-"""Reads the numbers of the frames that stand left and right of the middle: bits as bars of 16 pixels, red and blue."""
+"""svfrRead: the numbers of the frames that stand left and right of the middle: bits as bars of 16 pixels, red and blue.
+svfrEdges: how often dark and bright change along a row of the canvas. svfrWatch: the numbers before, at every frame that
+the page draws, until something has happened."""
 
 
 async def work(page, url: str, workflow: Path, folder: Path) -> dict:
@@ -50,12 +67,12 @@ async def work(page, url: str, workflow: Path, folder: Path) -> dict:
     seen = {"codes": {}, "pixels": {}, "screen": {}}
     await read(page, seen, "first")
     await shoot(page, folder, "wipe", seen)
-    box = await page.ask(f"(b => [b.x, b.y, b.width, b.height])({PLAYER}.canvas.getBoundingClientRect())")
+    box = await page.ask(f"(b => [b.x, b.y, b.width, b.height])({PICTURE}.canvas.getBoundingClientRect())")
     await press(page, box[0] + box[2] / 4, box[1] + box[3] / 2)
-    seen["wipe"] = await page.ask(f"{PLAYER}.wipe")
+    seen["wipe"] = await page.ask(f"{PICTURE}.wipe")
     await read(page, seen, "wiped")
     await shoot(page, folder, "wiped", seen)
-    await page.ask(f"{PLAYER}.setWipe(0.5)")
+    await page.ask(f"{PICTURE}.setWipe(0.5)")
     for frame in (137, 12):
         await page.ask(f"{PLAYER}.bar.value = {frame}; {PLAYER}.bar.dispatchEvent(new Event('input'))")
         await settle(page)
@@ -71,6 +88,8 @@ async def work(page, url: str, workflow: Path, folder: Path) -> dict:
         await shoot(page, folder, name, seen)
     await key_press(page, "o")
     seen["played"] = await play(page)
+    seen["zoom"] = await zoom(page, box)
+    seen["loop"] = await loop(page)
     seen["api"] = json.loads(await page.ask("app.graphToPrompt().then(p => JSON.stringify(p.output))"))
     seen["console"] = list(page.complaints)
     return seen
@@ -81,10 +100,10 @@ async def play(page) -> list[list[int]]:
     return await page.ask(
         f"""new Promise((done) => {{
           const player = {PLAYER}, pairs = [];
-          player.loop = false;
-          player.start();
+          player.pair.loop = false;
+          player.pair.start();
           const look = () => {{
-            if (!player.playing && pairs.length > 3) return done(pairs);
+            if (!player.pair.playing && pairs.length > 3) return done(pairs);
             const found = svfrRead(player);
             pairs.push([found.before, found.after]);
             requestAnimationFrame(look);
@@ -92,6 +111,64 @@ async def play(page) -> list[list[int]]:
           requestAnimationFrame(look);
         }})"""
     )
+
+
+async def zoom(page, box: list[float]) -> dict:
+    """How often dark and bright change in a row, as a part of what the whole picture has, by what was done; and the
+    graph's own scale. Frame 85 has bars that alternate."""
+    x, y = box[0] + box[2] / 2, box[1] + box[3] / 4
+    await page.ask(f"{PAIR}.seek(85)")
+    await settle(page)
+    whole = await page.ask(f"svfrEdges({PICTURE})")
+    seen = {"whole": whole, "scale": [await page.ask("app.canvas.ds.scale")]}
+    for name, turned in (("in", -277), ("out", 138)):  # 400 is e times
+        await page.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=turned)
+        await asyncio.sleep(0.5)
+        seen[name] = await page.ask(f"svfrEdges({PICTURE})") / whole
+        if name == "in":
+            await drag(page, x, y, 40)
+            seen["moved"] = await page.ask(f"{PICTURE}.view.x") * 256
+            seen["pixel"] = await page.ask(f"{PICTURE}.placeOf({PICTURE}.panes[0]).width / {PICTURE}.canvas.width")
+    for clicks in (1, 2):
+        await press(page, x, y, clicks)
+    await asyncio.sleep(0.3)
+    seen["again"] = await page.ask(f"svfrEdges({PICTURE})") / whole
+    seen["scale"].append(await page.ask("app.canvas.ds.scale"))
+    return seen
+
+
+async def drag(page, x: float, y: float, right: float) -> None:
+    """With Shift held, by so many pixels."""
+    for kind, place in (("mousePressed", x), ("mouseMoved", x + right), ("mouseReleased", x + right)):
+        told = {"type": kind, "x": place, "y": y, "button": "left", "buttons": 1, "clickCount": 1, "modifiers": 8}
+        await page.call("Input.dispatchMouseEvent", **told)
+
+
+async def loop(page) -> dict:
+    """What was seen from frame 190 on: with Loop, until it is at the beginning again; without, until it stands; and
+    after the next Space, from that end."""
+    await page.ask(f"{PICTURE}.setWipe(0.5)")
+    seen, on = {}, await page.ask(f"{PLAYER}.switches.loop.ariaPressed")
+    if on != "true":
+        await key_press(page, "l")
+    for name, ended in (
+        ("on", "(numbers) => numbers.at(-1) < 50 && numbers.length > 3"),
+        ("off", "(numbers, playing) => !playing && numbers.length > 3"),
+    ):
+        await page.ask(f"{PAIR}.seek(190)")
+        await settle(page)
+        await key_press(page, " ")
+        seen[name] = await page.ask(f"svfrWatch({PLAYER}, {ended}, 20)")
+        seen[f"{name} playing"] = await page.ask(f"{PAIR}.playing")
+        if name == "on":
+            await key_press(page, " ")
+            await settle(page)
+            await key_press(page, "l")
+    await settle(page)
+    await key_press(page, " ")
+    seen["anew"] = await page.ask(f"svfrWatch({PLAYER}, (numbers) => numbers.at(-1) > 20 && numbers.at(-1) < 50, 20)")
+    await key_press(page, " ")
+    return seen
 
 
 async def read(page, seen: dict, name: str) -> None:
@@ -104,7 +181,7 @@ async def read(page, seen: dict, name: str) -> None:
 
 
 async def settle(page) -> None:
-    await wait_for(page, f"!{PLAYER}._done")
+    await wait_for(page, f"!{PAIR}.moving")
     await asyncio.sleep(0.2)
 
 
@@ -113,14 +190,15 @@ async def shoot(page, folder: Path, name: str, seen: dict) -> None:
     shot = await page.call("Page.captureScreenshot", format="png")
     (folder / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
     seen["screen"][name] = await page.ask(
-        f"(p => {{ const b = p.canvas.getBoundingClientRect(), wide = p._size()[0] * p._scale(p._panes()[0]); "
-        f"return [b.x, b.y, b.width, b.height, wide * b.width / p.canvas.width]; }})({PLAYER})"
+        f"(p => {{ const b = p.canvas.getBoundingClientRect(), wide = p.placeOf(p.panes[0]).width; "
+        f"return [b.x, b.y, b.width, b.height, wide * b.width / p.canvas.width]; }})({PICTURE})"
     )
 
 
-async def press(page, x: float, y: float) -> None:
+async def press(page, x: float, y: float, clicks: int = 1) -> None:
+    """clicks: 2 for the second press of a double click."""
     for kind in ("mousePressed", "mouseReleased"):
-        await page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1, buttons=1)
+        await page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=clicks, buttons=1)
 
 
 async def key_press(page, key: str) -> None:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from browser import READY, driven, wait_for
-from compare_page import LOADED, PLAYER, key_press, press, settle
+from compare_page import LOADED, PAIR, PICTURE, key_press, press, settle
 
 PLACE = """
 (words => {
@@ -32,10 +32,9 @@ PLACE = """
 """
 EDGE = f"""
 (() => {{
-  const p = {PLAYER}, pane = p._panes()[0], scale = p._scale(pane), [w, h] = p._size();
-  const [x1, y1, x2] = p._tracks()[0].box;
-  const x = pane.x + (pane.width - w * scale) / 2 + (x1 + x2) / 2 * scale;
-  const y = pane.y + (pane.height - h * scale) / 2 + y1 * scale;
+  const p = {PICTURE}, place = p.placeOf(p.panes[0]), scale = place.width / p.size[0];
+  const [x1, y1, x2] = p.tracks[0].box;
+  const x = place.x + (x1 + x2) / 2 * scale, y = place.y + y1 * scale;
   return [...p.canvas.getContext('2d').getImageData(Math.round(x), Math.round(y), 1, 1).data].slice(0, 3);
 }})()
 """
@@ -57,11 +56,11 @@ async def work(page, url: str, folder: Path, pack: str, name: str) -> dict:
     await click(page, "Run")
     clicks += 1
     await wait_for(page, LOADED, 600)
-    await page.ask(f"{PLAYER}.seek(4)")
+    await page.ask(f"{PAIR}.seek(4)")
     await settle(page)
     await shoot(page, folder, "result")
     edge = [await page.ask(EDGE)]
-    box = f"{PLAYER}.canvas.getBoundingClientRect()"
+    box = f"{PICTURE}.canvas.getBoundingClientRect()"
     x, y, width, height = await page.ask(f"(b => [b.x, b.y, b.width, b.height])({box})")
     await press(page, x + width / 2, y + height / 2)
     await key_press(page, "o")
@@ -71,9 +70,9 @@ async def work(page, url: str, folder: Path, pack: str, name: str) -> dict:
     await key_press(page, "z")
     await asyncio.sleep(0.5)
     await shoot(page, folder, "face")
-    zoom = await page.ask(f"{PLAYER}._look({PLAYER}._panes()[0]).zoom")
+    zoom = await page.ask(f"{PICTURE}.lookOf({PICTURE}.panes[0]).zoom")
     scale = await page.ask("app.canvas.ds.scale")
-    tracks = await page.ask(f"{PLAYER}.marks.tracks.length")
+    tracks = await page.ask(f"{PICTURE}.marks.tracks.length")
     return {"clicks": clicks, "tracks": tracks, "edge": edge, "zoom": zoom, "scale": scale}
 
 

@@ -114,3 +114,17 @@ def write_painted(path, frame, *, painted=True):
         height, width = alpha.shape
         alpha[height // 2 : height // 2 + height // 8, width // 3 : width // 2] = 0
     Image.fromarray(np.dstack([frame, alpha])).save(path)
+
+
+def node(number, kind, values, inputs=None, outputs=None):
+    """A node as the frontend saves it: inputs with their link, outputs with their links."""
+    return {
+        "id": number,
+        "type": kind,
+        "pos": [400 * (number - 1), 100],
+        "size": [350, 400],
+        "mode": 0,
+        "widgets_values": values,
+        "inputs": [{"name": name, "type": type_, "link": link} for name, (type_, link) in (inputs or {}).items()],
+        "outputs": [{"name": name, "type": type_, "links": links} for name, (type_, links) in (outputs or {}).items()],
+    }

@@ -23,7 +23,8 @@ FOLDER = ROOT / "locales"
 MEMORY = Path(__file__).with_name("translations")
 LANGUAGES = ("zh", "ja", "ko")
 ENGLISH = json.loads((FOLDER / "en" / "main.json").read_text(encoding="utf-8"))
-"""What our scripts say in the page, declared in English."""
+"""What our scripts say in the page (`svfr`), and what they translate of what the server tells (`svfr_told`), with {0},
+{1}... for what differs from time to time."""
 DEFAULT = re.compile(r" Default: (?P<value>[^.;:]+(?:\.\d+)?)\.$")
 UNSET = re.compile(r" (?P<value>\S+) means the default\.$")
 LONGEST_DEFAULT = 3
@@ -70,7 +71,7 @@ class Translator:
 
     def stale(self) -> list[str]:
         """Entries whose English nothing says any more."""
-        kinds = ("nodes", "names", "texts", "defaults", "categories", "words")
+        kinds = ("nodes", "names", "texts", "defaults", "categories", "words", "told")
         return [f"{kind}: {key}" for kind in kinds for key in self.memory[kind] if (kind, key) not in self.used]
 
 
@@ -106,6 +107,7 @@ def files_of(nodes: dict[str, Any], translator: Translator) -> dict[Path, str]:
     main = {
         "nodeCategories": {part: translator.find("categories", part) for part in sorted(parts)},
         "svfr": words,
+        "svfr_told": {english: translator.find("told", english) for english in ENGLISH["svfr_told"]},
     }
     definitions = {name: node_entry(info, translator) for name, info in sorted(nodes.items())}
     folder = FOLDER / translator.language

@@ -2,6 +2,7 @@
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { ComparePlayer } from "./compare_player.js";
+import { words } from "./words.js";
 
 const SIZE = [520, 470];
 const LEAST = 300; // height of the player in pixels
@@ -25,6 +26,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass !== "SVFRCompare") return;
     const player = new ComparePlayer();
+    words().then((say) => player.speak(say));
     node.svfrCompare = player;
     const widget = node.addDOMWidget("compare", "svfr_compare", player.root, {
       serialize: false,

@@ -1,5 +1,6 @@
 // Shows a node's text in the node itself, such as a warning. By default the frontend shows text only for its own nodes.
 import { app } from "../../../scripts/app.js";
+import { translator } from "./words.js";
 
 const STYLE =
   "margin: 0; overflow: auto; font: 10px sans-serif; user-select: text; white-space: pre-wrap; color: #ffb347";
@@ -38,8 +39,9 @@ app.registerExtension({
     if (!/^(SVFR|STC)[A-Z]/.test(node.comfyClass ?? "")) return;
     let widget = null; // a warning takes no room before there is one
     let height = null; // of the node before it grew
-    follow(node, "onExecuted", (output) => {
-      const text = output?.svfr_table ? "" : (output?.text?.join("\n\n") ?? ""); // a table is drawn by tables.js
+    follow(node, "onExecuted", async (output) => {
+      const translate = await translator();
+      const text = output?.svfr_table ? "" : (output?.text?.map(translate).join("\n\n") ?? ""); // see tables.js
       if (!text && !widget) return;
       widget ??= textWidget(node);
       widget.element.textContent = text;

@@ -1,6 +1,7 @@
 // Draws the table of a node: the figures of SVFR Metrics with a bar for each, the files of SVFR Get Weights.
 // What the server sends is described in nodes/tables.py. All of it is set as text: nothing that it holds is run.
 import { app } from "../../../scripts/app.js";
+import { translator } from "./words.js";
 
 const KINDS = ["SVFRMetrics", "SVFRGetWeights"];
 const LEAST = 150; // pixels of height, before there is a table
@@ -25,8 +26,8 @@ function bar(cell) {
   return track;
 }
 
-function content(cell) {
-  if (typeof cell === "string") return cell;
+function content(cell, translate) {
+  if (typeof cell === "string") return translate(cell);
   if (cell.bar != null) return bar(cell);
   if (!cell.address?.startsWith("https://")) return cell.text;
   const link = made("a", "color: #6db3ff", cell.text);
@@ -34,20 +35,20 @@ function content(cell) {
   return link;
 }
 
-function row(kind, cells) {
+function row(kind, cells, translate) {
   const boxes = cells.map((cell) => {
     const box = made(kind, CELL);
-    box.append(content(cell));
+    box.append(content(cell, translate));
     return box;
   });
   return made("tr", "", "", ...boxes);
 }
 
-function draw(element, { head, titles, rows, notes }) {
-  const body = made("table", "border-collapse: collapse; margin: 4px 0", "", row("th", titles));
-  body.append(...rows.map((cells) => row("td", cells)));
-  element.replaceChildren(made("div", "font-weight: bold", head), body);
-  element.append(...notes.map((note) => made("div", "opacity: 0.75", note)));
+function draw(element, { head, titles, rows, notes }, translate) {
+  const body = made("table", "border-collapse: collapse; margin: 4px 0", "", row("th", titles, translate));
+  body.append(...rows.map((cells) => row("td", cells, translate)));
+  element.replaceChildren(made("div", "font-weight: bold", translate(head)), body);
+  element.append(...notes.map((note) => made("div", "opacity: 0.75", translate(note))));
 }
 
 app.registerExtension({
@@ -64,7 +65,7 @@ app.registerExtension({
       const answer = before?.apply(this, arguments);
       const [table] = output?.svfr_table ?? [];
       if (table) {
-        draw(element, table);
+        translator().then((translate) => draw(element, table, translate));
         this.setSize([Math.max(this.size[0], 640), Math.max(this.size[1], 380)]);
       }
       return answer;

@@ -135,6 +135,27 @@ def test_the_two_stay_within_a_frame_of_each_other(seen):
     assert len(set(pairs[:, 0])) > COUNT // 4  # it was seen, not jumped over
 
 
+def test_the_wheel_enlarges_and_a_double_click_shows_the_whole_again(seen):
+    """A wheel's turn of 277 doubles the size, and half of the 15 edges between the bars are left; the graph stays."""
+    zoom = seen[0]["zoom"]
+    assert zoom["whole"] == pytest.approx(15, abs=1)  # the last bit before the middle is like the first after it
+    assert zoom["in"] == pytest.approx(0.5, abs=0.08)
+    assert 0.6 < zoom["out"] < 0.8  # 1 / sqrt(2)
+    assert zoom["moved"] == pytest.approx(WIDE / 2 - 40 * WIDE / (zoom["pixel"] * seen[0]["screen"]["wipe"][2]), abs=2)
+    assert zoom["again"] == 1
+    assert len(set(zoom["scale"])) == 1
+
+
+def test_it_begins_again_at_the_end_only_if_it_shall(seen):
+    loop = seen[0]["loop"]
+    assert max(loop["on"]) >= COUNT - 4
+    assert loop["on"][-1] < 50
+    assert loop["on playing"]
+    assert loop["off"][-1] == COUNT - 1
+    assert not loop["off playing"]
+    assert min(loop["anew"]) < 20 < loop["anew"][-1] < 50  # from the end, Space begins at the beginning
+
+
 def test_nothing_of_it_is_saved_nor_complained_of(seen):
     told = seen[0]["api"]["4"]["inputs"]
     assert set(told) == {"before", "after", "mask", "label_before", "label_after", "fps"}

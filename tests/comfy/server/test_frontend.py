@@ -8,6 +8,7 @@ import re
 
 import pytest
 from support.comfy import ROOT
+from support.graphs import node
 from support.pictures import keep
 from support.workflows import read_workflow, to_api
 
@@ -156,17 +157,3 @@ def test_a_warning_stands_in_its_node_and_only_there(browse, server, tmp_path):
     assert text.startswith('The preset decides: "restore".')
     (saved,) = [entry for entry in shown["saved"] if entry["id"] == 1]
     assert saved["widgets_values"] == task
-
-
-def node(number, kind, values, inputs=None, outputs=None):
-    """A node as the frontend saves it: inputs with their link, outputs with their links."""
-    return {
-        "id": number,
-        "type": kind,
-        "pos": [400 * (number - 1), 100],
-        "size": [350, 400],
-        "mode": 0,
-        "widgets_values": values,
-        "inputs": [{"name": name, "type": type_, "link": link} for name, (type_, link) in (inputs or {}).items()],
-        "outputs": [{"name": name, "type": type_, "links": links} for name, (type_, links) in (outputs or {}).items()],
-    }
