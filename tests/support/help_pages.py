@@ -37,25 +37,24 @@ def _head(info: dict[str, Any]) -> str:
     ]
     lists = info["output_is_list"]
     outputs = [
-        f"| `{name}` | {kind}{' (list)' if listed else ''} | {_cell(tip)} |"
+        f"| `{name}` | *{kind}{' (list)' if listed else ''}.* {_cell(tip)} |"
         for name, kind, listed, tip in zip(
             info["output_name"], info["output"], lists, info["output_tooltips"], strict=True
         )
     ]
     tables = [
-        "## Inputs\n\n| input | type | default | what it does |\n|---|---|---|---|\n" + "\n".join(inputs),
-        "## Outputs\n\n| output | type | what it is |\n|---|---|---|\n" + "\n".join(outputs),
+        "## Inputs\n\n| input | what it does |\n|---|---|\n" + "\n".join(inputs),
+        "## Outputs\n\n| output | what it is |\n|---|---|\n" + "\n".join(outputs),
     ]
     return "\n\n".join([f"# {info['display_name']}", info["description"], *tables]) + "\n"
 
 
 def _input(name: str, kind: str | list, options: dict[str, Any], *, optional: bool) -> str:
+    """A row of two cells, since the panel beside the graph has no room for more; the tooltip tells the default."""
     kind = "COMBO" if isinstance(kind, list) else kind
-    is_file = name.endswith("_name")  # which is the default depends on the files that are there
-    shown = "file" if is_file else {"COMBO": "choice"}.get(kind, kind.replace(",", ", "))
-    default = "" if is_file or kind not in WIDGET_TYPES else str(options["default"])
-    default = "optional" if optional and not default else default
-    return f"| `{name}` | {shown} | {default} | {_cell(options['tooltip'])} |"
+    shown = "file" if name.endswith("_name") else {"COMBO": "choice"}.get(kind, kind.replace(",", ", "))
+    left = ", optional" if optional and kind not in WIDGET_TYPES else ""
+    return f"| `{name}` | *{shown}{left}.* {_cell(options['tooltip'])} |"
 
 
 def _cell(text: str) -> str:

@@ -33,8 +33,8 @@ HEADS = {
     "## Inputs": "## 输入",
     "## Outputs": "## 输出",
     "## Tips": "## 提示",
-    "| input | type | default | what it does |": "| 输入 | 类型 | 默认 | 作用 |",
-    "| output | type | what it is |": "| 输出 | 类型 | 内容 |",
+    "| input | what it does |": "| 输入 | 作用 |",
+    "| output | what it is |": "| 输出 | 内容 |",
 }
 OWN_TIPS = "## 提示"
 
@@ -142,11 +142,13 @@ def _in_cells(head: str, info: dict[str, Any], translator: Translator) -> str:
     for name in {*dict(inputs_of(info)), *info["output_name"]}:
         own = translator.find("names", name)
         head = head.replace(f"| `{name}` |", f"| `{name}` |" if own == name else f"| {own} `{name}` |")
-    for english, own in (("| choice |", "| 选项 |"), ("| file |", "| 文件 |"), ("| optional |", "| 可选 |")):
+    kinds = (("| *choice", "| *选项"), ("| *file", "| *文件"), (", optional.* ", "，可选。* "), (" (list).* ", "（列表）。* "))
+    for english, own in kinds:
         head = head.replace(english, own)
+    head = re.sub(r"(?m)^(\| .*? \| \*[^*]+)\.\* ", r"\1。* ", head)
     title = f"# {info['display_name']}\n"
     own = translator.find("nodes", info["display_name"])
-    return head.replace(title, f"# {own}\n", 1).replace(" (list) |", "（列表） |")
+    return head.replace(title, f"# {own}\n", 1)
 
 
 def _cell(text: str) -> str:
