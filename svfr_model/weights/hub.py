@@ -33,6 +33,7 @@ _PAUSE_SECONDS = 1.0
 """The download fails after _TRIES connections in a row that broke before they brought _LEAST bytes. Before each but the
 first there is a pause, twice as long each time."""
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ELSEWHERE = "choose another folder for weights (on the command line --weights, in ComfyUI extra_model_paths.yaml)"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -72,7 +73,7 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be created as a folder for weights ({error.strerror}). Choose another with --weights."
+            f"{folder} cannot be created as a folder for weights ({error.strerror}): make it by hand, or {_ELSEWHERE}."
         ) from error
     return [_fetch(entry, folder, callback) for entry in entries]
 
@@ -82,7 +83,7 @@ def _fetch(entry: WeightFile, folder: Path, callback: Callback | None) -> Path:
     if target.is_file():
         return _checked_old(target, entry)
     if target.exists():
-        raise InputError(f"{target} is in the way: it is not a file. Move it, or choose another folder with --weights.")
+        raise InputError(f"{target} is in the way: it is not a file. Move it, or {_ELSEWHERE}.")
     remote = _ask_hub(entry)
     if entry.size and remote.size != entry.size:
         raise WeightsError(f"{entry.url} has {remote.size} bytes instead of {entry.size}: it is a different file now.")
@@ -109,7 +110,7 @@ def _checked_old(target: Path, entry: WeightFile) -> Path:
     """The file that is already there. Raises WeightsError if it is damaged."""
     fault = fault_of(target, entry.role)
     if fault:
-        raise WeightsError(f"{target} already exists, but {fault}. Delete or rename it, and repeat the command.")
+        raise WeightsError(f"{target} already exists, but {fault}. Delete or rename it, and try again.")
     return target
 
 
@@ -120,7 +121,7 @@ def _check_room(partial: Path, size: int) -> None:
     if free < missing:
         raise InputError(
             f"{partial.parent} has room for {amount(free)}, but {amount(missing)} are still needed: nothing was "
-            "downloaded. Make room, or choose another folder with --weights."
+            f"downloaded. Make room, or {_ELSEWHERE}."
         )
 
 
@@ -138,7 +139,7 @@ def _gather(entry: WeightFile, remote: _Remote, partial: Path, callback: Callbac
             if meagre == _TRIES:
                 raise WeightsError(
                     f"{entry.url}: gave up after {meagre} connections in a row that brought little. "
-                    f"{_length(partial)} of {remote.size} bytes are kept; the same command resumes there. {error}"
+                    f"{_length(partial)} of {remote.size} bytes are kept; the next try goes on from there. {error}"
                 ) from error
             time.sleep(_PAUSE_SECONDS * 2**meagre if meagre else 0)
             remote = _ask_hub(entry)  # the signed address may have expired
@@ -217,11 +218,11 @@ def _writing(partial: Path, remote: _Remote) -> Iterator[None]:
         raise WeightsError(
             f"{partial.parent} cannot be written to ({error.strerror or error}). "
             + (
-                f"{kept} of {remote.size} bytes are kept in {partial.name}; the same command resumes there. "
+                f"{kept} of {remote.size} bytes are kept in {partial.name}; the next try goes on from there. "
                 if kept
                 else ""
             )
-            + "Make room, change the permissions, or choose another folder with --weights."
+            + f"Make room, change the permissions, or {_ELSEWHERE}."
         ) from error
 
 

@@ -116,6 +116,17 @@ def test_what_has_another_size_than_the_registry_says_is_not_fetched(comfyui, ba
     assert [method for method, _, _ in hub.requests] == ["HEAD"]
 
 
+def test_what_is_in_the_way_is_told_in_words_for_comfyui(comfyui, bare, hub, folder):
+    (folder / "id_linear.pth").mkdir(parents=True)
+    try:
+        _, kind, data = listen(comfyui, bare, graph(accept=True))[-1]
+    finally:
+        (folder / "id_linear.pth").rmdir()
+    assert kind == "execution_error"
+    assert "id_linear.pth is in the way: it is not a file" in data["exception_message"]
+    assert "in ComfyUI extra_model_paths.yaml" in data["exception_message"]
+
+
 def test_cancel_ends_within_a_second_though_the_network_is_silent_and_the_next_run_goes_on(comfyui, bare, hub, folder):
     hub.pieces, hub.pause = 1000, 4.0  # after each piece the connection is silent for four seconds
     events = listen(comfyui, bare, graph(accept=True), "--interrupt")
