@@ -1,26 +1,18 @@
-"""What the Comfy Registry's archive holds: comfy-cli packs what git tracks and .comfyignore does not name."""
+"""The contents of the Comfy Registry's archive. That it works is in comfy/server/test_from_archive.py."""
 
 from __future__ import annotations
 
 import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def listed(*options):
-    done = subprocess.run(["git", "ls-files", *options], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(done.stdout.splitlines())
+from support.archive import ROOT, packed
 
 
 @pytest.fixture(scope="module")
 def archive():
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("this is no git checkout: nothing says which files are tracked")
-    return listed() - listed("--cached", "--ignored", "--exclude-from=.comfyignore")
+    return packed()
 
 
 def test_what_comes_with_the_pack_is_in_it(archive):
