@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+import comfy.model_management
+import comfy.utils
 from comfy_api.latest import io
 
 from ..svfr_model.base.errors import WeightsError
@@ -19,6 +24,8 @@ from .load import MODEL_FOLDERS, SMALL_FOLDERS, VAE_FOLDERS
 from .notice import notice
 from .search import aliases
 from .types import DetectorType, EncoderType, ResidentEncoder
+
+Loaded = TypeVar("Loaded")
 
 AUTOMATIC, PUBLISHED = "published if installed, else svfr-tiny", "published"
 FOLDERS = {
@@ -99,14 +106,30 @@ class LoadNetworks(io.ComfyNode):
         if not all(paths.values()):
             raise WeightsError(str(cls.validate_inputs(networks)))
         unet, vae_file, recognizer, projection = map(str, paths.values())
-        patcher = model.load_model(unet, dtype)
-        encoder = load_identity_encoder(recognizer, projection)
+        reading = _Reading((unet, vae_file, recognizer, projection))
+        patcher = reading.of(lambda: model.load_model(unet, dtype), unet)
+        decoder = reading.of(lambda: vae.load_vae(vae_file, "auto"), vae_file)
+        encoder = reading.of(lambda: load_identity_encoder(recognizer, projection), recognizer, projection)
         detector = load_detector("yunet", resolve(YUNET, "yunet", SMALL_FOLDERS), None)
         tiny = paths == _tiny()
         told = () if tiny else (f"The published networks are used: {unet}",)
         ui = notice(*[TINY_NOTICE] * tiny, told=told)
         size = patcher.model.trained_size
-        return io.NodeOutput(patcher, vae.load_vae(vae_file, "auto"), detector, ResidentEncoder(encoder), size, ui=ui)
+        return io.NodeOutput(patcher, decoder, detector, ResidentEncoder(encoder), size, ui=ui)
+
+
+class _Reading:
+    """Fills the node's bar by the bytes of the files that are read."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._bar = comfy.utils.ProgressBar(sum(os.path.getsize(file) for file in files))
+
+    def of(self, load: Callable[[], Loaded], *files: str) -> Loaded:
+        """What comes of these files."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        loaded = load()
+        self._bar.update(sum(os.path.getsize(file) for file in files))
+        return loaded
 
 
 def _files(networks: str) -> dict[str, Path | None]:

@@ -10,6 +10,7 @@ import comfy.sd
 from torch import Tensor
 
 from ..svfr_model.base.errors import WeightsError
+from ..svfr_model.base.progress import Callback, report
 from ..svfr_model.engine.options import ReferrerOptions
 from ..svfr_model.engine.restore import Networks
 from ..svfr_model.engine.self_reference import SelfReference, SelfReferrer
@@ -23,13 +24,17 @@ from .vae import ComfyVAE
 
 @contextmanager
 def running(
-    model: comfy.model_patcher.ModelPatcher, vae: comfy.sd.VAE, referrer: ResidentReferrer | None = None
+    model: comfy.model_patcher.ModelPatcher,
+    vae: comfy.sd.VAE,
+    referrer: ResidentReferrer | None = None,
+    callback: Callback | None = None,
 ) -> Iterator[Networks]:
     """The library's networks. The MODEL is loaded when it is first called, and let go before the VAE works.
 
-    Otherwise the memory manager could take the MODEL's weights away in the middle of a pass.
+    Otherwise the memory manager could take the MODEL's weights away in the middle of a pass. callback: told the stage
+    "load", before and after.
     """
-    backend = _LoadedWhenCalled(ComfyBackend(model))
+    backend = _LoadedWhenCalled(ComfyBackend(model), callback)
     if referrer is not None and referrer.encoder.token_width != backend.token_width:
         raise WeightsError(
             f"The identity projection gives tokens of {referrer.encoder.token_width} channels, but the model takes "
@@ -75,8 +80,8 @@ def check_width(identity: Identity | None, networks: Networks) -> None:
 class _LoadedWhenCalled:
     """A DenoiserBackend whose weights are loaded at its first call, with room for that call's size."""
 
-    def __init__(self, backend: ComfyBackend) -> None:
-        self._backend = backend
+    def __init__(self, backend: ComfyBackend, callback: Callback | None) -> None:
+        self._backend, self._callback = backend, callback
         self._stack: ExitStack | None = None
         self.device = backend.device
         self.token_width = backend.token_width
@@ -92,9 +97,11 @@ class _LoadedWhenCalled:
         task: Tensor,
     ) -> Tensor:
         if self._stack is None:
+            report(self._callback, "load", 0, 1)
             stack = ExitStack()
             stack.enter_context(self._backend.load(x.shape[1], x.shape[3], x.shape[4], x.shape[0]))
             self._stack = stack
+            report(self._callback, "load", 1, 1)
         return self._backend(x, sigma, degraded, reference, tokens, task)
 
     def release(self) -> None:

@@ -15,7 +15,7 @@ from ..svfr_model.engine.restore import Known, restore
 from .images import from_network
 from .networks import ResidentReferrer, check_width, running
 from .notice import notice
-from .phases import Phases, id_of
+from .phases import Phases, Work, id_of
 from .presets import chosen, preset_input
 from .sampling import (
     clip_inputs,
@@ -91,11 +91,12 @@ class Restore(io.ComfyNode):
         """Two passes."""
         options, told = chosen(widgets)
         referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, widgets))
-        with running(model, vae, referrer) as networks:
+        progress = Phases(id_of(cls), None, model.load_device)
+        with running(model, vae, referrer, progress) as networks:
             check_width(identity, networks)
             prepared = prepare_clip(networks, crops, task, mask, None, None)
-            progress = Phases(id_of(cls), None, networks.backend.device)
-            progress.plan(0, [len(crops)], options)
+            work = Work.of(model, vae, prepared.pixels.shape)
+            progress.plan(0, [len(crops)], options, work=work)
             landmarks = landmarks_of(track, len(crops))
             restored = restore(
                 networks,

@@ -15,7 +15,7 @@ from ..svfr_model.engine.options import RestoreOptions
 from ..svfr_model.engine.restore import Known, Sampling, restore
 from .networks import check_width, running
 from .notice import notice
-from .phases import Phases, id_of
+from .phases import Phases, Work, id_of
 from .presets import chosen, preset_input
 from .sampling import (
     clip_inputs,
@@ -102,12 +102,12 @@ class Sampler(io.ComfyNode):
         """Encode, sample, decode."""
         kept = ONLY_TWO_PASSES if sigmas is None else (*ONLY_TWO_PASSES, "steps", "levels")
         options, told = chosen(widgets, kept, passes=1)
-        with running(model, vae) as networks:
+        progress = Phases(id_of(cls), None, model.load_device)
+        with running(model, vae, callback=progress) as networks:
             check_width(identity, networks)
             prepared = prepare_clip(networks, crops, task, mask, reference, detector)
             given = None if sigmas is None else sigmas.tolist()
-            progress = Phases(id_of(cls), None, networks.backend.device)
-            progress.plan(0, [len(crops)], options, given)
+            progress.plan(0, [len(crops)], options, given, Work.of(model, vae, prepared.pixels.shape))
             restored = restore(
                 networks,
                 prepared.pixels,

@@ -18,7 +18,7 @@ from ..svfr_model.runs.restore_clip import find_shots
 from ..svfr_model.runs.stc_clip import cut_faces, paste_faces
 from ..svfr_model.stc.enhance import enhance_crops, enhance_whole
 from ..svfr_model.stc.options import EnhanceOptions
-from .phases import Phases, id_of
+from .phases import CROP, PASTE, Phases, id_of
 from .search import aliases
 from .stc import CATEGORY, CROPS, WHOLE
 from .types import DetectorType, ResidentSTC, STCType
@@ -28,9 +28,6 @@ from .widgets import folded, inputs_of, made
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.stc.network import CodeFormer3D
-
-ENHANCE, PASTE = 10.0, 1.0
-"""Work of a frame in the network, against its pasting and encoding; a rough figure."""
 
 
 class EnhanceVideo(io.ComfyNode):
@@ -124,9 +121,10 @@ def _faces(
     """The frames with the chosen faces enhanced. memory: for the crops."""
     found = find_tracks(source.frames, detector, callback=phases)
     chosen = select_tracks(found.tracks, choice)
-    runs = [ENHANCE * len(track) for track in chosen]
+    runs = [float(len(track)) for track in chosen]
     measured = runs if options.stretch else []
-    phases.weigh({"measure": measured, "enhance": runs, "paste": [PASTE * found.frame_count]})
+    count = found.frame_count
+    phases.weigh({"crop": [CROP * count], "measure": measured, "enhance": runs, "paste": [PASTE * count]})
     cut = cut_faces(source.frames, chosen, network.img_size, phases, memory)
     for track in cut:
         enhance_crops(network, track.crops, options, callback=phases)

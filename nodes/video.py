@@ -37,7 +37,7 @@ from .masks import as_mask, mask_or_picture, video_faults
 from .model import TRAINED_SIZE
 from .networks import ResidentReferrer, check_width, running
 from .notice import notice
-from .phases import Phases, id_of
+from .phases import Phases, Work, id_of
 from .presets import chosen, preset_input
 from .sampling import identity_input
 from .search import aliases, essential
@@ -137,18 +137,18 @@ class RestoreVideo(io.ComfyNode):
         wanted, told = _wanted(task, widgets, as_mask(mask), identity)
         referring = {"choice": widgets[REFERENCE_FRAME], **_only(widgets, "index", "alignment")}
         referrer = ResidentReferrer(detector, encoder, made(ReferrerOptions, referring))
-        node = id_of(cls)
         deep, faces = wanted.writing.keeps_depth, wanted.faces
         whose = Whose(faces.choice, face, parse_by_eye(widgets.get(BY_EYE, "")))
-        with opened(video, wanted.reading, deep=deep) as source, running(model, vae, referrer) as networks:
-            phases = Phases(node, device=networks.backend.device)
+        phases = Phases(id_of(cls), device=model.load_device)
+        with opened(video, wanted.reading, deep=deep) as source, running(model, vae, referrer, phases) as networks:
             check_width(identity, networks)
             target = new_file(wanted.writing, "SVFR_restored")
             writer = source.writer(target, wanted.writing)  # which refuses what it cannot write, before any work
             looked = None if face is None else encoder
             found, tracks, missed = find_faces(source.frames, detector, faces.track, whose, looked, phases)
             plans = [plan_crop(track, faces.crop) for track in tracks]
-            phases.plan(found.frame_count, [len(plan) for plan in plans], wanted.options)
+            work = Work.of(model, vae, faces.crop.size[::-1])
+            phases.plan(found.frame_count, [len(plan) for plan in plans], wanted.options, work=work)
             with work_memory() as memory:
                 preview = _write(source, writer, networks, wanted, found, plans, memory, phases)
             report = _report(source, found, plans, target)

@@ -78,7 +78,7 @@ def test_the_bar_ends_full(stc, monkeypatch):
 
     def watched(self, *told):
         plain(self, *told)
-        shown.append(self._shown)
+        shown.append(self.share)
 
     monkeypatch.setattr(Phases, "__call__", watched)
     call(EnhanceVideo, video=of_components(torch.rand(30, 64, 80, 3)), stc_model=stc, mode=WHOLE, stretch=True, **FFV1)

@@ -32,7 +32,8 @@ def untold(texts):
 
 
 def test_a_text_that_is_not_in_the_list_is_found():
-    assert untold(["The mask is not used: choose a task that includes inpaint.", "No such words."]) == ["No such words."]
+    known = "The mask is not used: choose a task that includes inpaint."
+    assert untold([known, "No such words."]) == ["No such words."]
 
 
 def test_metrics():

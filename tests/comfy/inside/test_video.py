@@ -253,7 +253,7 @@ def test_the_bar_never_goes_back_and_ends_full(networks, frames, monkeypatch):
 
     def watched(self, *told):
         plain(self, *told)
-        shown.append(self._shown)
+        shown.append(self.share)
 
     monkeypatch.setattr(Phases, "__call__", watched)
     two = FixedFaces((0.1, 0.2, 0.4, 0.8), (0.65, 0.3, 0.85, 0.7), size=(96, 120))
@@ -263,21 +263,19 @@ def test_the_bar_never_goes_back_and_ends_full(networks, frames, monkeypatch):
     assert len(set(shown)) > 20
 
 
-def test_the_share_follows_the_work_of_each_track():
+def test_the_work_of_each_track_is_counted():
     phases = Phases(None)
-    phases("detect", 5, 10)
-    assert phases._shown == pytest.approx(0.025)
-    phases("detect", 10, 10)
-    phases.plan(10, [10, 10], RestoreOptions(steps=4))
-    for stage, units in (("encode", 10), ("first denoise", 4), ("first decode", 10)):
-        phases(stage, units, units)
-    before = phases._shown
+    phases.plan(10, [10, 30], RestoreOptions(steps=4))
+    work, finished = phases._remaining._work["denoise"], phases._remaining._finished
+    assert work[1] == pytest.approx(3 * work[0])
     phases("windows", 1, 2)
-    half_a_step = phases._shown - before
+    assert finished("denoise") == pytest.approx(work[0] / 8)
     phases("denoise", 1, 4)
-    assert phases._shown - before == pytest.approx(2 * half_a_step)
+    assert finished("denoise") == pytest.approx(work[0] / 4)
     phases("denoise", 4, 4)
-    assert phases._shown < 0.6, "the other track and the pasting are still to come"
+    phases("windows", 1, 2)
+    assert finished("denoise") == pytest.approx(work[0] + work[1] / 8)
+    assert phases._remaining.runs("denoise") == (2, 2)
 
 
 def test_a_preset_takes_the_place_of_other_widgets_and_says_so(networks, frames):
