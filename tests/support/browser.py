@@ -2,13 +2,15 @@
 
     python browser.py CHROMIUM SERVER-URL FOLDER [--run] workflow.json ...
     python browser.py CHROMIUM SERVER-URL FOLDER --search WORDS ...
+    python browser.py CHROMIUM SERVER-URL FOLDER --help-of NODE ...
 
 Runs in ComfyUI's Python, for its websocket client. Leaves FOLDER/<name>.png for each workflow and prints one JSON
 object: by name, the dialogs that stood open, what the console complained of, the types of nodes that were missing, the
 graph as the frontend would queue it, what our own widgets say, and where nodes and groups lie. With --run each is also
 queued, and has to show some text: "texts" is what they show, "saved" the nodes as the frontend would then save them.
 With --search the search box is opened and each of the words typed into it: by the words, the titles of the nodes that
-it lists.
+it lists. With --help-of the panel with each node's help page is opened: by node, the heading and, of each table, how wide
+it is and how wide it is shown.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ SAID = """
    .flatMap(e => [e.title, e.ariaLabel, e.tagName === 'BUTTON' ? e.textContent : '']),
  ...app.graph.nodes.filter(n => n.svfrCompare).flatMap(n => Object.values(n.svfrCompare.picture.words))].filter(t => t)
 """
+INFO = "document.querySelector('[data-testid=info-button]')"
+TABLES = "[...document.querySelectorAll('.node-help-content table')].map(t => [t.scrollWidth, t.clientWidth])"
 IDLE = "fetch('/prompt').then(a => a.json()).then(told => told.exec_info.queue_remaining === 0)"
 RESULTS = "[...document.querySelectorAll('[data-testid=result-item]')].map(e => e.innerText.split('\\n')[0])"
 BARE = """
@@ -165,6 +169,28 @@ async def search(page: Page, url: str, folder: Path, words: list[str]) -> dict:
     return found
 
 
+async def read_help(page: Page, url: str, folder: Path, kinds: list[str]) -> dict:
+    """Open each node's help page by the button that stands over a chosen node."""
+    await page.call("Page.navigate", url=url)
+    await wait_for(page, READY)
+    await asyncio.sleep(2)
+    found = {}
+    for kind in kinds:
+        await page.ask("app.graph.clear()")
+        await page.ask(
+            f"(node => {{ app.graph.add(node); node.pos = [500, 300]; app.canvas.ds.scale = 0.5; "
+            f"app.canvas.ds.offset = [600, 300]; app.canvas.selectNode(node); }})(LiteGraph.createNode('{kind}'))"
+        )
+        await wait_for(page, f"!!{INFO}")
+        await page.ask(f"{INFO}.click()")
+        await wait_for(page, f"{TABLES}.length > 1")
+        await asyncio.sleep(1)
+        heading = await page.ask("document.querySelector('.node-help-content h1')?.innerText")
+        found[kind] = {"heading": heading, "tables": await page.ask(TABLES)}
+        await shoot(page, folder / f"help of {kind}.png")
+    return found
+
+
 async def shoot(page: Page, path: Path) -> None:
     """A screenshot of what the tab shows."""
     shot = await page.call("Page.captureScreenshot", format="png")
@@ -188,6 +214,8 @@ async def main(chromium: str, url: str, folder: Path, arguments: list[str]) -> d
     async def work(page: Page) -> dict:
         if "--search" in options:
             return await search(page, url, folder, rest)
+        if "--help-of" in options:
+            return await read_help(page, url, folder, rest)
         return {Path(f).stem: await look(page, url, Path(f), folder, "--run" in options) for f in rest}
 
     return await driven(chromium, work)

@@ -48,8 +48,8 @@ window.svfrWatch = (player, ended, seconds) => new Promise((done) => {
 });
 """
 """svfrRead: the numbers of the frames that stand left and right of the middle: bits as bars of 16 pixels, red and blue.
-svfrEdges: how often dark and bright change along a row of the canvas. svfrWatch: the numbers before, at every frame that
-the page draws, until something has happened."""
+svfrEdges: how often dark and bright change along a row of the canvas. svfrWatch: the numbers before, at every frame
+that the page draws, until something has happened."""
 
 
 async def work(page, url: str, workflow: Path, folder: Path) -> dict:

@@ -4,7 +4,8 @@
 
 Runs in ComfyUI's Python. Leaves screenshots in FOLDER and prints one JSON object: "clicks", how many there were;
 "tracks", how many faces SVFR Compare draws; "edge": the pixel of the picture in the middle of the first face's upper
-edge, without and with the overlay; "zoom": how much the face is enlarged; "scale": that of the graph.
+edge, without and with the overlay; "zoom": how much the face is enlarged; "scale": that of the graph; "frames": of the
+result, and of one with Trim switched on; "cards": the templates of the pack in their order.
 """
 
 from __future__ import annotations
@@ -30,6 +31,24 @@ PLACE = """
   return [b.x + b.width / 2, b.y + b.height / 2];
 })
 """
+SHUFFLED = """
+(api => {
+  const plain = api.fetchApi;
+  api.fetchApi = async function (route, ...rest) {
+    const answer = await plain.call(this, route, ...rest);
+    if (route !== '/workflow_templates') return answer;
+    const all = await answer.json();
+    for (const names of Object.values(all)) names.sort().reverse();
+    return new Response(JSON.stringify(all));
+  };
+})(window.comfyAPI.api.api)
+"""
+"""Lets the server list templates in an order that no disk has by chance."""
+CARDS = """
+[...new Set([...document.querySelectorAll('h3, span, div, p')].filter(e => !e.children.length)
+  .map(e => e.textContent.trim()).filter(text => /^\\d\\d [A-Z]/.test(text)))]
+"""
+TRIM = "app.graph.nodes.find(n => n.type === 'Video Slice')"
 EDGE = f"""
 (() => {{
   const p = {PICTURE}, place = p.placeOf(p.panes[0]), scale = place.width / p.size[0];
@@ -45,12 +64,15 @@ async def work(page, url: str, folder: Path, pack: str, name: str) -> dict:
     await page.call("Page.navigate", url=url)
     await wait_for(page, READY)
     await asyncio.sleep(3)
+    await page.ask(SHUFFLED)
     clicks = 0
     for number, words in enumerate(("Templates", pack, name)):
         await click(page, words)
         clicks += 1
         await asyncio.sleep(3)
         await shoot(page, folder, f"click{number + 1}")
+        if words == pack:
+            cards = await page.ask(CARDS)
     await wait_for(page, "app.graph.nodes.some(n => n.comfyClass === 'SVFRCompare')")
     await asyncio.sleep(1)
     await click(page, "Run")
@@ -73,7 +95,21 @@ async def work(page, url: str, folder: Path, pack: str, name: str) -> dict:
     zoom = await page.ask(f"{PICTURE}.lookOf({PICTURE}.panes[0]).zoom")
     scale = await page.ask("app.canvas.ds.scale")
     tracks = await page.ask(f"{PICTURE}.marks.tracks.length")
-    return {"clicks": clicks, "tracks": tracks, "edge": edge, "zoom": zoom, "scale": scale}
+    seen = {"clicks": clicks, "tracks": tracks, "edge": edge, "zoom": zoom, "scale": scale, "cards": cards}
+    return {**seen, "frames": await trimmed(page, folder)}
+
+
+async def trimmed(page, folder: Path) -> list[int]:
+    """How many frames Compare has, before and after Trim is switched on by its keys and the workflow is run again."""
+    frames = [await page.ask(f"{PAIR}.count")]
+    await page.ask(f"app.canvas.selectNode({TRIM}); app.canvas.canvas.focus()")
+    for kind in ("keyDown", "keyUp"):
+        await page.call("Input.dispatchKeyEvent", type=kind, key="b", code="KeyB", modifiers=2)
+    await wait_for(page, f"{TRIM}.mode === 0")
+    await click(page, "Run")
+    await wait_for(page, f"{PAIR}.count !== {frames[0]} && {LOADED}", 600)
+    await shoot(page, folder, "trimmed")
+    return [*frames, await page.ask(f"{PAIR}.count")]
 
 
 async def click(page, words: str) -> None:

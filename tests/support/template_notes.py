@@ -45,8 +45,8 @@ _TEXTS = {
         "One node finds the largest face, follows it through every shot, restores it in two passes and puts it back. "
         "The video is read and written as a stream, so that minutes of it fit in memory; sound, size and frame times "
         "are kept.\n\nChoose whose face (*choice*), what to do (*task*) and how thoroughly (*preset*: fast is a "
-        "fifth of the work of exact, balanced a quarter). All else is under *advanced*. **Trim Video** cuts a few "
-        "seconds out to try: select it and press Ctrl+B.",
+        "fifth of the work of exact, balanced a quarter). All else is under *advanced*. **Trim** cuts a second "
+        "out, to try: select it and press Ctrl+B.",
     ),
     "everyone_video": (
         "Restore everyone in a video",

@@ -165,12 +165,14 @@ def video_sheet(name: str, info: dict[str, Any], note_of: str, *, sample: dict[s
     sheet.note(note(note_of), 860)
     loaded = networks(sheet)
     clip = sheet.add("SVFRSampleClip", (column(0), 310), (COLUMN, 270), **sample)
-    trim = sheet.add(
-        *("Video Slice", (column(0), 640), (COLUMN, 160)),
-        *({"video": (clip, "video")}, "Trim to 2 seconds (bypassed: Ctrl+B)", True),
-        duration=2.0,
-    )
-    source = (trim, "VIDEO")
+    source = (clip, "video")
+    if "scratches" not in sample.get("damage", ""):  # whose masks would be more than the frames that are left
+        trim = sheet.add(
+            *("Video Slice", (column(0), 640), (COLUMN, 160)),
+            *({"video": source}, "Trim to 1 second (bypassed: Ctrl+B)", True),
+            duration=1.0,  # ComfyUI refuses more than the sample clip has
+        )
+        source = (trim, "VIDEO")
     wires = {"video": source, **passes(loaded, "model", "vae", "detector", "encoder")}
     if "scratches" in sample.get("damage", ""):
         wires["mask"] = (clip, "mask")

@@ -9,6 +9,8 @@ import pytest
 from support.comfy import PACK, ROOT, running_server
 from support.pictures import keep
 
+from svfr_model.media import open_clip
+
 TEMPLATE = "01 Restore faces in a video"
 
 
@@ -25,8 +27,8 @@ def seen(request, comfyui, chromium, tmp_path_factory):
         if not request.param:
             keep(folder / "result.png", "first_result")
             keep(folder / "overlay.png", "compare")
-        assert list((server.base / "output" / "video").glob("*.mp4")), "Save Video has saved it"
-    return json.loads(done.stdout)
+        saved = sorted((server.base / "output" / "video").glob("*.mp4"))
+        return {**json.loads(done.stdout), "saved": [len(list(open_clip(path))) for path in saved]}
 
 
 def test_four_clicks_lead_to_a_result(seen):
@@ -45,3 +47,14 @@ def test_the_box_is_drawn_around_the_face_and_the_view_goes_there(seen):
     assert with_box[1] > 150 > without[1]
     assert with_box[1] > with_box[0] + 40
     assert seen["zoom"] > 1.5
+
+
+def test_save_video_has_saved_it_and_trim_makes_it_a_second(seen):
+    """Of the sample clip's 29 frames, 25 a second."""
+    assert seen["frames"] == [29, 25]
+    assert seen["saved"] == [29, 25]
+
+
+def test_templates_stand_in_the_order_of_their_numbers(seen):
+    """Though the server was made to list them backwards: it lists them as the disk has them."""
+    assert seen["cards"] == sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))

@@ -55,8 +55,8 @@ def test_the_frontend_queues_what_the_tests_execute(path, opened, object_info):
     assert {number: node["class_type"] for number, node in queued.items()} == {
         number: node["class_type"] for number, node in ours.items()
     }
-    for number, node in ours.items():
-        assert node["inputs"].items() <= queued[number]["inputs"].items(), node["class_type"]
+    for number, own in ours.items():
+        assert own["inputs"].items() <= queued[number]["inputs"].items(), own["class_type"]
 
 
 def test_the_blueprint_queues_two_passes(opened):
@@ -157,3 +157,11 @@ def test_a_warning_stands_in_its_node_and_only_there(browse, server, tmp_path):
     assert text.startswith('The preset decides: "restore".')
     (saved,) = [entry for entry in shown["saved"] if entry["id"] == 1]
     assert saved["widgets_values"] == task
+
+
+def test_a_help_page_fits_its_panel(browse, server, tmp_path):
+    """No table has to be scrolled sideways."""
+    found = browse(server, tmp_path, "--help-of", "SVFRFaceCrop", "SVFRRestoreVideo")
+    keep(tmp_path / "help of SVFRFaceCrop.png", "help")
+    for kind, seen in found.items():
+        assert [wide <= shown + 1 for wide, shown in seen["tables"]] == [True, True], (kind, seen)

@@ -150,3 +150,15 @@ def test_what_our_scripts_show_is_in_the_users_language(browse, server, chinese,
 def test_chinese_words_find_our_nodes(browse, server, object_info, chinese, tmp_path):
     found = browse(server, tmp_path, "--search", *FIND)
     assert {word: FIND[word] in shown for word, shown in found.items()} == dict.fromkeys(FIND, True), found
+
+
+WIDEST = ("SVFRFaceCrop", "SVFRRestoreVideo", "SVFRLoadIdentityEncoder", "STCEnhance")
+"""Nodes whose inputs have the longest names and types."""
+
+
+def test_a_help_page_fits_its_panel_in_chinese(browse, server, chinese, tmp_path):
+    """No table has to be scrolled sideways."""
+    found = browse(server, tmp_path, "--help-of", *WIDEST)
+    for kind, seen in found.items():
+        assert re.search(f"[{SCRIPTS['zh']}]", seen["heading"]), kind
+        assert [wide <= shown + 1 for wide, shown in seen["tables"]] == [True, True], (kind, seen)
