@@ -15,7 +15,7 @@ export SVFR_GOLDEN_DIR ?= $(abspath $(SHARED)/golden/svfr)
 export SVFR_TEST_DATA ?= $(abspath $(SHARED)/data)
 endif
 
-.PHONY: test test-slow test-mutations test-versions demo lint docs pictures bench bench-gpu clean
+.PHONY: test test-slow test-mutations test-versions test-frontends demo lint docs pictures bench bench-gpu clean
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +38,11 @@ test-mutations: $(VENV)/.installed
 # Pythons, diffusers, OpenCV and ComfyUI's frontend, each combination in an environment of its own: an hour or more.
 test-versions:
 	$(PYTHON) tests/support/versions.py build/versions --torch "$(TORCH)" --readme README.md
+
+# Every template, Compare, the dialog of faces and the first minute in both frontends and renderers: an hour or more.
+test-frontends: $(VENV)/.installed
+	$(COMFYUI)
+	$(PY) tests/support/frontends.py build/frontends
 
 demo: $(VENV)/.installed
 	$(PY) -m svfr_model demo --out demo_output

@@ -7,7 +7,8 @@
 Runs in ComfyUI's Python, for its websocket client. Leaves FOLDER/<name>.png for each workflow and prints one JSON
 object: by name, the dialogs that stood open, what the console complained of, the types of nodes that were missing, the
 graph as the frontend would queue it, what our own widgets say, and where nodes and groups lie. With --run each is also
-queued, and has to show some text: "texts" is what they show, "saved" the nodes as the frontend would then save them.
+queued, and has to show some text: "texts" is what they show, "saved" the nodes as the frontend would then save them,
+"failed" the dialogs that stand open then, "compared" how many frames SVFR Compare has, and whether it has both videos.
 With --search the search box is opened and each of the words typed into it: by the words, the titles of the nodes that
 it lists. With --help-of the panel with each node's help page is opened: by node, the heading and, of each table, how wide
 it is and how wide it is shown.
@@ -62,8 +63,19 @@ SAID = """
  ...app.graph.nodes.filter(n => n.svfrCompare).flatMap(n => Object.values(n.svfrCompare.picture.words))].filter(t => t)
 """
 INFO = "document.querySelector('[data-testid=info-button]')"
-TABLES = "[...document.querySelectorAll('.node-help-content table')].map(t => [t.scrollWidth, t.clientWidth])"
+TABLES = """
+[...document.querySelectorAll('.node-help-content table')].map(
+  t => [t.scrollWidth, Math.min(t.clientWidth, t.closest('.node-help-content').clientWidth)])
+"""
 IDLE = "fetch('/prompt').then(a => a.json()).then(told => told.exec_info.queue_remaining === 0)"
+COMPARED = """
+Promise.all(app.graph.nodes.filter(n => n.svfrCompare).map(async ({ svfrCompare: { pair } }) => {
+  const whole = () => pair.videos.every(video => video.readyState >= 2);
+  for (let tries = 0; tries < 60 && !whole(); tries++) await new Promise(done => setTimeout(done, 500));
+  return { count: pair.count, whole: whole() };
+}))
+"""
+RUN_SECONDS = 1800
 RESULTS = "[...document.querySelectorAll('[data-testid=result-item]')].map(e => e.innerText.split('\\n')[0])"
 BARE = """
 (() => {
@@ -138,10 +150,12 @@ async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) ->
     }
     if run:
         await page.ask("app.queuePrompt(0)")
+        await wait_for(page, IDLE, RUN_SECONDS)
         await wait_for(page, f"{TEXTS}.length > 0")
-        await wait_for(page, IDLE)
         await asyncio.sleep(0.5)
         seen["texts"] = await page.ask(TEXTS)
+        seen["failed"] = await page.ask(DIALOGS)
+        seen["compared"] = await page.ask(COMPARED)
         seen["saved"] = await page.ask("app.graph.serialize().nodes")
     await page.ask(BARE)
     seen["extent"] = await page.ask(FIT)

@@ -130,7 +130,7 @@ def running_server(comfyui: ComfyUI, base: Path, *options: str):
     """A server on the CPU whose models, input, output and custom nodes lie under base, with this pack linked in.
 
     base is created as needed; put model files into base/models/<folder> beforehand or while it runs. options are
-    further arguments of main.py. Yields a Server; ends it afterwards. Raises UnavailableError where it does not start.
+    further arguments of main.py. SVFR_FRONTEND names the files of another frontend than the installed one. Yields a Server; ends it afterwards. Raises UnavailableError where it does not start.
     """
     for folder in ("custom_nodes", "input", "models", "output", "user"):
         (base / folder).mkdir(parents=True, exist_ok=True)
@@ -138,6 +138,8 @@ def running_server(comfyui: ComfyUI, base: Path, *options: str):
     port = _free_port()
     command = [comfyui.python, "main.py", "--cpu", "--port", str(port), "--base-directory", base]
     command += ["--disable-api-nodes", *options]
+    if os.environ.get("SVFR_FRONTEND"):
+        command += ["--front-end-root", os.environ["SVFR_FRONTEND"]]
     with (base / "server.log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=comfyui.path, env=_environment(), stdout=log, stderr=subprocess.STDOUT

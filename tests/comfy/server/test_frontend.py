@@ -164,4 +164,5 @@ def test_a_help_page_fits_its_panel(browse, server, tmp_path):
     found = browse(server, tmp_path, "--help-of", "SVFRFaceCrop", "SVFRRestoreVideo")
     keep(tmp_path / "help of SVFRFaceCrop.png", "help")
     for kind, seen in found.items():
-        assert [wide <= shown + 1 for wide, shown in seen["tables"]] == [True, True], (kind, seen)
+        assert len(seen["tables"]) >= 2, kind
+        assert all(wide <= shown + 1 for wide, shown in seen["tables"]), (kind, seen)

@@ -161,4 +161,5 @@ def test_a_help_page_fits_its_panel_in_chinese(browse, server, chinese, tmp_path
     found = browse(server, tmp_path, "--help-of", *WIDEST)
     for kind, seen in found.items():
         assert re.search(f"[{SCRIPTS['zh']}]", seen["heading"]), kind
-        assert [wide <= shown + 1 for wide, shown in seen["tables"]] == [True, True], (kind, seen)
+        assert len(seen["tables"]) >= 2, kind
+        assert all(wide <= shown + 1 for wide, shown in seen["tables"]), (kind, seen)
