@@ -10,8 +10,8 @@ graph as the frontend would queue it, what our own widgets say, and where nodes 
 queued, and has to show some text: "texts" is what they show, "saved" the nodes as the frontend would then save them,
 "failed" the dialogs that stand open then, "compared" how many frames SVFR Compare has, and whether it has both videos.
 With --search the search box is opened and each of the words typed into it: by the words, the titles of the nodes that
-it lists. With --help-of the panel with each node's help page is opened: by node, the heading and, of each table, how wide
-it is and how wide it is shown.
+it lists. With --help-of the panel with each node's help page is opened: by node, the heading and, of each table, how
+wide it is and how wide it is shown.
 """
 
 from __future__ import annotations

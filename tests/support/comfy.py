@@ -130,7 +130,8 @@ def running_server(comfyui: ComfyUI, base: Path, *options: str):
     """A server on the CPU whose models, input, output and custom nodes lie under base, with this pack linked in.
 
     base is created as needed; put model files into base/models/<folder> beforehand or while it runs. options are
-    further arguments of main.py. SVFR_FRONTEND names the files of another frontend than the installed one. Yields a Server; ends it afterwards. Raises UnavailableError where it does not start.
+    further arguments of main.py. SVFR_FRONTEND names the files of another frontend than the installed one. Yields a
+    Server; ends it afterwards. Raises UnavailableError where it does not start.
     """
     for folder in ("custom_nodes", "input", "models", "output", "user"):
         (base / folder).mkdir(parents=True, exist_ok=True)

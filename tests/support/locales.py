@@ -142,8 +142,8 @@ def _in_cells(head: str, info: dict[str, Any], translator: Translator) -> str:
     for name in {*dict(inputs_of(info)), *info["output_name"]}:
         own = translator.find("names", name)
         head = head.replace(f"| `{name}` |", f"| `{name}` |" if own == name else f"| {own} `{name}` |")
-    kinds = (("| *choice", "| *选项"), ("| *file", "| *文件"), (", optional.* ", "，可选。* "), (" (list).* ", "（列表）。* "))
-    for english, own in kinds:
+    kinds = {"| *choice": "| *选项", "| *file": "| *文件", ", optional.* ": "，可选。* ", " (list).* ": "（列表）。* "}
+    for english, own in kinds.items():
         head = head.replace(english, own)
     head = re.sub(r"(?m)^(\| .*? \| \*[^*]+)\.\* ", r"\1。* ", head)
     title = f"# {info['display_name']}\n"
