@@ -57,7 +57,7 @@ def test_the_first_template_runs_from_the_archive_without_a_network(unpacked):
     assert len(before) == len(after) == 29
     assert abs(before[4].astype(int) - after[4]).max() > 20, "a face was restored"
     assert "REFUSED" not in unpacked.log()
-    for place in (f"/extensions/{PACK}/js/compare.js", f"/extensions/{PACK}/docs/SVFRRestoreVideo.md"):
-        assert unpacked.get(place)
+    for place in (("js", "compare.js"), ("docs", "SVFRCompare", "zh.md")):
+        assert unpacked.get("/".join(["/extensions", PACK, *place]))
     templates = json.loads(unpacked.get("/workflow_templates"))[PACK]
     assert path_of("01").stem in templates
