@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..svfr_model.base.clip import ArrayClip, Clip
 from ..svfr_model.base.errors import InputError
+from ..svfr_model.base.memory import PLAIN, Memory
 from ..svfr_model.base.pixels import MASK_THRESHOLD
 from ..svfr_model.base.progress import Callback
 from ..svfr_model.faces.crop import crop_mask, plan_crop
@@ -136,14 +137,15 @@ def find_faces(
     whose: Whose,
     encoder: ResidentEncoder | None,
     progress: Callback,
+    memory: Memory = PLAIN,
 ) -> tuple[FoundFaces, list[FaceTrack], list[str]]:
-    """All tracks, the chosen ones, and what to tell of the choice."""
+    """All tracks, the chosen ones, and what to tell of the choice. memory: keeps what is found."""
     if encoder is None:
         if whose.face is not None:
             raise InputError("A picture of the person needs an encoder: wire Load SVFR Identity Encoder to Face Crop.")
-        return _chosen(find_tracks(clip, detector, options, callback=progress), whose, None)
+        return _chosen(find_tracks(clip, detector, options, None, progress, memory), whose, None)
     with encoder.loaded() as networks:
-        found = find_tracks(clip, detector, options, networks, progress)
+        found = find_tracks(clip, detector, options, networks, progress, memory)
         face = whose.face
         known = None if face is None else reference_embedding(to_pictures(face)[0], detector, networks)
         return _chosen(found, whose, known)

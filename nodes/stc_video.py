@@ -15,10 +15,11 @@ from ..svfr_model.faces.options import ChoiceOptions, PasteOptions
 from ..svfr_model.faces.select import select_tracks
 from ..svfr_model.media.options import ReadOptions, VideoOptions
 from ..svfr_model.runs.restore_clip import find_shots
-from ..svfr_model.runs.stc_clip import cut_faces, paste_faces
-from ..svfr_model.stc.enhance import enhance_crops, enhance_whole
+from ..svfr_model.runs.stc_clip import cut_faces, enhance_faces, paste_faces
+from ..svfr_model.stc.enhance import enhance_whole
 from ..svfr_model.stc.options import EnhanceOptions
 from .phases import CROP, PASTE, Phases, id_of
+from .resume import name_of, parts_of
 from .search import aliases
 from .stc import CATEGORY, CROPS, WHOLE
 from .types import DetectorType, ResidentSTC, STCType
@@ -28,6 +29,9 @@ from .widgets import folded, inputs_of, made
 if TYPE_CHECKING:
     from ..svfr_model.faces.face import FaceDetector
     from ..svfr_model.stc.network import CodeFormer3D
+
+NETWORKS = ("stc_model", "detector")
+"""Inputs that are followed through the graph to know what they are."""
 
 
 class EnhanceVideo(io.ComfyNode):
@@ -67,7 +71,7 @@ class EnhanceVideo(io.ComfyNode):
                 ),
             ],
             outputs=[io.Video.Output("enhanced", display_name="video", tooltip="The enhanced video, for Save Video.")],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -89,7 +93,8 @@ class EnhanceVideo(io.ComfyNode):
         with opened(video, reading, deep=deep) as source, stc_model.loaded(options.window) as network:
             target = new_file(writing, "STC_enhanced")
             writer = source.writer(target, writing)  # which refuses what it cannot write, before any work
-            with work_memory() as memory:
+            parts = parts_of(cls, video, NETWORKS, {"mode": mode, **widgets}) if mode == CROPS else None
+            with work_memory("" if parts is None else name_of(cls, video), parts) as memory:
                 if mode == CROPS and detector is not None:
                     frames = _faces(source, network, options, detector, str(choice), memory, phases)
                 else:
@@ -118,14 +123,13 @@ def _faces(
     memory: Memory,
     phases: Phases,
 ) -> Iterable[np.ndarray]:
-    """The frames with the chosen faces enhanced. memory: for the crops."""
-    found = find_tracks(source.frames, detector, callback=phases)
+    """The frames with the chosen faces enhanced. memory: for the crops, and what is found."""
+    found = find_tracks(source.frames, detector, callback=phases, memory=memory)
     chosen = select_tracks(found.tracks, choice)
     runs = [float(len(track)) for track in chosen]
     measured = runs if options.stretch else []
     count = found.frame_count
     phases.weigh({"crop": [CROP * count], "measure": measured, "enhance": runs, "paste": [PASTE * count]})
     cut = cut_faces(source.frames, chosen, network.img_size, phases, memory)
-    for track in cut:
-        enhance_crops(network, track.crops, options, callback=phases)
+    enhance_faces(network, cut, options, phases)
     return paste_faces(source.frames, cut, [network.task], PasteOptions(), phases)

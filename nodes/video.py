@@ -39,6 +39,7 @@ from .networks import ResidentReferrer, check_width, running
 from .notice import notice
 from .phases import Phases, Work, id_of
 from .presets import chosen, preset_input
+from .resume import name_of, parts_of
 from .sampling import identity_input
 from .search import aliases, essential
 from .task import PRESETS
@@ -59,6 +60,9 @@ SIDES = {
     "height": "Height of the face crops, as for width.",
 }
 """Inputs that may be left to the model, and what they are."""
+
+NETWORKS = ("model", "vae", "detector", "encoder")
+"""Inputs that are followed through the graph to know what they are."""
 
 PREVIEW_DELAY = 12
 """Frames after a track's first at which the preview is taken."""
@@ -115,7 +119,7 @@ class RestoreVideo(io.ComfyNode):
                     "tracks", is_output_list=True, tooltip="Where each restored face is, for SVFR Compare."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -133,6 +137,7 @@ class RestoreVideo(io.ComfyNode):
         **widgets: Any,
     ) -> io.NodeOutput:
         """From file to file."""
+        given = {"task": task, "mask": mask, "face": face, "identity": identity, **widgets}
         widgets |= {side: widgets[side] or getattr(model.model, "trained_size", TRAINED_SIZE) for side in SIDES}
         wanted, told = _wanted(task, widgets, as_mask(mask), identity)
         referring = {"choice": widgets[REFERENCE_FRAME], **_only(widgets, "index", "alignment")}
@@ -140,17 +145,22 @@ class RestoreVideo(io.ComfyNode):
         deep, faces = wanted.writing.keeps_depth, wanted.faces
         whose = Whose(faces.choice, face, parse_by_eye(widgets.get(BY_EYE, "")))
         phases = Phases(id_of(cls), device=model.load_device)
-        with opened(video, wanted.reading, deep=deep) as source, running(model, vae, referrer, phases) as networks:
+        parts = parts_of(cls, video, NETWORKS, given)
+        name = "" if parts is None else name_of(cls, video)
+        with (
+            opened(video, wanted.reading, deep=deep) as source,
+            running(model, vae, referrer, phases) as networks,
+            work_memory(name, parts) as memory,
+        ):
             check_width(identity, networks)
             target = new_file(wanted.writing, "SVFR_restored")
             writer = source.writer(target, wanted.writing)  # which refuses what it cannot write, before any work
             looked = None if face is None else encoder
-            found, tracks, missed = find_faces(source.frames, detector, faces.track, whose, looked, phases)
+            found, tracks, missed = find_faces(source.frames, detector, faces.track, whose, looked, phases, memory)
             plans = [plan_crop(track, faces.crop) for track in tracks]
             work = Work.of(model, vae, faces.crop.size[::-1])
             phases.plan(found.frame_count, [len(plan) for plan in plans], wanted.options, work=work)
-            with work_memory() as memory:
-                preview = _write(source, writer, networks, wanted, found, plans, memory, phases)
+            preview = _write(source, writer, networks, wanted, found, plans, memory, phases)
             report = _report(source, found, plans, target)
         phases.finished()
         ui = notice(*missed, *video_faults(wanted.mask, source.size[::-1], wanted.tasks), told=told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,11 +18,14 @@ from ..svfr_model.base.clip import Clip
 from ..svfr_model.base.errors import InputError
 from ..svfr_model.base.pixels import as_uint8
 from ..svfr_model.files.mapped import MappedMemory
-from ..svfr_model.files.work import scratch
+from ..svfr_model.files.work import Parts, WorkFolder, remove_abandoned, scratch
 from ..svfr_model.media import ClipWriter, VideoClip
 from ..svfr_model.media.codecs import CODECS
 from ..svfr_model.media.options import ReadOptions, VideoOptions
 from .images import to_clip
+
+KEPT_DAYS = 7.0
+"""How long the work of a killed run waits for the same prompt."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +85,29 @@ def new_file(options: VideoOptions, stem: str) -> Path:
     return unused_file(stem, CODECS[options.codec].suffixes[0])
 
 
-def work_memory() -> AbstractContextManager[MappedMemory]:
-    """Where crops and latents of a video lie: in ComfyUI's output folder, as the temporary one may be on a small disk.
+@contextmanager
+def work_memory(name: str, parts: Parts | None) -> Iterator[MappedMemory]:
+    """Where crops and latents of a video lie: in ComfyUI's output folder, as the temporary one is wiped at its start.
 
-    Nobody goes on with what a killed run leaves: the next run removes it.
+    name, parts: of the work, with which the next run goes on after a kill, see `WorkFolder`; no parts for work that no
+    other can go on with. What nobody has gone on with for days is removed.
     """
     folder = Path(folder_paths.get_output_directory())
     folder.mkdir(parents=True, exist_ok=True)
-    return scratch(folder)
+    remove_abandoned(folder, KEPT_DAYS, lambda known: "node" in known)
+    with ExitStack() as stack:
+        memory = None if parts is None else _kept(stack, folder / name, parts)
+        yield stack.enter_context(scratch(folder)) if memory is None else memory
+
+
+def _kept(stack: ExitStack, target: Path, parts: Parts) -> MappedMemory | None:
+    """The memory of a work folder; None where another ComfyUI with this output folder is at work on the same."""
+    try:
+        return stack.enter_context(WorkFolder(target, parts))
+    except InputError as error:
+        if isinstance(error.__cause__, BlockingIOError):
+            return None
+        raise
 
 
 def to_video(path: Path) -> Input.Video:

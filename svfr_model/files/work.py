@@ -16,7 +16,8 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "svfr-work.json"
 _ARRAYS = "arrays"
-_MAKER = "svfr_model restore"
+_MAKER = "svfr_model"
+_DAY = 24 * 60 * 60.0
 _WINDOWS = sys.platform == "win32"
 _DIGEST = re.compile(r"[0-9a-f]{64}|")
 
@@ -177,6 +179,26 @@ def remove_dead(target: Path, place: Path | None) -> None:
         _remove(path)
         if lock is not None:
             os.close(lock)
+
+
+def remove_abandoned(folder: Path, days: float, ours: Callable[[Parts], bool]) -> None:
+    """Remove work in a folder that no living run holds and that was not gone on with for so many days.
+
+    ours: whether the parts of a work folder are of the kind that may be removed.
+    """
+    for path in folder.glob(f"{PREFIX}work-*"):
+        parts = _parts_of(path)
+        if parts is None or not ours(parts):
+            continue
+        with contextlib.suppress(OSError):
+            last = max(file.stat().st_mtime for file in [path / MANIFEST, *path.rglob(STAGES)])
+            if time.time() - last < days * _DAY:
+                continue
+            lock = hold(path)
+            log.warning("%s: removed; a killed run had left it, and none has gone on with it for %g days.", path, days)
+            _remove(path)
+            if lock is not None:
+                os.close(lock)
 
 
 @contextlib.contextmanager

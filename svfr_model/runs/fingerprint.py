@@ -18,6 +18,7 @@ from ..base.options import declared_in
 from ..base.version import VERSION
 from ..files.digests import Digests
 from ..files.paths import Output
+from ..files.work import WorkFolder
 from .loader import Loader
 
 APART = ("source", "work")
@@ -32,6 +33,16 @@ class Described(Protocol):
     @property
     def source(self) -> Path:
         """What is restored."""
+        ...
+
+    @property
+    def target(self) -> Path:
+        """What is written first of all."""
+        ...
+
+    @property
+    def work(self) -> Path | None:
+        """The folder for the work, None beside the target."""
         ...
 
     def outputs(self) -> list[Output]:
@@ -80,6 +91,12 @@ def fingerprint(job: Described, loader: Loader, digests: Digests) -> Fingerprint
     loading = {entry.name: described.of(getattr(loader, entry.name)) for entry in declared_in(Loader)}
     weights = {role: digests.of(path) for role, path in job.weights(loader).items()}
     return Fingerprint(digests.of(job.source), {"command": job.command, **options, "loader": loading}, weights)
+
+
+def work_folder(job: Described, loader: Loader) -> WorkFolder:
+    """The folder for the work on a job, from which a killed one goes on."""
+    digests = Digests() if loader.shelf is None else loader.shelf.digests
+    return WorkFolder(job.target, fingerprint(job, loader, digests).parts, job.work)
 
 
 class _Description:

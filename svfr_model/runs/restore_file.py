@@ -33,16 +33,15 @@ from ..faces.paste_clip import RestoredShot, RestoredTrack, paste_shots
 from ..faces.select import reference_embedding, select_similar, select_tracks
 from ..faces.track import FaceTrack, require_tracks
 from ..faces.walk import TrackWalk
-from ..files.digests import Digests
 from ..files.mapped import MappedMemory
 from ..files.paths import Output, check_frames, check_paths
-from ..files.work import WorkFolder, scratch, work_path
+from ..files.work import scratch, work_path
 from ..media import ClipWriter, MaskClip, open_clip, read_mask
 from ..media.options import ReadOptions, VideoOptions
 from ..media.pictures import PictureClip, read_picture
 from ..media.reader import VideoClip
 from ..media.writer import clip_output
-from .fingerprint import fingerprint
+from .fingerprint import work_folder
 from .level_file import level_output, write_levels
 from .options import FaceOptions
 from .portrait import cover, crop_portrait, identity_of
@@ -166,8 +165,7 @@ def _work(job: Job, loader: Loader) -> AbstractContextManager[MappedMemory]:
     """Where the crops and latents lie. A log of levels needs every step, so with one no work is taken up again."""
     if job.log_levels is not None:
         return scratch(work_path(job.target, job.work).parent)
-    digests = Digests() if loader.shelf is None else loader.shelf.digests
-    return WorkFolder(job.target, fingerprint(job, loader, digests).parts, job.work)
+    return work_folder(job, loader)
 
 
 def _check_files(job: Job) -> None:

@@ -20,18 +20,18 @@ from ..faces.find import find_tracks
 from ..faces.options import FaceChoice, PasteOptions, TrackOptions
 from ..faces.select import select_tracks
 from ..files.paths import Output, check_frames, check_paths
-from ..files.work import scratch, work_path
 from ..media import ClipWriter, open_clip
 from ..media.options import ReadOptions, VideoOptions
 from ..media.writer import clip_output
-from ..stc.enhance import enhance_crops, enhance_whole
+from ..stc.enhance import enhance_whole
 from ..stc.load import ROLES, load_stc
 from ..stc.network import TASKS, CodeFormer3D, TaskName
 from ..stc.options import EnhanceOptions
 from ..weights import find
+from .fingerprint import work_folder
 from .loader import Loader
 from .restore_clip import find_shots
-from .stc_clip import cut_faces, paste_faces
+from .stc_clip import cut_faces, enhance_faces, paste_faces
 from .write_behind import write_behind
 
 
@@ -101,7 +101,7 @@ def run_enhance(job: EnhanceJob, loader: Loader, callback: Callback | None = Non
         if job.on_whole_frames:
             frames = _whole(job, loader, clip, callback)
         else:
-            memory = targets.enter_context(scratch(work_path(job.target, job.work).parent))
+            memory = targets.enter_context(work_folder(job, loader))
             frames = _crops(job, loader, clip, memory, callback)
         write_behind(frames, writer, targets)
     return job.target
@@ -124,13 +124,12 @@ def _whole(job: EnhanceJob, loader: Loader, clip: Clip, callback: Callback | Non
 def _crops(
     job: EnhanceJob, loader: Loader, clip: Clip, memory: Memory, callback: Callback | None
 ) -> Iterator[np.ndarray]:
-    """The clip's frames with the enhanced faces in them. memory: for the crops."""
-    found = find_tracks(clip, loader.face_detector, job.track, callback=callback)
+    """The clip's frames with the enhanced faces in them. memory: for the crops, and what is found."""
+    found = find_tracks(clip, loader.face_detector, job.track, callback=callback, memory=memory)
     chosen = select_tracks(found.tracks, job.faces)
     network = _load(job.tasks[0], loader)
-    cut = cut_faces(clip, chosen, network.img_size, callback, memory)
+    cut = cut_faces(clip, chosen, network.img_size, callback, memory, tasks=len(job.tasks))
     for number, task in enumerate(job.tasks):
         network = network if number == 0 else _load(task, loader)
-        for track in cut:
-            enhance_crops(network, track.crops, job.options, callback=callback)
+        enhance_faces(network, cut, job.options, callback, number=number)
     return paste_faces(clip, cut, job.tasks, job.paste, callback)

@@ -225,14 +225,16 @@ def enhance_crops(
     crops: Tensor,
     options: EnhanceOptions | None = None,
     *,
+    result: Tensor | None = None,
     motion: MotionMeter | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Enhance the crops of one track through one shot, in place.
+    """Enhance the crops of one track through one shot, in place or into another tensor.
 
-    crops: (n,3,S,S) uint8, where S is the network's img_size (512), cut with FACE_MARGIN and without roll; the same
-    tensor is returned. motion: a meter to use, for callers that want its result; the intensity is logged in any case,
-    as a warning if it is high. If callback raises, some of the crops are done and some are not.
+    crops: (n,3,S,S) uint8, where S is the network's img_size (512), cut with FACE_MARGIN and without roll. result: a
+    tensor of the same kind to be filled and returned; without it, that is crops. motion: a meter to use, for callers
+    that want its result; the intensity is logged in any case, as a warning if it is high. If callback raises, some of
+    the crops are done and some are not.
 
     Raises InputError for crops of another shape or type, and for no crops.
     """
@@ -242,6 +244,7 @@ def enhance_crops(
             f"Crops must be a (n,3,{network.img_size},{network.img_size}) uint8 tensor, "
             f"not {tuple(crops.shape)} {crops.dtype}: crop the faces at that size."
         )
+    result = crops if result is None else result
     spans = [(0, len(crops))]
     meter = motion or motion_meter(network)
     bounds = None
@@ -250,9 +253,9 @@ def enhance_crops(
         bounds = _bounds(passed)
     for index, values in enumerate(run_windows(network, iter(crops), spans, options, callback=callback)):
         meter.add(rearrange(crops[index], "c h w -> h w c").contiguous().numpy())
-        crops[index] = to_pixels(_stretched(values, bounds))
+        result[index] = to_pixels(_stretched(values, bounds))
     meter.tell()
-    return crops
+    return result
 
 
 def enhance_whole(

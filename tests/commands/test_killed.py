@@ -14,12 +14,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support.dying import killed, signalled
 from support.files import write
+from support.random_networks import write_random_stc_weights
 
 from svfr_model.commands import main
 from svfr_model.files.work import MANIFEST, work_path
+from svfr_model.runs import stc_clip
 from svfr_model.synthesis.clips import make_clip
 from svfr_model.tiny.evaluate import HELD_OUT
 from svfr_model.tiny.model import bundled
+from svfr_model.weights import embedded
 
 if sys.platform == "win32":
     pytest.skip("Windows has no SIGKILL", allow_module_level=True)
@@ -177,6 +180,28 @@ def test_a_log_of_levels_has_every_step_and_so_begins_anew(source, undisturbed, 
     assert target.read_bytes() == undisturbed
     assert len(json.loads(log.read_text(encoding="utf-8"))) == 2 * (2 + 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["levels.json", "out.mp4"]
+
+
+@pytest.mark.parametrize("phase", [("enhance", 2), pytest.param(("paste", 3), marks=pytest.mark.slow)])
+def test_stc_goes_on_with_the_track_it_was_at(source, tmp_path, monkeypatch, capsys, phase):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    write_random_stc_weights(weights)
+    shutil.copy(embedded("yunet"), weights)
+    plain, target = tmp_path / "plain" / "out.mp4", tmp_path / "killed" / "out.mp4"
+    for path in (plain, target):
+        path.parent.mkdir()
+    line = ["stc", str(source), str(target), "--weights", str(weights), "--device", "cpu"]
+    killed(line, *phase)
+    assert main([*line[:2], str(plain), *line[3:]]) == 0
+    enhanced = []
+    real = stc_clip.enhance_crops
+    monkeypatch.setattr(stc_clip, "enhance_crops", lambda *a, **k: enhanced.append(len(a[1])) or real(*a, **k))
+    assert main(line) == 0
+    assert enhanced == ([7] if phase[0] == "enhance" else []), "only the second shot"
+    assert target.read_bytes() == plain.read_bytes()
+    assert "a killed run has left its work, which goes on" in capsys.readouterr().err
+    assert [path.name for path in target.parent.iterdir()] == ["out.mp4"]
 
 
 def test_a_batch_that_is_killed_goes_on_with_the_clip_at_work(source, undisturbed, tmp_path, capsys):

@@ -14,7 +14,7 @@ _KILLED = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from svfr_model import commands
-from svfr_model.commands import batch, restore
+from svfr_model.commands import batch, restore, stc
 
 seen = []
 def told(stage, done, total, preview=None):
@@ -28,7 +28,7 @@ class Bar:
     def __call__(self, *report):
         told(*report)
 
-restore.progress, batch.BatchBar = lambda quiet: told, Bar
+restore.progress, stc.progress, batch.BatchBar = lambda quiet: told, lambda quiet: told, Bar
 sys.exit(commands.main({words!r}))
 """
 

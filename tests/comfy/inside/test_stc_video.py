@@ -59,7 +59,7 @@ def test_crops_need_a_detector(stc, frames):  # noqa: F811
 
 
 def test_a_codec_that_does_not_take_the_size_is_refused_before_any_work(stc, frames, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("svfr_pack.nodes.stc_video.enhance_crops", lambda *_, **__: pytest.fail("it was enhanced"))
+    monkeypatch.setattr("svfr_pack.nodes.stc_video.enhance_faces", lambda *_, **__: pytest.fail("it was enhanced"))
     video = of_components(frames[:, :, :-1])
     with pytest.raises(InputError, match="even sides only"):
         call(EnhanceVideo, video=video, stc_model=stc, mode=CROPS, detector=FACE, codec="hevc")
