@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+ASIDE = "aside-"
+"""How the names of parts begin that are no part of what `Memory.require` asks for: little, and not known before."""
+
+
 class Memory:
     """Plain memory: an array is gone when nobody holds it, and all work begins at its beginning."""
 

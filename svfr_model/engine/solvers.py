@@ -97,8 +97,8 @@ def euler(
         denoised = denoiser(x, sigma)
         # x + (following - sigma) * (x - denoised) / sigma without its temporaries: a long clip's latents are large.
         x = torch.lerp(denoised, x, following / sigma, out=memory.like(latents_after(k + 1), x))
-        memory.save(STEPS, k + 1, {latents_after(k + 1): x})
         report(callback, "denoise", k + 1, len(sigmas) - 1, denoised)
+        memory.save(STEPS, k + 1, {latents_after(k + 1): x})
     return x
 
 
@@ -122,8 +122,8 @@ def heun(
                 mean = (slope[rows] + (ahead[rows] - after[rows]) / following) / 2
                 ahead[rows] = x[rows] + (following - sigma) * mean
         x = ahead
-        memory.save(STEPS, k + 1, {latents_after(k + 1): x})
         report(callback, "denoise", k + 1, len(sigmas) - 1, denoised)
+        memory.save(STEPS, k + 1, {latents_after(k + 1): x})
     return x
 
 
@@ -153,8 +153,8 @@ def dpmpp_2m(
                 ahead[rows] = (following / sigma) * x[rows] - math.expm1(-step) * estimate
             x = ahead
         previous = denoised
-        memory.save(STEPS, k + 1, {latents_after(k + 1): x, estimate_of(k): denoised})
         report(callback, "denoise", k + 1, len(sigmas) - 1, denoised)
+        memory.save(STEPS, k + 1, {latents_after(k + 1): x, estimate_of(k): denoised})
     return x
 
 

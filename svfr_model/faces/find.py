@@ -12,7 +12,7 @@ import numpy as np
 from ..base.background import Ahead
 from ..base.clip import Clip, expected_length, picked
 from ..base.errors import InputError
-from ..base.memory import PLAIN, Memory
+from ..base.memory import ASIDE, PLAIN, Memory
 from ..base.packed import pack, unpack
 from ..base.pixels import as_uint8
 from ..base.progress import Callback, report
@@ -94,7 +94,7 @@ def track_shots(
     """
     options = options or TrackOptions()
     reduction = Reduction.to(clip.width, clip.height, options.detect_size)
-    search = _Search(options, reduction, detector, encoder, memory.part(SEARCH))
+    search = _Search(options, reduction, detector, encoder, memory.part(ASIDE + SEARCH))
     yield from search.found
     if search.ended:
         return

@@ -16,7 +16,7 @@ import torch
 
 from ..base.clip import Clip
 from ..base.errors import InputError, WeightsError
-from ..base.memory import PLAIN, Memory
+from ..base.memory import ASIDE, PLAIN, Memory
 from ..base.pixels import as_uint8
 from ..base.progress import Callback, report
 from ..weights.onnx import open_session, run_session
@@ -100,7 +100,7 @@ def add_outlines(
     was found of these tracks, so that a later run goes on from there.
     """
     walk = clip if isinstance(clip, TrackWalk) else TrackWalk(clip)
-    own = memory.part(f"outlines-{min((track.id for track in tracks), default=0)}")
+    own = memory.part(f"{ASIDE}outlines-{min((track.id for track in tracks), default=0)}")
     outlines = [own.array(f"points-{track.id}", (len(track), COUNT, 2), torch.float64).numpy() for track in tracks]
     last = max((track.stop for track in tracks), default=0)
     for number, frame in walk.frames(tracks, own.done(OUTLINED)):

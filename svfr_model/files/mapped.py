@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from ..base.errors import InputError, cannot_write
-from ..base.memory import Memory
+from ..base.memory import ASIDE, Memory
 
 log = logging.getLogger(__name__)
 
@@ -129,9 +129,10 @@ class MappedMemory(Memory):
         return shutil.disk_usage(self.folder).free
 
     def _taken(self) -> int:
-        """What is reserved already."""
+        """What is reserved already of what is asked for."""
         taken = 0
-        for place, _, names in os.walk(self.folder):
+        for place, parts, names in os.walk(self.folder):
+            parts[:] = [part for part in parts if not part.startswith(ASIDE)]
             for name in names:
                 with contextlib.suppress(OSError):  # a part that is dropped meanwhile
                     taken += os.stat(os.path.join(place, name)).st_size

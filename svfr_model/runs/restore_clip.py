@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..base.clip import Clip, expected_length, picked
 from ..base.errors import FaceNotFoundError, InputError
-from ..base.memory import PLAIN, Memory
+from ..base.memory import ASIDE, PLAIN, Memory
 from ..base.packed import pack, unpack
 from ..base.pixels import from_network_range, pad_to_multiple
 from ..base.progress import Callback, report
@@ -60,7 +60,7 @@ def find_shots(clip: Clip, callback: Callback | None = None, memory: Memory = PL
 
     memory: keeps what was seen, so that a later run goes on from there.
     """
-    own = memory.part(SHOTS)
+    own = memory.part(ASIDE + SHOTS)
     cutter, saves = CutDetector(), own.done(SHOTS)
     state = unpack(own.kept(f"state-{saves % 2}")) if saves else None
     if state:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,9 +33,7 @@ from ..faces.paste_clip import RestoredShot, RestoredTrack, paste_shots
 from ..faces.select import reference_embedding, select_similar, select_tracks
 from ..faces.track import FaceTrack, require_tracks
 from ..faces.walk import TrackWalk
-from ..files.mapped import MappedMemory
 from ..files.paths import Output, check_frames, check_paths
-from ..files.work import scratch, work_path
 from ..media import ClipWriter, MaskClip, open_clip, read_mask
 from ..media.options import ReadOptions, VideoOptions
 from ..media.pictures import PictureClip, read_picture
@@ -136,9 +134,6 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
     check_paths(job.inputs(), outputs)
     clip = open_clip(job.source, job.reading, deep=job.faces is not None and job.writing.keeps_depth)
     check_frames(clip, outputs)
-    levels = LevelLog(job.options, callback)
-    if job.log_levels is not None:
-        callback = levels
     with ExitStack() as targets:
         writer = ClipWriter(job.target, clip.fps, (clip.width, clip.height), source=clip, options=job.writing)
         _check_files(job)
@@ -147,7 +142,9 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         loader.require(**job.needs())
         if job.faces is not None:
             loader.check_size(*job.faces.crop.size)
-        memory = targets.enter_context(_work(job, loader))
+        memory = targets.enter_context(work_folder(job, loader))
+        levels = None if job.log_levels is None else LevelLog(job.options, callback, memory.part("levels"))
+        callback = callback if levels is None else levels
         identity = _identity(job.pictures, loader) if job.pictures else None
         if job.faces is None:
             write_behind(_whole_frames(job, loader, clip, identity, memory, callback), writer, targets)
@@ -155,17 +152,10 @@ def run(job: Job, loader: Loader, callback: Callback | None = None) -> list[Path
         else:
             steps = _FaceSteps(job, job.faces, loader, _Opened(clip, writer, targets, memory), identity=identity)
             written = steps.run(_masks(job, clip), callback)
-    if job.log_levels is not None:
+    if levels is not None and job.log_levels is not None:
         write_levels(job.log_levels, levels.changes)
         written.append(job.log_levels)
     return [job.target, *written]
-
-
-def _work(job: Job, loader: Loader) -> AbstractContextManager[MappedMemory]:
-    """Where the crops and latents lie. A log of levels needs every step, so with one no work is taken up again."""
-    if job.log_levels is not None:
-        return scratch(work_path(job.target, job.work).parent)
-    return work_folder(job, loader)
 
 
 def _check_files(job: Job) -> None:
@@ -226,7 +216,8 @@ def _whole_frames(
     networks = loader.networks(self_referred=job.self_referred)
     request = Request(job.tasks, job.options, reference, identity)
     masks = _masks(job, clip)
-    space = Space.of((clip.width, clip.height), job.options, networks.vae.factor, masked=masks is not None)
+    kinds = {"masked": masks is not None, "logged": job.log_levels is not None}
+    space = Space.of((clip.width, clip.height), job.options, networks.vae.factor, **kinds)
     memory.require(space.needed(last - first for first, last in spans))
     return restore_whole(clip, networks, request, spans, masks=masks, memory=memory, callback=callback)
 
@@ -260,7 +251,8 @@ class _FaceSteps:
     def run(self, masks: MaskClip | None, callback: Callback | None) -> list[Path]:
         """Write the target, and return what else was written."""
         factor = self._loader.vae_factor
-        space = Space.of(self._faces.crop.size, self._job.options, factor, masked=masks is not None)
+        kinds = {"masked": masks is not None, "logged": self._job.log_levels is not None}
+        space = Space.of(self._faces.crop.size, self._job.options, factor, **kinds)
         room = Room(self._memory, space)
         shots = restore_shots(self._clip, self._steps(), masks=masks, room=room, callback=callback)
         if self._job.debug is None:

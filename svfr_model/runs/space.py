@@ -22,10 +22,12 @@ class Space:
     latents: int
 
     @classmethod
-    def of(cls, size: tuple[int, int], options: RestoreOptions, factor: int, *, masked: bool) -> Space:
-        """For crops of this width and height. factor: pixels per latent along each side."""
+    def of(
+        cls, size: tuple[int, int], options: RestoreOptions, factor: int, *, masked: bool, logged: bool = False
+    ) -> Space:
+        """For crops of this width and height. factor: pixels per latent along each side. logged: levels are logged."""
         width, height = size
-        arrays = 5 + bool(options.augmentation) + (options.solver == "heun")
+        arrays = 5 + bool(options.augmentation) + (options.solver == "heun") + 2 * logged
         latents = -(-height // factor) * -(-width // factor) * LATENT_BYTES
         return cls(width * height * (3 + masked), latents * arrays)
 

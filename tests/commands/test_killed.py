@@ -156,7 +156,7 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_restored(source,
     monkeypatch.setattr("svfr_model.runs.restore_file.restore_track", lambda *_: pytest.fail("it restores"))
     assert main(words(source, tmp_path / "out.mp4")) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert re.search(r"the work needs 0\.[234] MB here for the crops and latents .*, but 0\.1 MB are free", said)
+    assert re.search(r"the work needs 0\.[34] MB here for the crops and latents .*, but 0\.1 MB are free", said)
     assert "Free some space, or let the work lie on another disk (--work)" in said
     assert list(tmp_path.iterdir()) == []
 
@@ -172,13 +172,18 @@ def test_a_cancelled_run_leaves_nothing(source, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_log_of_levels_has_every_step_and_so_begins_anew(source, undisturbed, tmp_path):
+def test_a_log_of_levels_goes_on_too(source, undisturbed, tmp_path, capsys):
     target, log = tmp_path / "out.mp4", tmp_path / "levels.json"
     more = ("--log-levels", str(log))
+    assert main(words(source, target, *more)) == 0
+    whole = log.read_bytes()
+    assert len(json.loads(whole)) == 2 * (2 + 3)
+    log.unlink()
     killed(words(source, target, *more), "denoise", 2)
     assert main(words(source, target, *more)) == 0
+    assert "a killed run has left its work, which goes on" in capsys.readouterr().err
+    assert log.read_bytes() == whole
     assert target.read_bytes() == undisturbed
-    assert len(json.loads(log.read_text(encoding="utf-8"))) == 2 * (2 + 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["levels.json", "out.mp4"]
 
 

@@ -112,7 +112,7 @@ def test_shots_that_were_found_come_first_and_at_once(clip, tmp_path):
 
 def test_what_is_damaged_is_searched_anew(clip, tmp_path, caplog):
     expected = search(clip, MappedMemory(tmp_path / "work"))
-    kept = next((tmp_path / "work" / "search").glob("shot-1.npy"))
+    kept = next((tmp_path / "work" / "aside-search").glob("shot-1.npy"))
     content = kept.read_bytes()
     kept.write_bytes(content[:200] + bytes(len(content) - 200))
     with caplog.at_level(logging.WARNING):

@@ -18,6 +18,7 @@ from svfr_model.base.clip import ArrayClip
 from svfr_model.base.memory import PLAIN
 from svfr_model.base.tasks import Task
 from svfr_model.engine import conditioning
+from svfr_model.engine.level_log import LevelLog
 from svfr_model.engine.options import RestoreOptions
 from svfr_model.engine.restore import Networks
 from svfr_model.engine.self_reference import SelfReference
@@ -193,6 +194,22 @@ def test_shots_are_looked_for_from_where_the_search_was(clip, tmp_path):
         told, kept = [], MappedMemory(tmp_path / str(save))
         found = find_shots(cut_clip, lambda *entry, told=told: told.append(entry[1]), kept)
         assert (found, told[0]) == (expected, save), f"killed at save {save}"
+
+
+@pytest.mark.parametrize("options", [OPTIONS, replace(OPTIONS, passes=1, steps=1)], ids=["two passes", "one step"])
+def test_a_log_of_levels_goes_on_too(clip, plans, masks, tmp_path, options):
+    def logged(memory=PLAIN):
+        log = LevelLog(options, None, memory.part("levels"))
+        networks = Networks(StubBackend(estimate), MixingVAE(), Referrer())
+        requests = [Request(TASKS, options)] * len(plans)
+        restore_tracks(clip, plans, networks, requests, masks=iter(masks), memory=memory, callback=log)
+        return log.changes
+
+    expected, save = logged(), sum(map(len, plans)) + 1
+    assert len(expected) == 2 * (5 if options.passes == 2 else 1)
+    while dies(logged, tmp_path / str(save), save):
+        assert logged(MappedMemory(tmp_path / str(save))) == expected, f"killed at save {save}"
+        save += 1
 
 
 def test_latents_are_gone_when_a_track_is_restored(clip, plans, masks, tmp_path):
