@@ -24,6 +24,12 @@ def add(commands: Commands) -> None:
         "--tiny", metavar="DIR", type=path, help="train svfr-tiny again in DIR, with the networks in DIR/model"
     )
     what.add_argument("--evaluate-tiny", action="store_true", help="measure svfr-tiny on clips it has not seen")
+    what.add_argument(
+        "--stc-tiny", metavar="DIR", type=path, help="train stc-tiny again in DIR, with the networks in DIR/model"
+    )
+    what.add_argument(
+        "--evaluate-stc-tiny", action="store_true", help="measure stc-tiny on clips it has not seen"
+    )
     command.add_argument("--clips", type=whole(1, 100_000), default=32, help="held-out clips to measure on")
     command.add_argument("--quiet", action="store_true", help="no progress, results and errors only")
     command.set_defaults(run=_train, goes_on="The same command continues from the last checkpoint that was written")
@@ -51,6 +57,19 @@ def _trained(options: argparse.Namespace, callback: Callback | None) -> str:
 
         seeds = range(HELD_OUT, HELD_OUT + options.clips)
         return markdown(summary(evaluate_model(bundled(), Trial(EVALUATION), seeds, callback)))
+    if options.stc_tiny:
+        from ..files.paths import Output, check_paths
+        from ..tiny.stc import train_stc_tiny
+
+        check_paths([], [Output(options.stc_tiny, "trained networks", form="folder")])
+        train_stc_tiny(options.stc_tiny, options.stc_tiny / "model", callback=callback)
+        return f"wrote {options.stc_tiny / 'model'}"
+    if options.evaluate_stc_tiny:
+        from ..tiny.evaluate import HELD_OUT
+        from ..tiny.stc import bundled_stc
+        from ..tiny.stc_evaluate import evaluate_stc_tiny
+
+        return evaluate_stc_tiny(bundled_stc(), range(HELD_OUT, HELD_OUT + options.clips), callback)
     from ..training.config import read_settings
 
     if "stage" in read_settings(options.config):  # of BFVR-STC's training, SVFR's has none

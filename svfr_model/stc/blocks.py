@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 GROUPS = 32
+TEMPORAL_GROUPS = 16
 EPS = 1e-6
 
 PIECE = 2**24
@@ -107,11 +108,11 @@ class Conv(nn.Conv3d):
 class Residual(nn.Module):
     """Two normalised convolutions with a shortcut; overwrites its input."""
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    def __init__(self, channels: int, out_channels: int, groups: int = GROUPS) -> None:
         super().__init__()
-        self.norm1 = group_norm(channels)
+        self.norm1 = group_norm(channels, groups)
         self.conv1 = Conv(channels, out_channels)
-        self.norm2 = group_norm(out_channels)
+        self.norm2 = group_norm(out_channels, groups)
         self.conv2 = Conv(out_channels, out_channels)
         if channels != out_channels:
             self.conv_out = nn.Conv3d(channels, out_channels, 1)
@@ -139,8 +140,8 @@ class _Projections(nn.Module):
 class SpaceTimeAttention(_Projections):
     """Attention over all positions of all frames together, one head, with a shortcut; overwrites its input."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, GROUPS)
+    def __init__(self, channels: int, groups: int = GROUPS) -> None:
+        super().__init__(channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """(1,c,T,h,w) to the same shape."""
@@ -155,7 +156,7 @@ class TemporalAttention(_Projections):
     """Attention over the frames of each position separately, one head, without a shortcut."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(channels, groups=16)
+        super().__init__(channels, TEMPORAL_GROUPS)
 
     def forward(self, x: Tensor) -> Tensor:
         """(1,c,T,h,w) to the same shape; the norm's statistics are over the whole clip."""

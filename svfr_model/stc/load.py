@@ -16,6 +16,8 @@ from .network import PUBLISHED, TASKS, CodeFormer3D, TaskName, build_network
 
 ROLES: Mapping[TaskName, str] = {task: f"stc_{task}" for task in TASKS}
 """The role of each task's checkpoint in the weights registry."""
+FROZEN = ("generator.", "quantize.")
+"""Beginnings of the names of what stage II leaves as it is."""
 
 
 def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "cpu") -> CodeFormer3D:
@@ -24,8 +26,9 @@ def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "
     A .pth file must hold the published dictionary, with the averaged weights under `params_ema`. A .safetensors file
     holds the same tensors flat; with `svfr_config` metadata (see `build_network`) it may be of another size, but must
     be a network of this task. Restoration and de-flickering differ in their number of layers, so the wrong one
-    is refused. The two de-flickering checkpoints have the same keys and shapes and differ in their file names only: a
-    renamed file is loaded, and does what it was trained for.
+    is refused. With `shares` in its metadata, the file leaves out what stage II does not train (`FROZEN`), which is
+    taken from the file of that task beside it. The two de-flickering checkpoints have the same keys and shapes and
+    differ in their file names only: a renamed file is loaded, and does what it was trained for.
 
     Raises InputError for an unknown task, WeightsError for a file that is missing, damaged, of another task or of
     another architecture.
@@ -37,10 +40,24 @@ def load_stc(path: Path | str, task: TaskName, *, device: torch.device | str = "
     config = model_config(metadata, role, path)
     if config is None:
         _check_task(state_dict, path, task)
+    elif "shares" in config:
+        config = dict(config)
+        state_dict = {**_frozen(config.pop("shares"), path, role), **state_dict}
     with torch.device("meta"):
         network = _build(task, config or {}, path)
     load_strict(network, state_dict, path, role)
     return network.to(device=device, dtype=torch.float32).eval()
+
+
+def _frozen(task: TaskName, path: Path, role: str) -> dict[str, Tensor]:
+    """What the file of another task beside a file has of what both share."""
+    entry = weight_file(ROLES[task])
+    beside = [place for place in entry.candidates(path.parent) if place.is_file()]
+    if not beside:
+        needed = Path(entry.name).with_suffix(".safetensors").name
+        raise _refusal(path, role, f"its generator and codebooks are in {needed}, which is not beside it")
+    tensors, _ = read_state_dict(beside[0], ROLES[task])
+    return {key: value for key, value in tensors.items() if key.startswith(FROZEN)}
 
 
 def _check_task(state_dict: Mapping[str, Tensor], path: Path, task: TaskName) -> None:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from ..base.errors import InputError
 from .blocks import (
     GROUPS,
+    TEMPORAL_GROUPS,
     Conv,
     DownSpace,
     DownSpaceTime,
@@ -67,7 +68,8 @@ class Sizes:
 
     nf: channels of the first level. ch_mult: channels of each level, in multiples of nf. res_blocks: residual blocks
     per level. attn_resolutions: nominal sides, of NOMINAL_SIZE at the first level, of the levels with attention.
-    emb_dim: channels of the latent, the codes and the transformers. codebook_size: entries of each codebook.
+    emb_dim: channels of the latent, the codes and the transformers. codebook_size: entries of each codebook. groups: of
+    the normalisations; with as many groups as channels, a layer would not see how bright the clip is.
 
     Raises InputError for sizes that no network can have.
     """
@@ -78,15 +80,18 @@ class Sizes:
     attn_resolutions: Sequence[int] = (32,)
     emb_dim: int = 256
     codebook_size: int = 1024
+    groups: int = GROUPS
 
     def __post_init__(self) -> None:
         widths = [self.nf * factor for factor in self.ch_mult]
-        if not widths or any(width < 1 or width % GROUPS for width in widths):
+        if self.groups < 1 or not widths or any(width < 1 or width % self.groups for width in (self.nf, *widths)):
             raise InputError(
-                f"The channels of every level must be a multiple of {GROUPS}: nf times ch_mult is {widths}."
+                f"The channels of every level must be a multiple of {self.groups}: nf times ch_mult is {widths}."
             )
-        if self.emb_dim < 1 or self.emb_dim % GROUPS:
-            raise InputError(f"emb_dim must be a multiple of {GROUPS}, not {self.emb_dim}.")
+        if self.emb_dim < 1 or self.emb_dim % TEMPORAL_GROUPS or self.emb_dim % self.groups:
+            raise InputError(
+                f"emb_dim must be a multiple of {math.lcm(self.groups, TEMPORAL_GROUPS)}, not {self.emb_dim}."
+            )
         if self.codebook_size < 1 or self.res_blocks < 1:
             raise InputError(
                 f"codebook_size ({self.codebook_size}) and res_blocks ({self.res_blocks}) must be 1 or more."
@@ -173,7 +178,8 @@ def encoder(sizes: Sizes) -> Blocks:
             blocks.append(DownSpaceTime(width) if sizes.scales_time(level) else DownSpace(width))
             side //= 2
     # As shipped, there is no activation between the norm and the last convolution.
-    return Blocks([*blocks, *_middle(width), group_norm(width), Conv(width, sizes.emb_dim)])
+    last = group_norm(width, sizes.groups), Conv(width, sizes.emb_dim)
+    return Blocks([*blocks, *_middle(width, sizes.groups), *last])
 
 
 def generator(sizes: Sizes) -> Blocks:
@@ -183,27 +189,27 @@ def generator(sizes: Sizes) -> Blocks:
     side, both with attention, and no residual block runs at full size.
     """
     width, side = sizes.nf * sizes.ch_mult[-1], sizes.lowest
-    blocks: list[nn.Module] = [Conv(sizes.emb_dim, width), *_middle(width)]
+    blocks: list[nn.Module] = [Conv(sizes.emb_dim, width), *_middle(width, sizes.groups)]
     for level in reversed(range(sizes.levels)):
         blocks += _level(width, sizes.nf * sizes.ch_mult[level], side, sizes)
         width = sizes.nf * sizes.ch_mult[level]
         if level < sizes.levels - 1:
             blocks.append(Up(width, time=sizes.scales_time(level)))
             side *= 2
-    return Blocks([*blocks, group_norm(width), Conv(width, 3)])
+    return Blocks([*blocks, group_norm(width, sizes.groups), Conv(width, 3)])
 
 
 def _level(width: int, out_width: int, side: int, sizes: Sizes) -> list[nn.Module]:
     blocks: list[nn.Module] = []
     for index in range(sizes.res_blocks):
-        blocks.append(Residual(out_width if index else width, out_width))
+        blocks.append(Residual(out_width if index else width, out_width, sizes.groups))
         if side in sizes.attn_resolutions:
-            blocks.append(SpaceTimeAttention(out_width))
+            blocks.append(SpaceTimeAttention(out_width, sizes.groups))
     return blocks
 
 
-def _middle(width: int) -> list[nn.Module]:
-    return [Residual(width, width), SpaceTimeAttention(width), Residual(width, width)]
+def _middle(width: int, groups: int) -> list[nn.Module]:
+    return [Residual(width, width, groups), SpaceTimeAttention(width, groups), Residual(width, width, groups)]
 
 
 class Codebooks(nn.Module):

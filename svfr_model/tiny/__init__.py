@@ -1,1 +1,1 @@
-"""svfr-tiny: what trains it, what measures it, the demonstration with it, and random networks of its kind."""
+"""svfr-tiny and stc-tiny: what trains them, what measures them, and the demonstration with them."""

@@ -38,6 +38,8 @@ from ..synthesis.options import DegradeOptions, LowQuality
 from ..weights import find
 from .evaluate import HELD_OUT
 from .model import EVALUATION, bundled
+from .stc import bundled_stc
+from .stc_demo import PROFILES, VIDEO, run_stc_demo
 
 SCENE = HELD_OUT + 500_004
 """Seed of the clip, beyond all seeds that svfr-tiny was trained on."""
@@ -54,8 +56,8 @@ CROP = 64
 ENLARGED = 2
 TASKS = frozenset({Task.BFR, Task.INPAINTING})
 NOTICE = (
-    "The faces are drawn, and svfr-tiny is a small model trained on drawn faces: this shows that the steps work "
-    "together, not how well the published SVFR restores."
+    "The faces are drawn, and svfr-tiny and stc-tiny are small models trained on drawn faces: this shows that the "
+    "steps work together, not how well the published networks restore."
 )
 
 
@@ -72,15 +74,17 @@ class Scene:
 def run_demo(
     folder: Path, *, detector_weights: Path | None = None, seed: int = 77, callback: Callback | None = None
 ) -> str:
-    """Make, degrade and restore the clip; write side_by_side.mp4 into folder. Returns what to tell the user.
+    """Make, degrade and restore the clip; write side_by_side.mp4 into folder, and what `stc_demo` shows of
+    de-flickering. Returns what to tell the user.
 
     detector_weights: YuNet's file, by default the one that `find` returns. seed: of the sampler. Raises
     FaceNotFoundError if the detector finds no face.
     """
     options = replace(EVALUATION, seed=seed)
-    output = Output(folder, "demonstration", form="folder", contents=(TARGET,))
+    output = Output(folder, "demonstration", form="folder", contents=(TARGET, VIDEO, PROFILES))
     check_paths([detector_weights] if detector_weights is not None else [], [output])
     scene = make_scene()
+    bundled_stc()
     clip = ArrayClip(scene.degraded)
     detector = YuNetDetector(detector_weights or find("yunet"))
     plan = plan_crop(find_tracks(clip, detector).require()[0], CropOptions(size=(CROP, CROP)))
@@ -96,9 +100,10 @@ def run_demo(
     landmarks = apply(plan.matrices, scene.track.landmarks)
     clips = {"degraded": scene.degraded, "restored": np.stack(pasted), "truth": scene.truth}
     table = compare({name: _crops(frames, plan) for name, frames in clips.items()}, landmarks, loader)
+    told = run_stc_demo(folder)
     return (
         f"wrote {target}: from left to right, the degraded clip, the result and the truth. YuNet found the face.\n\n"
-        f"{table}\n\n{NOTICE}"
+        f"{table}\n\n{told}\n\n{NOTICE}"
     )
 
 

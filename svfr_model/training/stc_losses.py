@@ -20,13 +20,19 @@ from . import stc_path
 from .dino import Discriminator
 from .loop import Losses
 
-Mode: TypeAlias = Literal["paper", "code"]
+Mode: TypeAlias = Literal["paper", "code", "ours"]
+"""Where paper and published code differ, which to follow. "ours" follows the paper, except that either book has its own
+terms and its own straight-through gradient, so that the temporal attention learns from the pixels too."""
 Perceptual: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Distance of two batches of frames (N,3,H,W) in [0,1], a scalar."""
 
 COMMITMENT = 0.25
 """Beta of eq. 7. The paper gives no value; the code's 0.25 stands on the codebook's term instead."""
-PRIOR_WEIGHT: dict[Mode, float] = {"paper": 1.0, "code": 0.1}
+PRIOR_WEIGHT: dict[Mode, float] = {"paper": 1.0, "code": 0.1, "ours": 1.0}
+RECONSTRUCTION: dict[Mode, float] = {"paper": 1.0, "code": 1.0, "ours": 10.0}
+"""Weight of what is seen against what becomes of latents. Ours: about one by the variance of pixels, as VQ-VAE has it
+(van den Oord et al. 2017), where latents, whose scale is free, would otherwise count for more than the picture.
+"""
 SCALES = 3
 """Halvings at which frames are compared where no perceptual network is given. Ours."""
 ADVERSARIAL_WEIGHT = 0.5 * 0.8
@@ -36,17 +42,17 @@ FEATURE_WEIGHT = 10.0
 def codebook_loss(z: Tensor, latent: Tensor, mode: Mode) -> Tensor:
     """How far latents (B,c,T',h,w) are from their codes, as a scalar: the second and the third term of eq. 7."""
     books, encoder = F.mse_loss(latent, z.detach()), F.mse_loss(z, latent.detach())
-    return books + COMMITMENT * encoder if mode == "paper" else COMMITMENT * books + encoder
+    return COMMITMENT * books + encoder if mode == "code" else books + COMMITMENT * encoder
 
 
 def prior_loss(use: Tensor, mode: Mode) -> Tensor:
     """How unevenly a book's entries are used, a scalar; 0 for even use. use (K,) sums to 1.
 
-    "paper": KL(use || uniform), eq. 6. "code": what its library call comes to, in which a softmax is taken of either
-    once more, so that it hardly ever exceeds 0.
+    "paper", "ours": KL(use || uniform), eq. 6. "code": what its library call comes to, in which a softmax is taken of
+    either once more, so that it hardly ever exceeds 0.
     """
     count = len(use)
-    if mode == "paper":
+    if mode != "code":
         return (use * (use.clamp_min(1e-12) * count).log()).sum()
     return ((-math.log(count) - F.log_softmax(use, 0)) / count).mean()
 
@@ -84,24 +90,37 @@ class CodebooksObjective(nn.Module):
         self._mode, self._perceptual, self._recompute = mode, perceptual, recompute
         self._prior = PRIOR_WEIGHT[mode] if prior is None else prior
 
-    def forward(self, clips: Tensor, *, adversarial: bool = False) -> Losses:
-        """Losses by name of undamaged clips (B,3,T,H,W) in 0..1; adversarial: with the discriminator's."""
+    def forward(self, clips: Tensor, *, adversarial: bool = False, coded: bool = True) -> Losses:
+        """Losses by name of undamaged clips (B,3,T,H,W) in 0..1; adversarial: with the discriminator's; coded: False
+        gives the generator what was looked up instead of what was found, an autoencoder without codes.
+        """
         z = stc_path.encode(self.network, clips, recompute=self._recompute)
         found = stc_path.quantise(self.network.quantize, z)
-        made = stc_path.decode(
-            self.network, stc_path.straight_through(z, found.latent), recompute=self._recompute
-        )
+        passed, codes = self._passed(found)
+        if not coded:
+            passed, codes = found.spatial + found.temporal, 0 * codes
+        made = stc_path.decode(self.network, passed, recompute=self._recompute).float()
         pixels = F.l1_loss(made, clips)
         perceptual = self._perceptual(_frames(made), _frames(clips))
-        codes = codebook_loss(z, found.latent, self._mode)
         prior = prior_loss(found.use_s, self._mode) + prior_loss(found.use_t, self._mode)
-        total = pixels + perceptual + codes + self._prior * prior
+        total = RECONSTRUCTION[self._mode] * (pixels + perceptual) + codes + self._prior * prior
         told = {"pixels": pixels, "perceptual": perceptual, "codes": codes, "prior": prior, "mse": _mse(made, clips)}
         if adversarial and self.discriminator is not None:
             fooled, told_apart = adversarial_losses(self.discriminator, _frames(made), _frames(clips))
             total = total + ADVERSARIAL_WEIGHT * fooled + told_apart
             told |= {"fooled": fooled, "told_apart": told_apart}
         return {"loss": total, **{name: value.detach() for name, value in told.items()}}
+
+    def _passed(self, found: stc_path.Quantised) -> tuple[Tensor, Tensor]:
+        """What the generator gets (B,c,T',h,w), and how far latents are from their codes."""
+        if self._mode != "ours":
+            passed = stc_path.straight_through(found.spatial, found.latent)
+            return passed, codebook_loss(found.spatial, found.latent, self._mode)
+        pairs = ((found.spatial, found.entries_s), (found.temporal, found.entries_t))
+        (spatial, temporal), codes = zip(
+            *((stc_path.straight_through(*pair), codebook_loss(*pair, self._mode)) for pair in pairs), strict=True
+        )
+        return spatial + temporal, codes[0] + codes[1]
 
 
 def adversarial_losses(discriminator: Discriminator, made: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

@@ -33,18 +33,24 @@ from ..stc.network import AutoEncoder3D, Blocks, Codebooks, CodeFormer3D, motion
 class Quantised:
     """Clips in codes.
 
-    latent (B,c,T',h,w): the sum of both books' entries, without a gradient to z. targets (B,c,T',h,w) twice: what was
-    looked up in the spatial and the temporal book. codes (B,T',h*w) of both books. use (K,) of both books: how often
-    each entry is near, as eq. 6 has it; sums to 1 and has gradients.
+    spatial, temporal (B,c,T',h,w): what was looked up in the books. entries of both books (B,c,T',h,w): what was found
+    there, without a gradient to z. codes (B,T',h*w) of both books. use (K,) of both books: how often each entry is
+    near, as eq. 6 has it; sums to 1 and has gradients.
     """
 
-    latent: Tensor
     spatial: Tensor
     temporal: Tensor
+    entries_s: Tensor
+    entries_t: Tensor
     codes_s: Tensor
     codes_t: Tensor
     use_s: Tensor
     use_t: Tensor
+
+    @property
+    def latent(self) -> Tensor:
+        """The sum of both books' entries, (B,c,T',h,w): eq. 5."""
+        return self.entries_s + self.entries_t
 
 
 def encode(network: AutoEncoder3D, clips: Tensor, *, recompute: bool = False) -> Tensor:
@@ -68,20 +74,22 @@ def run(blocks: Blocks, x: Tensor, *, recompute: bool = False) -> Tensor:
 def quantise(books: Codebooks, z: Tensor) -> Quantised:
     """The nearest entries of both books to latents (B,c,T',h,w): eqs. 3 to 6 of the paper.
 
-    The temporal book is asked for the temporal attention of z plus what changed since the frame before.
+    The temporal book is asked for the temporal attention of z plus what changed since the frame before. All in single
+    precision, whatever is trained in: half of it would mistake neighbouring entries for each other.
     """
-    moved = temporal_attention(books.SA, z) + motion(z)
-    codes_s, use_s = _nearest(z, books.embedding_s.weight)
-    codes_t, use_t = _nearest(moved, books.embedding_t.weight)
-    latent = entries(books, codes_s, codes_t, z.shape)
-    return Quantised(latent, z, moved, codes_s, codes_t, use_s, use_t)
+    with torch.autocast(z.device.type, enabled=False):
+        z = z.float()
+        moved = temporal_attention(books.SA, z) + motion(z)
+        codes_s, use_s = _nearest(z, books.embedding_s.weight)
+        codes_t, use_t = _nearest(moved, books.embedding_t.weight)
+        found_s, found_t = entries(books.embedding_s, codes_s, z.shape), entries(books.embedding_t, codes_t, z.shape)
+    return Quantised(z, moved, found_s, found_t, codes_s, codes_t, use_s, use_t)
 
 
-def entries(books: Codebooks, codes_s: Tensor, codes_t: Tensor, shape: torch.Size) -> Tensor:
-    """Codes (B,T',h*w) of both books to the sum of their entries, (B,c,T',h,w), of that shape."""
-    looked_up = books.embedding_s(codes_s) + books.embedding_t(codes_t)
-    latent: Tensor = rearrange(looked_up, "b t (h w) c -> b c t h w", h=shape[3])
-    return latent
+def entries(book: nn.Embedding, codes: Tensor, shape: torch.Size) -> Tensor:
+    """Codes (B,T',h*w) to a book's entries, (B,c,T',h,w), of that shape."""
+    found: Tensor = rearrange(book(codes), "b t (h w) c -> b c t h w", h=shape[3])
+    return found
 
 
 def straight_through(z: Tensor, latent: Tensor) -> Tensor:

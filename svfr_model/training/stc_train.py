@@ -25,7 +25,7 @@ from ..base.progress import Callback
 from ..files.paths import Output, check_paths
 from ..files.staging import staged
 from ..stc.load import ROLES
-from ..stc.network import CodeFormer3D, ResidualName, Sizes, TaskName, VQAutoEncoder3D, build_network, build_stage1
+from ..stc.network import ResidualName, Sizes, TaskName, VQAutoEncoder3D, build_network, build_stage1
 from ..synthesis.degrade import degrade_clip
 from ..synthesis.options import DegradeOptions, LowQuality
 from ..weights import CONFIG_KEY, save
@@ -34,6 +34,7 @@ from .dino import Discriminator, load_dino
 from .loop import CHECKPOINT, LOSSES, PLOT, Loop, LoopOptions, Losses, placed
 from .source import Footage, SyntheticClips, WindowSource
 from .stc_losses import CodebooksObjective, CodesObjective, Mode, Perceptual, scale_distance
+from .stc_start import start_books, start_frame_by_frame, start_from, start_heads
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +43,15 @@ CROSS_ENTROPY: Mapping[TaskName, float] = {"bfr": 1.0, "deflicker": 0.5, "deflic
 """The code's weights of eq. 8's cross entropies."""
 FLICKER = 0.3
 """Chance of a frame to be brightened or darkened (docs/reference/stc-training.md#stage-2)."""
-TEXTURE = (4.0, 16.0)
-"""Range of the pixel flicker's strength, drawn for each clip. Ours: the paper renders clips by a diffusion upscaler."""
+START_BATCHES = 8
+"""Of clips, from whose latents the codebooks' entries and the heads start. Ours."""
 
 
 @options
 class SizeOptions:
     """The size of the network. The defaults are the published one."""
 
-    nf: int = option(default=32, within=Range(32), help="Channels of the first level.")
+    nf: int = option(default=32, within=Range(1), help="Channels of the first level.")
     ch_mult: tuple[int, ...] = option(
         default=(1, 2, 4, 8), within=Range(1), help="Channels of each level, in multiples of the first's."
     )
@@ -58,8 +59,9 @@ class SizeOptions:
     attn_resolutions: tuple[int, ...] = option(
         default=(32,), within=Range(1), help="Nominal sides, of 256 at the first level, of the levels with attention."
     )
-    emb_dim: int = option(default=256, within=Range(32), help="Channels of the latents, codes and transformers.")
+    emb_dim: int = option(default=256, within=Range(16), help="Channels of the latents, codes and transformers.")
     codebook_size: int = option(default=1024, within=Range(2), help="Entries of each codebook.")
+    groups: int = option(default=32, within=Range(1), help="Groups of the normalisations.")
 
 
 @options
@@ -76,16 +78,31 @@ class STCTrainConfig:
 
     stage: Stage = required(help="codebooks (stage I), or codes (stage II), which starts from it.")
     output: str = required(help="Folder for checkpoint, losses, plot and the trained file.")
-    start: str | None = option(default=None, help="Stage codes: the file that stage codebooks wrote.")
+    start: str | None = option(
+        default=None,
+        help="The file that stage codebooks wrote: stage codes needs it, stage codebooks may go on from it, say with "
+        "longer clips.",
+    )
     task: TaskName = option(default="bfr", help="Stage codes: what the network learns to undo.")
-    mode: Mode = option(default="paper", help="Where paper and published code differ: which to follow.")
+    mode: Mode = option(
+        default="paper",
+        help="Where paper and published code differ: which to follow. ours: the paper, but either codebook has its own "
+        "loss and gradient, and residual branches start at zero.",
+    )
+    plain_steps: int = option(
+        default=0,
+        within=Range(0),
+        unit="steps",
+        help="Stage codebooks, mode ours: first steps without codes, on single frames of many clips, after which the "
+        "entries start from latents.",
+    )
     residual: ResidualName = option(
         default="frames", help="Stage codes: the motion residual as the paper has it, or as the published networks do."
     )
     videos: str | None = option(default=None, help="Folder of prepared footage; by default synthetic clips are made.")
     synthetic_clips: int = option(default=1000, within=Range(2), help="Synthetic clips to draw from.")
     size: int = option(default=64, within=Range(64, 512), unit="pixels", help="Side of the clips.")
-    frames: int = option(default=24, within=Range(2), unit="frames", help="Frames of a clip that is trained on.")
+    frames: int = option(default=24, within=Range(1), unit="frames", help="Frames of a clip that is trained on.")
     clips: int = option(default=1, within=Range(1), help="Clips in a step.")
     recompute: bool = option(
         default=False, help="Recompute activations in the backward pass: slower, with less memory."
@@ -108,6 +125,12 @@ class STCTrainConfig:
         unit="steps",
         help="Stage codes, task bfr: first steps, in which clips get no noise (incremental training).",
     )
+    texture: tuple[float, float] = option(
+        default=(4.0, 16.0),
+        within=Range(0.0, 255.0),
+        unit="grey levels",
+        help="Stage codes, task deflicker_sd: range of the flicker's strength, drawn for each clip.",
+    )
     sizes: SizeOptions = field(default_factory=SizeOptions)
     transformers: TransformerOptions = field(default_factory=TransformerOptions)
     loop: LoopOptions = field(default_factory=LoopOptions)
@@ -117,6 +140,8 @@ class STCTrainConfig:
         """Refuse combinations without a meaning."""
         if not self.output.strip():
             raise InputError("output is empty: name the folder for the trained files.")
+        if self.plain_steps and self.mode != "ours":
+            raise InputError(f"plain_steps belongs to mode ours: set it to 0 for mode {self.mode}.")
         if self.stage == "codes" and not self.start:
             raise InputError("Stage codes starts from stage codebooks: set start to the file that it wrote.")
 
@@ -131,13 +156,18 @@ def load_stc_config(path: Path | str) -> STCTrainConfig:
 
 
 def train_stc(
-    config: STCTrainConfig, callback: Callback | None = None, *, perceptual: Perceptual = scale_distance
+    config: STCTrainConfig,
+    callback: Callback | None = None,
+    *,
+    perceptual: Perceptual = scale_distance,
+    source: WindowSource | None = None,
 ) -> Path:
     """Train a stage as configured. Returns the file that was written into config.output.
 
     Stage codebooks writes `CODEBOOKS`, stage codes a file that Load STC Model and `stc` take, in half precision, both
     of averaged weights; beside it losses.jsonl, losses.png and checkpoint.pt, from which the same call goes on.
-    perceptual: the distance for stage codebooks; config.perceptual says that the caller is to give LPIPS. Raises
+    perceptual: the distance for stage codebooks; config.perceptual says that the caller is to give LPIPS. source: clips
+    to train on, None those of the configuration. Raises
     InputError for a folder that cannot be written to, WeightsError for a start that is no such file, DependencyError
     for missing packages.
     """
@@ -148,40 +178,65 @@ def train_stc(
     check_paths(inputs, [Output(folder, "trained files", form="folder", contents=contents)])
     torch.manual_seed(config.loop.seed)
     if config.stage == "codebooks":
-        _train_codebooks(config, folder, target, perceptual, callback)
+        _train_codebooks(config, folder, target, perceptual, source, callback)
     else:
-        _train_codes(config, folder, target, callback)
+        _train_codes(config, folder, target, source, callback)
     return target
 
 
 def _train_codebooks(
-    config: STCTrainConfig, folder: Path, target: Path, perceptual: Perceptual, callback: Callback | None
+    config: STCTrainConfig,
+    folder: Path,
+    target: Path,
+    perceptual: Perceptual,
+    source: WindowSource | None,
+    callback: Callback | None,
 ) -> None:
-    network = build_stage1(asdict(config.sizes)).train()
+    network, sizes = _books_to_train(config)
     discriminator = Discriminator(load_dino(config.dino)) if config.dino else None
     objective = CodebooksObjective(
         network, config.mode, config.weight_prior, perceptual, discriminator, recompute=config.recompute
     )
-    clips = PairSource(_source(config, network.sizes), config)
+    clips = PairSource(source or _source(config, network.sizes), config)
+    single = replace(clips, config=replace(config, clips=config.clips * config.frames, frames=network.temporal_stride))
 
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:
-        shown = placed(modules["objective"], clips.clean(seed))
-        losses: Losses = modules["objective"](shown, adversarial=number >= config.adversarial_from)
+        if config.plain_steps and number == config.plain_steps:
+            start_books(network, placed(modules["objective"], _first_clips(clips)))
+        shown = placed(modules["objective"], (clips if number >= config.plain_steps else single).clean(seed))
+        adversarial, coded = number >= config.adversarial_from, number >= config.plain_steps
+        losses: Losses = modules["objective"](shown, adversarial=adversarial, coded=coded)
         return losses
 
     loop = Loop({"objective": objective}, step, config.loop, folder)
     loop.run(callback)
     loop.averaged()
     if loop.accelerator.is_main_process:
-        save_codebooks(network, target, asdict(config.sizes))
+        save_codebooks(network, target, sizes)
 
 
-def _train_codes(config: STCTrainConfig, folder: Path, target: Path, callback: Callback | None) -> None:
+def _books_to_train(config: STCTrainConfig) -> tuple[VQAutoEncoder3D, dict[str, Any]]:
+    """Stage I's networks, and their sizes: those to go on from, or new ones."""
+    if config.start:
+        network, sizes = load_codebooks(config.start)
+        return network.train(), sizes
+    sizes = asdict(config.sizes)
+    network = build_stage1(sizes).train()
+    if config.mode == "ours":
+        start_frame_by_frame(network)
+    return network, sizes
+
+
+def _train_codes(
+    config: STCTrainConfig, folder: Path, target: Path, source: WindowSource | None, callback: Callback | None
+) -> None:
     books, sizes = load_codebooks(config.start or "")
-    clips = PairSource(_source(config, books.sizes), config)
+    clips = PairSource(source or _source(config, books.sizes), config)
     shape = {**sizes, **asdict(config.transformers), "img_size": config.size, "connect_list": []}
     network = build_network(config.task, {**shape, "residual": config.residual}).train()
     start_from(network, books)
+    if config.mode == "ours":
+        start_heads(network, _first_clips(clips))
     teacher = copy.deepcopy(network.encoder)
     objective = CodesObjective(network, teacher, CROSS_ENTROPY[config.task], recompute=config.recompute)
 
@@ -196,15 +251,6 @@ def _train_codes(config: STCTrainConfig, folder: Path, target: Path, callback: C
     if loop.accelerator.is_main_process:
         described = {**shape, "residual": config.residual}
         save(network.half(), target, ROLES[config.task], described)
-
-
-def start_from(network: CodeFormer3D, books: VQAutoEncoder3D) -> None:
-    """Give a restorer what stage I trained; its transformers keep their own start, and positions are zero."""
-    missing, unexpected = network.load_state_dict(books.state_dict(), strict=False)
-    own = ("position_emb", "s_feat_emb", "t_feat_emb", "s_ft_layers", "t_ft_layers", "s_idx_pred", "t_idx_pred")
-    strange = [*unexpected, *(key for key in missing if not key.startswith(own))]
-    if strange:
-        raise WeightsError(f"The codebooks do not fit the restorer: {', '.join(strange[:5])}.")
 
 
 def save_codebooks(network: VQAutoEncoder3D, target: Path, sizes: Mapping[str, Any]) -> None:
@@ -267,11 +313,16 @@ class PairSource:
         if self.config.task == "deflicker":
             return DegradeOptions(brightness_flicker=FLICKER)
         if self.config.task == "deflicker_sd":
-            return DegradeOptions(pixel_flicker=float(rng.uniform(*TEXTURE)))
+            return DegradeOptions(pixel_flicker=float(rng.uniform(*self.config.texture)))
         quality = self.config.low_quality
         if step < self.config.noiseless:
             quality = replace(quality, noise=(0.0, 0.0))
         return DegradeOptions(low_quality=quality)
+
+
+def _first_clips(clips: PairSource) -> Tensor:
+    """Undamaged clips from which a network starts."""
+    return torch.cat([clips.clean(number) for number in range(START_BATCHES)])
 
 
 def _clip(frames: np.ndarray) -> Tensor:

@@ -146,9 +146,11 @@ _STC: Mapping[str, Rule] = {
     "attn_resolutions": _levels(_SIDE, 0),
     "emb_dim": _WIDTH,
     "codebook_size": _whole(1, 1 << 20),
+    "groups": _whole(1, 2048),
     "n_head": _whole(1, 1024),
     "n_layers": _whole(1, 64),
     "residual": _word("published", "frames"),
+    "shares": _word("bfr", "deflicker", "deflicker_sd"),
     "connect_list": _levels(_word("32", "64", "128", "256", "512"), 0),
 }
 

@@ -23,9 +23,11 @@ from svfr_model.synthesis.options import DegradeOptions, SeedOptions
 BEFORE = json.loads((Path(__file__).parent / "data" / "flags.json").read_text())
 """Of version 0.1.0, when every flag was written by hand."""
 BY_HAND = {
-    "--accept-license", "--clips", "--crops", "--debug-video", "--detector-weights", "--evaluate-tiny", "--i3d",
+    "--accept-license", "--clips", "--crops", "--debug-video", "--detector-weights", "--evaluate-stc-tiny",
+    "--evaluate-tiny", "--i3d",
     "--identity", "--json", "--keep-crop", "--log-levels", "--mask", "--mask-out", "--no-crop", "--out", "--picture",
-    "--presets", "--profile", "--quiet", "--reference", "--task", "--tasks", "--tiny", "--weights", "--whole", "--work",
+    "--presets", "--profile", "--quiet", "--reference", "--stc-tiny", "--task", "--tasks", "--tiny", "--weights",
+    "--whole", "--work",
     "config", "input", "output",
     "restored", "role", "roles", "source", "target", "truth",
 }  # fmt: skip

@@ -179,6 +179,7 @@ TRAIN = [
         says=("shut",),
         readonly=("shut",),
     ),
+    Fault("train stc-tiny onto a file", "train --stc-tiny o", {"o": odd.text}, says=("o",)),
     Fault("train svfr-tiny onto a file", "train --tiny o", {"o": odd.text}, says=("o",)),
     Fault("train and measure no clips", "train --evaluate-tiny --clips 0", says=("clips",)),
     Fault("train and measure -1 clips", "train --evaluate-tiny --clips -1", says=("clips",)),

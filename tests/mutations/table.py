@@ -163,6 +163,25 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("if index in starts:", "if index == 0:"),
         ('network.task != "bfr"', 'network.task == "bfr"'),
     ],
+    ("svfr_model/training/stc_losses.py", "tests/training/test_stc_path.py"): [
+        ("+ codes + self._prior * prior", "+ codes"),
+        ("stc_path.run(self.teacher, clean)", "stc_path.run(self.network.encoder, clean)"),
+        ("F.mse_loss(latent, z.detach()), ", "F.mse_loss(latent.detach(), z.detach()), "),
+        ("network.requires_grad_(False)", "network.requires_grad_(True)"),
+        ("self._cross_entropy * (entropy_s + entropy_t)", "self._cross_entropy * entropy_s"),
+    ],
+    ("svfr_model/training/stc_path.py", "tests/training/test_stc_path.py"): [
+        ("return z + (latent - z).detach()", "return latent"),
+        ("temporal_attention(books.SA, z) + motion(z)", "temporal_attention(books.SA, z)"),
+    ],
+    ("svfr_model/training/stc_losses.py", "tests/training/test_stc_start.py"): [
+        ("(found.temporal, found.entries_t))", "(found.temporal.detach(), found.entries_t))"),
+    ],
+    ("svfr_model/training/stc_start.py", "tests/training/test_stc_start.py"): [
+        ("constants[1::4], constants[3::4] = 1.0, -1.0", "constants[1::4], constants[3::4] = 0.0, 0.0"),
+        ("(found.temporal, books.embedding_t)", "(found.spatial, books.embedding_t)"),
+        ("_fit(network.t_idx_pred_layer, found.temporal, found.codes_t)", "pass"),
+    ],
     ("svfr_model/stc/frames.py", "tests/stc/test_enhance.py"): [(".clamp(0, 1) * 255).round()", ".clamp(0, 1) * 255)")],
     ("svfr_model/metrics/pixels.py", "tests/metrics/test_pixels.py"): [("return min(float(", "return max(float(")],
     ("svfr_model/metrics/meters.py", "tests/metrics/test_faces.py tests/metrics/test_temporal.py"): [

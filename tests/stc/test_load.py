@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from svfr_model.base.errors import InputError, WeightsError
-from svfr_model.stc.load import ROLES, load_stc
+from svfr_model.stc.load import FROZEN, ROLES, load_stc
 from svfr_model.stc.network import TASKS, build_network, build_stage1
 from svfr_model.weights import REGISTRY, convert, save
 
@@ -174,3 +175,19 @@ def test_a_flat_safetensors_file_without_metadata_must_be_full_size(tmp_path):
 def test_unknown_tasks_are_refused(tmp_path):
     with pytest.raises(InputError, match="bfr, deflicker, deflicker_sd"):
         load_stc(tmp_path / "x.pth", "face")
+
+
+def test_a_file_may_leave_to_its_neighbour_what_both_share(tmp_path):
+    whole = build_network("bfr", REDUCED)
+    save(whole, tmp_path / "ckpt-bfvr.safetensors", "stc_bfr", REDUCED)
+    other = build_network("deflicker", REDUCED)
+    own = {key: value for key, value in other.state_dict().items() if not key.startswith(FROZEN)}
+    path = tmp_path / "ckpt-defilcker.safetensors"
+    save(own, path, "stc_deflicker", {**REDUCED, "shares": "bfr"})
+    loaded = load_stc(path, "deflicker").state_dict()
+    for key, value in loaded.items():
+        assert torch.equal(value, (whole if key.startswith(FROZEN) else other).state_dict()[key])
+    (tmp_path / "alone").mkdir()
+    alone = shutil.copy(path, tmp_path / "alone")
+    with pytest.raises(WeightsError, match=r"codebooks are in ckpt-bfvr\.safetensors, which is not beside"):
+        load_stc(alone, "deflicker")

@@ -1,5 +1,8 @@
 """The demonstration restores the clip that it makes."""
 
+import re
+
+import cv2
 import numpy as np
 import pytest
 from support.files import frames_of
@@ -7,7 +10,9 @@ from support.files import frames_of
 from svfr_model.base.errors import InputError
 from svfr_model.faces.detectors.yunet import YuNetDetector
 from svfr_model.faces.geometry import box_iou
+from svfr_model.tiny import stc_demo
 from svfr_model.tiny.demo import FRAMES, WINDOW, make_scene, run_demo
+from svfr_model.tiny.stc_demo import run_stc_demo
 
 
 def test_the_scene_is_spoiled():
@@ -32,7 +37,20 @@ def test_the_face_is_found_without_being_told_and_comes_out_better_than_it_went_
     frames = frames_of(tmp_path / "side_by_side.mp4")
     assert len(frames) == FRAMES
     assert frames[0].shape == (2 * WINDOW, 6 * WINDOW, 3)
-    assert list(tmp_path.iterdir()) == [tmp_path / "side_by_side.mp4"]
+    assert {path.name for path in tmp_path.iterdir()} == {"side_by_side.mp4", "deflicker.mp4", "deflicker_profiles.png"}
+
+
+def test_flicker_goes_and_the_profiles_show_it(tmp_path):
+    said = run_stc_demo(tmp_path)
+    before, after = (float(value) for value in re.search(r"jumps by ([\d.]+) .* next, ([\d.]+) after", said).groups())
+    assert after < before / 3
+    frames = frames_of(tmp_path / "deflicker.mp4")
+    assert len(frames) == stc_demo.FRAMES
+    assert frames[0].shape == (256, 768, 3)
+    profiles = cv2.imread(str(tmp_path / "deflicker_profiles.png")).astype(np.float32)
+    assert profiles.shape == (3 * 256, 4 * stc_demo.FRAMES, 3)
+    flickers, steady, truth = (np.abs(np.diff(part.mean((0, 2)))).mean() for part in np.split(profiles, 3))
+    assert flickers > 2 * steady > truth
 
 
 def test_a_package_without_the_model_says_where_it_is(tmp_path, monkeypatch):
