@@ -36,11 +36,10 @@ def _head(info: dict[str, Any]) -> str:
         for name, entry in info["input"].get(kind, {}).items()
     ]
     lists = info["output_is_list"]
+    kinds = [f"*{kind}{' (list)' if listed else ''}.* " for kind, listed in zip(info["output"], lists, strict=True)]
     outputs = [
-        f"| `{name}` | *{kind}{' (list)' if listed else ''}.* {_cell(tip)} |"
-        for name, kind, listed, tip in zip(
-            info["output_name"], info["output"], lists, info["output_tooltips"], strict=True
-        )
+        f"| `{name}` | {locales.cell(kind + tip)} |"
+        for name, kind, tip in zip(info["output_name"], kinds, info["output_tooltips"], strict=True)
     ]
     tables = [
         "## Inputs\n\n| input | what it does |\n|---|---|\n" + "\n".join(inputs),
@@ -54,11 +53,7 @@ def _input(name: str, kind: str | list, options: dict[str, Any], *, optional: bo
     kind = "COMBO" if isinstance(kind, list) else kind
     shown = "file" if name.endswith("_name") else {"COMBO": "choice"}.get(kind, kind.replace(",", ", "))
     left = ", optional" if optional and kind not in WIDGET_TYPES else ""
-    return f"| `{name}` | *{shown}{left}.* {_cell(options['tooltip'])} |"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return f"| `{name}` | {locales.cell(f'*{shown}{left}.* ' + options['tooltip'])} |"
 
 
 def main() -> None:

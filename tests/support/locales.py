@@ -137,8 +137,8 @@ def _in_cells(head: str, info: dict[str, Any], translator: Translator) -> str:
     """The title, description and table cells of a page, translated."""
     texts = [info["description"], *(options["tooltip"] for _, options in inputs_of(info)), *info["output_tooltips"]]
     for text in sorted(set(texts), key=len, reverse=True):
-        for end in (" |\n", "\n\n"):
-            head = head.replace(f"{_cell(text)}{end}", f"{_cell(translator.text(text))}{end}")
+        own = translator.text(text)
+        head = head.replace(f"{cell(text)} |\n", f"{cell(own)} |\n").replace(f"{text}\n\n", f"{own}\n\n")
     for name in {*dict(inputs_of(info)), *info["output_name"]}:
         own = translator.find("names", name)
         head = head.replace(f"| `{name}` |", f"| `{name}` |" if own == name else f"| {own} `{name}` |")
@@ -151,9 +151,9 @@ def _in_cells(head: str, info: dict[str, Any], translator: Translator) -> str:
     return head.replace(title, f"# {own}\n", 1)
 
 
-def _cell(text: str) -> str:
-    """As the cell of a page has it."""
-    return text.replace("|", "\\|").replace("\n", " ")
+def cell(text: str) -> str:
+    """As the cell of a page has it. Long names may be parted, or the table would be wider than its panel."""
+    return text.replace("|", "\\|").replace("\n", " ").replace("_", "_<wbr>")
 
 
 def _dumped(value: Any) -> str:
