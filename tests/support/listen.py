@@ -1,10 +1,10 @@
 """Queues a graph and tells what the server says over its websocket until the run is over.
 
-    python listen.py SERVER-URL [--interrupt] < graph.json
+    python listen.py SERVER-URL [--interrupt NODE EVENT] < graph.json
 
 Runs in ComfyUI's Python, for its websocket client. Prints a JSON list of [seconds, type, data]; pictures are told as
-["picture", bytes]. With --interrupt the run is interrupted through the API once a sampler has begun, which is told as
-"interrupt".
+["picture", bytes]. With --interrupt the run is interrupted through the API once the server has told such an
+event of that node; "interrupt" has how far its bar was by then.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ CLIENT = "listener"
 OVER = {"execution_success", "execution_error", "execution_interrupted"}
 
 
-async def listen(url: str, graph: dict, interrupt: bool) -> list:
-    """Everything the server says about one run."""
-    said, start = [], time.monotonic()
+async def listen(url: str, graph: dict, node: str | None, kind: str | None) -> list:
+    """Everything the server says about one run, which is interrupted at an event of this kind of this node."""
+    said, start, value = [], time.monotonic(), 0
     async with aiohttp.ClientSession() as client, client.ws_connect(f"{url}/ws?clientId={CLIENT}") as socket:
         async with client.post(f"{url}/prompt", json={"prompt": graph, "client_id": CLIENT}) as answer:
             said.append([0.0, "accepted" if answer.status == 200 else "refused", await answer.json()])
@@ -34,13 +34,17 @@ async def listen(url: str, graph: dict, interrupt: bool) -> list:
                 continue
             event = json.loads(message.data)
             said.append([now, event["type"], event["data"]])
-            if interrupt and event["type"] == "progress" and event["data"]["max"] > 100:
-                interrupt = False
-                said.append([time.monotonic() - start, "interrupt", event["data"]["value"]])
+            if node is None or event["data"].get("node") != node:
+                continue
+            value = event["data"].get("value", value)
+            if event["type"] == kind:
+                kind = None
+                said.append([time.monotonic() - start, "interrupt", value])
                 await client.post(f"{url}/interrupt")
     return said
 
 
 if __name__ == "__main__":
-    events = asyncio.run(listen(sys.argv[1], json.load(sys.stdin), "--interrupt" in sys.argv))
+    chosen = sys.argv[3:5] if "--interrupt" in sys.argv else (None, None)
+    events = asyncio.run(listen(sys.argv[1], json.load(sys.stdin), *chosen))
     sys.stdout.write(json.dumps(events))

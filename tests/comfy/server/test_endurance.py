@@ -57,7 +57,7 @@ def cancel(comfyui, server, graph):
     """Run a graph of many steps until its sampler has begun."""
     sampler = node_of(graph, "SVFRRestore")
     graph[sampler]["inputs"].update(preset="custom", steps=1000, first_steps=1000)
-    events = listen(comfyui, server, graph, "--interrupt")
+    events = listen(comfyui, server, graph, "--interrupt", sampler, "svfr.preview")
     assert events[-1][1] == "execution_interrupted"
 
 

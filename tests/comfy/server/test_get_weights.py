@@ -129,7 +129,7 @@ def test_what_is_in_the_way_is_told_in_words_for_comfyui(comfyui, bare, hub, fol
 
 def test_cancel_ends_within_a_second_though_the_network_is_silent_and_the_next_run_goes_on(comfyui, bare, hub, folder):
     hub.pieces, hub.pause = 1000, 4.0  # after each piece the connection is silent for four seconds
-    events = listen(comfyui, bare, graph(accept=True), "--interrupt")
+    events = listen(comfyui, bare, graph(accept=True), "--interrupt", "1", "progress")
     when = {kind: seconds for seconds, kind, _ in events}
     assert events[-1][1] == "execution_interrupted"
     assert when["execution_interrupted"] - when["interrupt"] < 1.0

@@ -98,13 +98,15 @@ def sampled(server, graph):
 def test_an_interrupted_run_stops_in_its_step_and_the_next_one_runs(comfyui, footage, object_info, record_property):
     graph = graph_of("04", object_info, preset="custom", steps=1000, first_steps=1000)
     sampler = node_of(graph, "SVFRRestore")
-    events = listen(comfyui, footage, graph, "--interrupt")
+    events = listen(comfyui, footage, graph, "--interrupt", sampler, "svfr.preview")
     told = {kind: (seconds, data) for seconds, kind, data in events}
     _, (_, interrupted) = told["interrupt"], told["execution_interrupted"]
     assert interrupted["node_id"] == sampler
     done = [data["value"] for _, kind, data in events if kind == "progress" and data["node"] == sampler]
     assert done[-1] - told["interrupt"][1] <= 1  # the step during which the server was asked may end
-    assert "picture" in told  # latent previews
+    shown = told["svfr.preview"][1]
+    assert shown["node"] == sampler
+    assert len(shown["frames"]) > 1  # for the page to play
     record_property("seconds", told["execution_interrupted"][0] - told["interrupt"][0])
     history = run(footage, graph_of("04", object_info, preset="custom", first_steps=1))
     assert history["status"]["status_str"] == "success", said(history)
