@@ -10,7 +10,8 @@ ratio   seconds per frame and peak memory of one pass, ours against a plain tran
 full    one window of 16 frames at 128x128 through the full-size architecture with random weights in bf16.
 memory  peak of the anonymous memory (RssAnon, Linux only) of crop, restoration and paste-back, crops and latents being
         in files: 200 and 2,000 frames with a reduced random network, and 200 and 10,000 at the full crop size with
-        networks that compute nothing, where what grows with the clip is all that is seen.
+        networks that compute nothing, where what grows with the clip is all that is seen. With --kept FILE each figure
+        is kept there, and a run that was ended goes on after the last.
 
 Every measurement is a process of its own, so that one's peak memory is not another's.
 """
@@ -362,10 +363,22 @@ def restore_still(count: int, size: int, kind: str) -> dict[str, float]:
     return {"peak": highest[0]}
 
 
-def report_memory() -> None:
-    """Anonymous memory of a long clip against that of 200 frames: 10% more at most."""
+def report_memory(kept: Path | None) -> None:
+    """Anonymous memory of a long clip against that of 200 frames: 10% more at most.
+
+    kept: a file in which each figure is kept as soon as it is there, and what is in it is not measured again.
+    """
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept is not None and kept.exists() else {}
+
+    def peak(*case: str) -> int:
+        if " ".join(case) not in known:
+            known[" ".join(case)] = apart("--one", "restore", *case)["peak"]
+            if kept is not None:
+                kept.write_text(json.dumps(known), encoding="utf-8")
+        return known[" ".join(case)]
+
     for kind, size, long in (("reduced", 64, 2_000), ("none", 512, 10_000)):
-        peaks = [apart("--one", "restore", str(count), str(size), kind)["peak"] for count in (200, long)]
+        peaks = [peak(str(count), str(size), kind) for count in (200, long)]
         print(
             f"crops of {size}, network {kind}: 200 frames {peaks[0] / 2**20:.0f} MiB anonymous, {long:,} frames "
             f"{peaks[1] / 2**20:.0f} MiB, {peaks[1] / peaks[0] - 1:+.1%}",
@@ -377,6 +390,7 @@ def report_memory() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", choices=["row", "presets", "ratio", "full", "memory", []], default=[])
+    parser.add_argument("--kept", type=Path, metavar="FILE", help="for memory: go on with the figures in this file")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -398,7 +412,7 @@ def main() -> None:
     if "full" in cases:
         report_full(device)
     if "memory" in cases:
-        report_memory()
+        report_memory(arguments.kept)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 Run by hand, in ComfyUI's Python: .comfyui/venv/bin/python benchmarks/video_memory.py [FRAMES] [STEPS]
 
-Prints for each phase the highest figure, and the one at frame 200 and at the last. Detector, networks, node and files
-are the real ones; crops are of 64x64, and both passes have so many steps (1 by default), because of the time it takes.
+Prints the figure of each phase at frame 200 and at the last as soon as it is there, and in the end the highest of each
+phase. Detector, networks, node and files are the real ones; crops are of 64x64, and both passes have so many steps (1
+by default), because of the time it takes.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def watch() -> tuple[dict[str, float], dict[tuple[str, int], float]]:
         highest[stage] = max(highest.get(stage, 0), anonymous())
         if done in (200, COUNT):
             at[stage, done] = anonymous()
+            print(f"{stage:14} {at[stage, done]:6.0f} MiB at frame {done}", flush=True)
         plain(self, stage, done, total, preview)
 
     Phases.__call__ = told
