@@ -136,6 +136,17 @@ _TABLE: dict[tuple[str, str], list[tuple[str, str]]] = {
         ("last + velocity * (frame", "last - velocity * (frame"),
         ("PATIENCE * len(person.frames)", "PATIENCE"),
     ],
+    ("svfr_model/faces/find.py", "tests/faces/test_search_resumed.py"): [
+        ('"decided": self._decided,', '"decided": 0,'),
+        ("saves = self._memory.done(SEARCH) + 1", "saves = 2"),
+    ],
+    ("svfr_model/faces/follow.py", "tests/faces/test_search_resumed.py"): [
+        ('self._recent.extend(zip(state["recent"], recent, strict=True))', "pass"),
+    ],
+    ("svfr_model/faces/cut.py", "tests/runs/test_resume.py"): [('f"cut-{saves % 2}"', '"cut"')],
+    ("svfr_model/engine/level_log.py", "tests/runs/test_resume.py"): [
+        ("if self._is_known(stage, done, estimate):", "if False:"),
+    ],
     ("svfr_model/faces/select.py", "tests/faces/test_select.py"): [
         ("t.person == best.person or ", ""),
         ("len(track) < len(other) / 2", "len(track) < len(other) / 9"),
