@@ -11,6 +11,8 @@ import pytest
 import torch
 from peak import Peak
 from random_networks import RANDOM_STC
+from svfr_pack.nodes.bundled import STC_TINY
+from svfr_pack.nodes.files import register_folder
 from svfr_pack.nodes.images import to_pictures
 from svfr_pack.nodes.stc import CROPS, WHOLE, EnhanceSTC, LoadSTCModel
 from svfr_pack.nodes.types import ResidentSTC
@@ -152,6 +154,17 @@ def test_what_cannot_be_done_is_said(stc):
         enhance(stc, clip(4, 60, 80), mode=WHOLE)
     with pytest.raises(InputError, match="smaller than the window"):
         enhance(stc, clip(4), mode=WHOLE, window=8, overlap=8)
+
+
+@pytest.mark.parametrize("task", list(ROLES))
+def test_stc_tiny_is_offered_by_name_and_never_chosen_unasked(task):
+    register_folder()
+    (entry,) = [entry for entry in LoadSTCModel.define_schema().inputs if entry.id == "stc_name"]
+    assert STC_TINY in entry.options
+    assert entry.default != STC_TINY
+    assert LoadSTCModel.validate_inputs(STC_TINY) is True
+    network = LoadSTCModel.execute(STC_TINY, task).args[0].network
+    assert (network.task, network.img_size) == (task, 64)
 
 
 def test_a_file_of_another_task_is_refused(tmp_path, monkeypatch):
