@@ -52,11 +52,13 @@ def _trained(options: argparse.Namespace, callback: Callback | None) -> str:
         train_tiny(options.tiny, options.tiny / "model", callback=callback)
         return f"wrote {options.tiny / 'model'}"
     if options.evaluate_tiny:
-        from ..tiny.evaluate import HELD_OUT, Trial, evaluate_model, markdown, summary
+        from ..tiny.evaluate import HELD_OUT, Trial, evaluate_model, evaluate_steps, markdown, summary
         from ..tiny.model import EVALUATION, bundled
 
         seeds = range(HELD_OUT, HELD_OUT + options.clips)
-        return markdown(summary(evaluate_model(bundled(), Trial(EVALUATION), seeds, callback)))
+        samples = evaluate_model(bundled(), Trial(EVALUATION, coded=True), seeds, callback)
+        steps = evaluate_steps(bundled(), EVALUATION, seeds=seeds, callback=callback)
+        return f"{markdown(summary(samples))}\n\nBlind restoration in one pass:\n\n{steps}"
     if options.stc_tiny:
         from ..files.paths import Output, check_paths
         from ..tiny.stc import train_stc_tiny

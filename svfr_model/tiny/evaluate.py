@@ -18,7 +18,7 @@ from einops import rearrange
 
 from ..base.clip import ArrayClip
 from ..base.errors import InputError
-from ..base.pixels import from_network_range
+from ..base.pixels import from_network_range, to_network_range
 from ..base.progress import Callback, report
 from ..base.tasks import Task, Tasks
 from ..engine.options import RestoreOptions
@@ -61,24 +61,29 @@ Quality: TypeAlias = Mapping[str, float]
 class Trial:
     """What clips go through: the restoration's options, the tasks, those that also run in two passes, and the length.
 
-    two_passes: a subset of tasks. frames: of each clip, at least 1.
+    two_passes: a subset of tasks. frames: of each clip, at least 1. coded: whether the VAE alone is measured too.
     """
 
     options: RestoreOptions
     tasks: Sequence[Tasks] = EVALUATED
     two_passes: Sequence[Tasks] = EVALUATED
     frames: int = 16
+    coded: bool = False
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One held-out clip in one task: the quality of the degraded clip, and of what each run made of it."""
+    """One held-out clip in one task: the quality of the degraded clip, and of what each run made of it.
+
+    coded: of the undamaged clip, encoded and decoded, which is what the VAE alone does.
+    """
 
     seed: int
     tasks: str
     degraded: Quality
     single: Quality
     referred: Quality | None = None
+    coded: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,16 @@ def evaluate_clip(networks: Networks, encoder: IdentityEncoder, seed: int, tasks
         measure(degraded.frames, clip, degraded.masks, encoder),
         run(1),
         run(2) if tasks in trial.two_passes else None,
+        measure(_coded(networks, clip), clip, degraded.masks, encoder) if trial.coded else None,
     )
+
+
+def _coded(networks: Networks, clip: SyntheticClip) -> np.ndarray:
+    """The clip's truth through the VAE, (N,H,W,3) uint8."""
+    pixels = to_network_range(rearrange(torch.from_numpy(clip.frames), "n h w c -> n c h w").contiguous())
+    with torch.inference_mode():
+        made = networks.vae.decode(networks.vae.encode(pixels))
+    return rearrange(from_network_range(made), "n c h w -> n h w c").contiguous().numpy()
 
 
 def _restored(networks: Networks, degraded: _Degraded, options: RestoreOptions) -> np.ndarray:
@@ -191,6 +205,9 @@ def summary(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, float]]]
             "degraded": mean_quality([row.degraded for row in rows]),
             "single": mean_quality([row.single for row in rows]),
         }
+        coded = [row.coded for row in rows if row.coded is not None]
+        if coded:
+            table["truth, encoded and decoded"] = mean_quality(coded)
         both = [(row.referred, row.single) for row in rows if row.referred is not None]
         if both:
             table["referred"] = mean_quality([referred for referred, _ in both])
@@ -215,6 +232,22 @@ def markdown(tables: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
             lines.append(f"| {tasks} | {kind} | {values} | {row['ids']:.3f} | {row['vidd']:.3f} |")
     head = ["", "Two passes minus one, mean and 95% paired bootstrap interval:", ""] if changes else []
     return "\n".join([*lines, *head, *changes])
+
+
+def evaluate_steps(
+    weights: Path | str,
+    options: RestoreOptions,
+    counts: Sequence[int] = (1, 2, 3),
+    seeds: Sequence[int] = SEEDS,
+    callback: Callback | None = None,
+) -> str:
+    """Blind restoration in one pass of so many steps each, as a table. weights: a folder with all four networks."""
+    lines = ["| steps | PSNR | SSIM | IDS | VIDD |", "|---|---|---|---|---|"]
+    for count in counts:
+        trial = Trial(replace(options, steps=count), EVALUATED[:1], ())
+        row = mean_quality([sample.single for sample in evaluate_model(weights, trial, seeds, callback)])
+        lines.append(f"| {count} | {row['psnr']:.2f} | {row['ssim']:.3f} | {row['ids']:.3f} | {row['vidd']:.3f} |")
+    return "\n".join(lines)
 
 
 def write_samples(samples: Sequence[Sample], path: Path | str) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,24 +19,31 @@ from torch import nn
 
 from ..base.errors import InputError
 from ..base.progress import Callback, report
+from ..base.tasks import Task, Tasks
 from ..engine.options import RestoreOptions
+from ..engine.solvers import SIGMA_MAX
 from ..files.staging import staged
-from ..networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_recognizer
+from ..networks.identity import PROJECTION_ROLE, RECOGNIZER_ROLE, build_projection, build_recognizer
 from ..networks.unet import ROLE as UNET_ROLE
+from ..networks.unet import build_unet
 from ..networks.vae import ROLE as VAE_ROLE
 from ..networks.vae import DiffusersVAE, build_vae
 from ..synthesis.clips import make_clip
 from ..training.files import save_state
-from ..training.latents import DrawOptions, LatentClips, encode_clips
+from ..training.latents import ALL_TASKS, DrawOptions, LatentClips, encode_clips
 from ..training.loop import LoopOptions, make_accelerator
 from ..weights import load_network, save, weight_file
 from .identity import TINY_RECOGNIZER, aligned_faces, train_recognizer
-from .unet import TINY_PROJECTION, TINY_UNET, train_unet
-from .vae import TINY_VAE, take_out, train_steadiness, train_vae
+from .unet import TINY_PROJECTION, TINY_UNET, estimate_clips, train_unet
+from .vae import TINY_VAE, polish_decoder, take_out, train_steadiness, train_vae
+
+if TYPE_CHECKING:
+    from diffusers import UNetSpatioTemporalConditionModel
 
 log = logging.getLogger(__name__)
 
-STAGES = ("clips", "vae", "decoder", "identity", "latents", "unet")
+STAGES = ("clips", "vae", "decoder", "identity", "latents", "unet", "refine", "polish")
+BLIND: tuple[Tasks, ...] = (frozenset({Task.BFR}),)
 MODEL_FOLDER = Path(__file__).resolve().parent.parent / "models" / "svfr-tiny"
 """Where the trained networks lie in this package."""
 EVALUATION = RestoreOptions(steps=3, guidance=(1.0, 1.0))
@@ -58,14 +65,15 @@ class TinyPlan:
     """The recipe of the networks in MODEL_FOLDER.
 
     persons: each appears in two clips of `frames` frames of `size` pixels; clip k shows person k // 2. The UNet sees
-    every clip in `views` degradations. parts: how many processes encode; the result depends on it, since each part has
-    its own seed.
+    every clip in `views` degradations, and at the end in `blind_views` more for blind restoration alone. parts: how
+    many processes encode; the result depends on it, since each part has its own seed.
     """
 
     persons: int = 800
     frames: int = 16
     size: int = 64
     views: int = 3
+    blind_views: int = 2
     parts: int = 3
     vae: LoopOptions = field(
         default_factory=lambda: LoopOptions(
@@ -95,6 +103,17 @@ class TinyPlan:
         )
     )
     draw: DrawOptions = field(default_factory=DrawOptions)
+    refine: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            steps=8000, rate=5e-4, warmup=100, ema=0.998, mixed_precision="bf16", seed=5, save_every=100
+        )
+    )
+    refine_draw: DrawOptions = field(default_factory=lambda: DrawOptions(noise_wide=0.7, noise_span=(8.0, SIGMA_MAX)))
+    polish: LoopOptions = field(
+        default_factory=lambda: LoopOptions(
+            steps=3500, rate=6e-4, warmup=50, ema=0.99, weight_decay=0.0, mixed_precision="bf16", seed=6, save_every=50
+        )
+    )
     vae_batch: int = 6
 
 
@@ -117,7 +136,16 @@ def train_tiny(
         raise InputError(f"Unknown stage {', '.join(unknown)}. Stages, in order: {', '.join(STAGES)}.")
     work, target = Path(work), Path(target)
     work.mkdir(parents=True, exist_ok=True)
-    run = {"clips": _clips, "vae": _vae, "decoder": _decoder, "identity": _identity, "latents": _latents, "unet": _unet}
+    run = {
+        "clips": _clips,
+        "vae": _vae,
+        "decoder": _decoder,
+        "identity": _identity,
+        "latents": _latents,
+        "unet": _unet,
+        "refine": _refine,
+        "polish": _polish,
+    }
     accelerator = make_accelerator(LoopOptions())
     for stage in stages:
         log.info("svfr-tiny: %s", stage)
@@ -179,7 +207,7 @@ def _latents(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Cal
 def _encode_part(work: Path, target: Path, plan: TinyPlan, part: int) -> None:
     """One process's share of the encoding: every `parts`-th clip."""
     torch.set_num_threads(1)
-    chosen = np.arange(2 * plan.persons)[part :: plan.parts]
+    chosen = _share(plan, part)
     frames, landmarks = _frames(work), np.load(_there(work / "landmarks.npy", "clips"))
     faces = torch.load(_there(work / "faces.pt", "clips"), weights_only=True)
     vae = DiffusersVAE(load_network(_there(target / _name(VAE_ROLE), "vae"), VAE_ROLE, build_vae))
@@ -187,10 +215,23 @@ def _encode_part(work: Path, target: Path, plan: TinyPlan, part: int) -> None:
     path = _there(target / _name(RECOGNIZER_ROLE), "identity")
     recognizer = load_network(path, RECOGNIZER_ROLE, build_recognizer)
     with torch.autocast("cpu", torch.bfloat16):
-        clips = encode_clips(
-            vae, recognizer, frames[chosen], landmarks[chosen], faces[chosen], plan.views, seed=100 + part
-        )
-    clips.save(work / f"latents_{part}.pt")
+        for kind, views, seed, tasks in (
+            ("latents", plan.views, 100, ALL_TASKS),
+            ("blind", plan.blind_views, 200, BLIND),
+        ):
+            clips = encode_clips(
+                vae, recognizer, frames[chosen], landmarks[chosen], faces[chosen], views, seed=seed + part, tasks=tasks
+            )
+            clips.save(work / f"{kind}_{part}.pt")
+
+
+def _share(plan: TinyPlan, part: int) -> np.ndarray:
+    return np.arange(2 * plan.persons)[part :: plan.parts]
+
+
+def joined_order(plan: TinyPlan) -> np.ndarray:
+    """The numbers of the clips in the order in which `load_latents` returns them."""
+    return np.concatenate([_share(plan, part) for part in range(plan.parts)])
 
 
 def _unet(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:
@@ -200,9 +241,47 @@ def _unet(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callba
         save_unet(unet, projection, target)
 
 
-def load_latents(work: Path, plan: TinyPlan) -> LatentClips:
-    """What the stage "latents" wrote, joined."""
-    parts = [LatentClips.load(_there(work / f"latents_{part}.pt", "latents")) for part in range(plan.parts)]
+def _refine(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:
+    """More of blind restoration, and of the noise levels that a few steps use."""
+    networks = _load_unet(target)
+    data = load_latents(work, plan, ("latents", "blind"))
+    unet, projection = train_unet(
+        data, plan.refine, work / "refine", callback, draw=plan.refine_draw, networks=networks
+    )
+    if main:
+        save_unet(unet, projection, target)
+
+
+def _polish(work: Path, target: Path, plan: TinyPlan, main: bool, callback: Callback | None) -> None:
+    made = work / "estimates.pt"
+    if main and not made.is_file():
+        data = load_latents(work, plan, ("latents", "blind"))
+        estimates = estimate_clips(*_load_unet(target), data, plan.polish.seed, callback)
+        save_state(estimates[torch.from_numpy(joined_order(plan)).argsort()], made)  # in the order of the frames
+    make_accelerator(LoopOptions()).wait_for_everyone()
+    estimates = torch.load(made, weights_only=True)
+    vae = load_network(_there(target / _name(VAE_ROLE), "vae"), VAE_ROLE, build_vae)
+    polish_decoder(vae, _frames(work), estimates, plan.polish, work / "polish", callback)
+    if main:
+        _save(vae, target, VAE_ROLE, TINY_VAE)
+
+
+def _load_unet(target: Path) -> tuple[UNetSpatioTemporalConditionModel, nn.Module]:
+    unet = load_network(_there(target / _name(UNET_ROLE), "unet"), UNET_ROLE, build_unet)
+    return unet, load_network(_there(target / _name(PROJECTION_ROLE), "unet"), PROJECTION_ROLE, build_projection)
+
+
+def load_latents(work: Path, plan: TinyPlan, kinds: Sequence[str] = ("latents",)) -> LatentClips:
+    """What the stage "latents" wrote, in joined_order. kinds: "latents", degraded in all ways, and "blind", for bfr."""
+    kept = [
+        _joined([LatentClips.load(_there(work / f"{kind}_{part}.pt", "latents")) for part in range(plan.parts)])
+        for kind in kinds
+    ]
+    degraded, tasks = (torch.cat([getattr(data, name) for data in kept], dim=1) for name in ("degraded", "tasks"))
+    return replace(kept[0], degraded=degraded, tasks=tasks)
+
+
+def _joined(parts: Sequence[LatentClips]) -> LatentClips:
     names = [entry.name for entry in fields(LatentClips) if entry.name != "scaling"]
     joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
     return LatentClips(**joined, scaling=parts[0].scaling)

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..base.progress import Callback
+from ..base.progress import Callback, report
+from ..engine.solvers import SIGMA_MAX
 from ..networks.identity import build_projection
-from ..networks.unet import build_unet
+from ..networks.unet import DiffusersBackend, build_unet
 from ..training.latents import DrawOptions, LatentClips, draw_batch
 from ..training.loop import Loop, LoopOptions, Losses, placed
 from ..training.losses import WEIGHT_PRIOR, WEIGHT_ULR, SVFRObjective, zero_start
@@ -122,10 +123,14 @@ def train_unet(
     callback: Callback | None = None,
     *,
     draw: DrawOptions | None = None,
+    networks: tuple[UNetSpatioTemporalConditionModel, nn.Module] | None = None,
     weight_ulr: float = WEIGHT_ULR,
     weight_prior: float = WEIGHT_PRIOR,
-) -> tuple[nn.Module, nn.Module]:
-    """The UNet and the projection, with averaged weights, trained on all seven task combinations."""
+) -> tuple[UNetSpatioTemporalConditionModel, nn.Module]:
+    """The UNet and the projection, with averaged weights, trained on the tasks that the data has.
+
+    networks: a trained UNet and projection to go on with, by default fresh ones. The losses' heads always begin anew.
+    """
     draw = draw or DrawOptions()
 
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:
@@ -135,9 +140,46 @@ def train_unet(
             losses: Losses = modules["objective"](batch)
         return losses
 
-    examples = data.degraded[:, :, ::8].float().flatten(0, 2) * data.scaling
-    objective = make_objective(examples, data.scaling, options.seed, weight_ulr, weight_prior)
+    if networks is None:
+        examples = data.degraded[:, :, ::8].float().flatten(0, 2) * data.scaling
+        objective = make_objective(examples, data.scaling, options.seed, weight_ulr, weight_prior)
+    else:
+        torch.manual_seed(options.seed)
+        objective = SVFRObjective(*networks, weight_ulr, weight_prior).train()
     loop = Loop({"objective": objective}, step, options, folder)
     loop.run(callback)
     loop.averaged()
     return objective.unet.eval(), objective.projection.eval()
+
+
+@torch.inference_mode()
+def estimate_clips(
+    unet: UNetSpatioTemporalConditionModel,
+    projection: nn.Module,
+    data: LatentClips,
+    seed: int,
+    callback: Callback | None = None,
+) -> Tensor:
+    """What the UNet makes of each clip in one step from pure noise, (K,N,4,h,w) float16, scaled.
+
+    Each clip in one of its degradations, drawn at random; every other one with its first frame and face as reference
+    and identity.
+    """
+    backend = DiffusersBackend(unet)
+    generator = torch.Generator().manual_seed(seed)
+    made = torch.empty_like(data.clean)
+    for number in range(len(made)):
+        view = int(torch.randint(data.degraded.shape[1], (), generator=generator))
+        noise = torch.randn(made.shape[1:], generator=generator)
+        noisy = data.degraded[number, view].float() * data.scaling + SIGMA_MAX * noise
+        shown = number % 2 == 1
+        made[number] = backend(
+            noisy[None],
+            SIGMA_MAX,
+            data.degraded[number, view].float()[None],
+            data.clean[number, :1].float() / data.scaling if shown else None,
+            projection(data.grids[number, :1].float()) if shown else None,
+            data.tasks[number, view].float(),
+        )[0]
+        report(callback, "estimate", number + 1, len(made))
+    return made

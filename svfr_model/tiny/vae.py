@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,18 +137,23 @@ def put_back(removed: Removed) -> None:
         setattr(parent, name, block)
 
 
-def take_out(network: AutoencoderKLTemporalDecoder, *, temporal: bool = True) -> Removed:
-    """Replace blocks that stay the identity with nothing; temporal: the decoder's temporal halves too."""
+def take_out(network: AutoencoderKLTemporalDecoder, *, temporal: bool = True, full: bool = True) -> Removed:
+    """Replace blocks that stay the identity with nothing.
+
+    temporal: the decoder's temporal halves too. full: every block of the decoder at full resolution; otherwise the
+    spatial half of the first one stays.
+    """
     removed: Removed = []
 
     def replace(parent: nn.Module, name: str, stand_in: nn.Module) -> None:
         removed.append((parent, name, getattr(parent, name)))
         setattr(parent, name, stand_in)
 
-    full = [network.encoder.down_blocks[0].resnets, network.decoder.up_blocks[-1].resnets]
-    for blocks in full:
-        for name in list(blocks._modules):
-            replace(blocks, name, _Pass())
+    last = network.decoder.up_blocks[-1].resnets
+    for blocks in (network.encoder.down_blocks[0].resnets, last):
+        for name, block in list(blocks._modules.items()):
+            stays = not full and block is last[0]
+            replace(blocks, name, _Spatial(block) if stays else _Pass())
     if not temporal:
         return removed
     for blocks in (network.decoder.mid_block.resnets, *(up.resnets for up in network.decoder.up_blocks[:-1])):
@@ -213,6 +219,78 @@ def train_steadiness(
     loop.averaged()
     put_back(removed)
     return vae.cpu().requires_grad_(True).eval()
+
+
+class _Polished(nn.Module):
+    """Latents of clips to the squared error of their decoding, as one forward call."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, latents: Tensor, pixels: Tensor) -> Losses:
+        """latents (B,F,4,h,w) unscaled, pixels (B,F,3,H,W) in [-1,1]: squared error of pixels and of their changes."""
+        clips, count = pixels.shape[:2]
+        told = torch.zeros(clips, count, device=latents.device)
+        made = self.decoder(latents.flatten(0, 1), num_frames=count, image_only_indicator=told).float()
+        made = made.view_as(pixels)
+        error = F.mse_loss(made, pixels)
+        change = F.mse_loss(made.diff(dim=1), pixels.diff(dim=1))
+        return {"loss": error + CHANGE_WEIGHT * change, "mse": error.detach(), "change": change.detach()}
+
+
+def polish_decoder(
+    vae: AutoencoderKLTemporalDecoder,
+    frames: np.ndarray,
+    estimates: Tensor,
+    options: LoopOptions,
+    folder: Path | str,
+    callback: Callback | None = None,
+    *,
+    length: int = 8,
+) -> AutoencoderKLTemporalDecoder:
+    """Train the decoder once more, its first block at full resolution too, on what the UNet gives it to decode. Ours.
+
+    The encoder stays as it is, so the UNet does too. frames (K,N,H,W,3) uint8; estimates (K,N,4,h,w), the UNet's,
+    scaled. A step shows one clip's estimate and another clip's encoding, so that the decoder stays one of encodings as
+    well. The same squared error over time as over pixels keeps it from smoothing. Returns the same module with the
+    averaged weights.
+    """
+    torch.manual_seed(options.seed)
+    vae.requires_grad_(False)
+    removed = take_out(vae, temporal=False, full=False)
+    vae.decoder.requires_grad_(True)
+
+    def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:  # noqa: ARG001
+        rng = np.random.default_rng(seed)
+        clip, first = int(rng.integers(len(frames))), int(rng.integers(frames.shape[1] - length + 1))
+        shown = np.ascontiguousarray(frames[clip, first : first + length])
+        pixels = [to_network_range(torch.from_numpy(shown).permute(0, 3, 1, 2)), _draw_clips(frames, rng, 1, length)[0]]
+        with torch.no_grad():
+            encoded = vae.encode(pixels[1]).latent_dist.mode().float()
+        estimate = estimates[clip, first : first + length].float() / vae.config.scaling_factor
+        batch = torch.stack([estimate, encoded]).contiguous(), torch.stack(pixels)
+        losses: Losses = modules["decoder"](*placed(modules["decoder"], batch))
+        return losses
+
+    loop = Loop({"decoder": _Polished(vae.decoder)}, step, options, folder)
+    with _contiguous_norms(vae.decoder):
+        loop.run(callback)
+    loop.averaged()
+    put_back(removed)
+    return vae.cpu().requires_grad_(True).eval()
+
+
+@contextmanager
+def _contiguous_norms(network: nn.Module) -> Iterator[None]:
+    """Contiguous inputs for group norms: on a CPU, torch 2.13 goes back through channels-last ones very slowly."""
+    norms = [module for module in network.modules() if isinstance(module, nn.GroupNorm)]
+    hooks = [norm.register_forward_pre_hook(lambda _, given: (given[0].contiguous(),)) for norm in norms]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _draw_clips(frames: np.ndarray, rng: np.random.Generator, clips: int, length: int) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..base.errors import InputError
 from ..base.pixels import to_network_range
 from ..base.tasks import Task, Tasks, task_vector
+from ..engine.solvers import SIGMA_MAX, SIGMA_MIN
 from ..synthesis.degrade import degrade_clip
 from ..synthesis.options import options_for
 from .files import save_state
@@ -69,28 +70,29 @@ def encode_clips(
     faces: Tensor,
     views: int,
     seed: int,
+    tasks: Sequence[Tasks] = ALL_TASKS,
 ) -> LatentClips:
-    """Degrade and encode clips. Each gets `views` degradations, with tasks drawn evenly from all seven combinations.
+    """Degrade and encode clips. Each gets `views` degradations, with tasks drawn evenly from `tasks`.
 
     frames (K,N,H,W,3) uint8; landmarks (K,N,68,2) in their pixels; faces (K,n,3,112,112) uint8, aligned.
     """
     count, length = frames.shape[:2]
     side = frames.shape[3], frames.shape[2]
-    # any seven consecutive views have each combination once, in random order
+    # any len(tasks) consecutive views have each combination once, in random order
     order = np.random.default_rng([seed, 0])
-    deck = np.concatenate([order.permutation(len(ALL_TASKS)) for _ in range(-(-count * views // len(ALL_TASKS)))])
+    deck = np.concatenate([order.permutation(len(tasks)) for _ in range(-(-count * views // len(tasks)))])
     clean, degraded, grids = [], [], []
     for clip in range(count):
         clean.append(vae.encode(_pixels(frames[clip])) * vae.scaling_factor)
         shown = []
         for view in range(views):
             number = clip * views + view
-            options = options_for(ALL_TASKS[deck[number]])
+            options = options_for(tasks[deck[number]])
             spoiled, _ = degrade_clip(frames[clip], options, seed * 1_000_003 + number)
             shown.append(vae.encode(_pixels(spoiled)))
         degraded.append(torch.stack(shown))
         grids.append(recognizer(to_network_range(faces[clip]))[0].float())
-    vectors = [task_vector(ALL_TASKS[number]) for number in deck[: count * views]]
+    vectors = [task_vector(tasks[number]) for number in deck[: count * views]]
     return LatentClips(
         torch.stack(clean).half(),
         torch.stack(degraded).half(),
@@ -111,9 +113,9 @@ class DrawOptions:
     """How a training batch is drawn.
 
     lengths: frames of a window, one after the other by step; clips: for each length, how many clips; every clip comes
-    twice, in two degradations. noise_mean, noise_spread, noise_wide: see draw_sigmas. drop_both, drop_one: chances
-    that a row sees neither the reference frame nor the identity, and that it sees only one of them. The rest of the
-    rows see both.
+    twice, in two degradations. noise_mean, noise_spread, noise_wide, noise_span: see draw_sigmas. drop_both, drop_one:
+    chances that a row sees neither the reference frame nor the identity, and that it sees only one of them. The rest of
+    the rows see both.
     """
 
     lengths: Sequence[int] = (4, 8, 4, 16)
@@ -121,6 +123,7 @@ class DrawOptions:
     noise_mean: float = 1.5
     noise_spread: float = 1.6
     noise_wide: float = 0.3
+    noise_span: tuple[float, float] = (SIGMA_MIN, SIGMA_MAX)
     drop_both: float = 0.4
     drop_one: float = 0.2
 
@@ -161,7 +164,12 @@ def draw_batch(data: LatentClips, options: DrawOptions, seed: int, step: int = 0
         "clip": rows,
         "clean": clean,
         "sigma": draw_sigmas(
-            2 * count, generator, mean=options.noise_mean, spread=options.noise_spread, wide=options.noise_wide
+            2 * count,
+            generator,
+            mean=options.noise_mean,
+            spread=options.noise_spread,
+            wide=options.noise_wide,
+            span=options.noise_span,
         ),
         "noise": torch.randn(clean.shape, generator=generator),
         "degraded": data.degraded[rows[:, None], views[:, None], window].float(),

@@ -28,16 +28,22 @@ WEIGHT_PRIOR = 0.1
 
 
 def draw_sigmas(
-    count: int, generator: torch.Generator, *, mean: float = 0.7, spread: float = 1.6, wide: float = 0.2
+    count: int,
+    generator: torch.Generator,
+    *,
+    mean: float = 0.7,
+    spread: float = 1.6,
+    wide: float = 0.2,
+    span: tuple[float, float] = (SIGMA_MIN, SIGMA_MAX),
 ) -> Tensor:
     """Noise levels (count,) float32 for training.
 
     Log-normal as in Karras et al. 2022 (EDM), with the mean and spread that Stable Video Diffusion was trained with.
-    A share `wide` is uniform in log sigma over the sampler's whole range instead: our choice, because SVFR starts at
-    700, where the log-normal has hardly any samples.
+    A share `wide` is uniform in log sigma over `span` instead, by default the sampler's whole range: our choice,
+    because SVFR starts at 700, where the log-normal has hardly any samples.
     """
     normal = (mean + spread * torch.randn(count, generator=generator)).exp()
-    low, high = torch.tensor(SIGMA_MIN).log(), torch.tensor(SIGMA_MAX).log()
+    low, high = (torch.tensor(level).log() for level in span)
     uniform = (low + (high - low) * torch.rand(count, generator=generator)).exp()
     chosen = torch.rand(count, generator=generator) < wide
     return torch.where(chosen, uniform, normal).clamp(SIGMA_MIN, SIGMA_MAX)

@@ -7,7 +7,7 @@ from safetensors import safe_open
 
 from svfr_model.base.tasks import Task
 from svfr_model.runs.loader import Loader
-from svfr_model.tiny.evaluate import HELD_OUT, Trial, evaluate_clip, summary
+from svfr_model.tiny.evaluate import HELD_OUT, Trial, evaluate_clip, markdown, summary
 from svfr_model.tiny.model import EVALUATION, MODEL_FOLDER
 
 CLIPS = 3
@@ -16,6 +16,15 @@ CLIPS = 3
 @pytest.fixture(scope="module")
 def loader():
     return Loader(folders=[str(MODEL_FOLDER)], device="cpu")
+
+
+def test_the_vae_alone_returns_undamaged_clips(loader):
+    """Measured on 32 clips: the README of the model."""
+    networks = loader.networks(self_referred=False)
+    trial = Trial(EVALUATION, two_passes=(), frames=4, coded=True)
+    sample = evaluate_clip(networks, loader.encoder, HELD_OUT, frozenset({Task.BFR}), trial)
+    assert sample.coded["psnr"] > max(sample.single["psnr"] + 2, 28)
+    assert "| bfr | truth, encoded and decoded |" in markdown(summary([sample]))
 
 
 def restored(loader, tasks, two_passes=False):

@@ -78,6 +78,16 @@ def test_sigmas_cover_the_samplers_range():
     assert 0.02 < (sigmas > 100).float().mean() < 0.06
 
 
+def test_sigmas_can_be_drawn_where_a_few_steps_use_them():
+    sigmas = draw_sigmas(4000, torch.Generator().manual_seed(0), mean=-9.0, spread=0.1, wide=0.7, span=(8.0, 700.0))
+    used = sigmas[sigmas > 0.01]
+    assert len(used) / len(sigmas) == pytest.approx(0.7, abs=0.03)
+    assert used.min() >= 8.0
+    assert used.log().mean().item() == pytest.approx(
+        0.5 * (torch.tensor(8.0).log() + torch.tensor(700.0).log()), abs=0.1
+    )
+
+
 def test_ulr_falls_when_two_views_agree():
     views = torch.nn.functional.normalize(torch.randn(6, 16), dim=1)
     other = torch.nn.functional.normalize(torch.randn(6, 16), dim=1)
