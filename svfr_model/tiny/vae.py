@@ -264,7 +264,7 @@ def polish_decoder(
     def step(modules: Mapping[str, nn.Module], seed: int, number: int) -> Losses:  # noqa: ARG001
         rng = np.random.default_rng(seed)
         clip, first = int(rng.integers(len(frames))), int(rng.integers(frames.shape[1] - length + 1))
-        shown = np.ascontiguousarray(frames[clip, first : first + length])
+        shown = np.array(frames[clip, first : first + length])
         pixels = [to_network_range(torch.from_numpy(shown).permute(0, 3, 1, 2)), _draw_clips(frames, rng, 1, length)[0]]
         with torch.no_grad():
             encoded = vae.encode(pixels[1]).latent_dist.mode().float()
