@@ -46,7 +46,7 @@ STAGES = ("clips", "vae", "decoder", "identity", "latents", "unet", "refine", "p
 BLIND: tuple[Tasks, ...] = (frozenset({Task.BFR}),)
 MODEL_FOLDER = Path(__file__).resolve().parent.parent / "models" / "svfr-tiny"
 """Where the trained networks lie in this package."""
-EVALUATION = RestoreOptions(steps=3, guidance=(1.0, 1.0))
+EVALUATION = RestoreOptions(steps=1, guidance=(1.0, 1.0))
 """How they are measured: the best of the options tried, on clips other than the measured ones."""
 
 

@@ -39,8 +39,8 @@ def restored(loader, tasks, two_passes=False):
 
 def test_details_come_back(loader):
     before, after = restored(loader, frozenset({Task.BFR}))
-    assert after["psnr"] > before["psnr"] + 1
-    assert after["ssim"] > before["ssim"] + 0.05
+    assert after["psnr"] > before["psnr"] + 2.0  # 2.7 measured on these, 3.0 on 32
+    assert after["ssim"] > before["ssim"] + 0.09
 
 
 def test_colors_come_back(loader):
