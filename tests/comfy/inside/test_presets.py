@@ -25,7 +25,10 @@ from svfr_pack.svfr_model.synthesis.degrade import degrade_clip
 from svfr_pack.svfr_model.synthesis.options import DegradeOptions, LowQuality
 
 BEFORE = json.loads((Path(__file__).parents[1] / "data" / "before_presets.json").read_text())
-"""Nodes of workflows as saved before there were presets, and what that version made of a clip: see `restored`."""
+"""Nodes of workflows as saved before there were presets, and what that version made of a clip: see `restored`.
+
+Of svfr-tiny's present weights it was recorded by a later version, which gave the same with the weights before.
+"""
 SEED, FRAMES, SIZE = 1_000_000, 4, 64
 
 
