@@ -18,7 +18,7 @@ from typing import Any
 from ..base.devices import choose_device, choose_dtype
 from ..base.errors import DependencyError, InputError, SVFRError
 from ..files.staging import living, remove_leftovers
-from ..files.work import remove_dead
+from ..files.work import remove_dead, work_path
 from .batch import BatchClip, Outcome, Waiting, Workers, attempt
 from .loader import Shelf
 from .options import BatchOptions
@@ -84,9 +84,14 @@ class _Remains:
         self._clips = ()
 
     def discard(self) -> None:
-        """Remove it; may be called at any time, and more than once."""
+        """Remove it, once the workers are gone; may be called at any time, and more than once."""
+        give_up = time.monotonic() + _SETTLE_SECONDS
         for clip in self._clips:
+            path = work_path(clip.job.target, clip.job.work)
             remove_dead(clip.job.target, clip.job.work)
+            while path.exists() and time.monotonic() < give_up:
+                time.sleep(_SETTLE_SECONDS / 20)
+                remove_dead(clip.job.target, clip.job.work)
         living.discard(self)
 
 

@@ -50,6 +50,7 @@ def start(root, cluster, source, results, *options, after=()):
         env={**cluster.environment, "PYTHONPATH": str(root)},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run in the background
     )
 
 
