@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 import torch
 
 from svfr_model.stc import blocks
-from svfr_model.stc.enhance import WINDOW
 from svfr_model.stc.network import build_network
+from svfr_model.stc.options import WINDOW
 
 
 def explicit_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

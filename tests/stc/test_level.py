@@ -26,13 +26,24 @@ def test_the_level_is_carried_from_window_to_window(task):
     clip = flickering(240)
     found = torch.stack(list(run_windows(Stub(its_own_level, task), iter(clip), [(0, 240)], EnhanceOptions())))
     levels = 255 * found.mean((1, 2, 3))
-    drift, step = float(levels.max() - levels.min()), float(levels.diff().abs().max())
+    reach, step = float(levels.max() - levels.min()), float(levels.diff().abs().max())
     if task == "deflicker":
-        assert drift < 0.01
-        assert step < 0.01
+        assert reach < 4.5
+        assert step < 0.35
     else:  # nothing is carried: the windows' own levels are faded into each other
-        assert drift > 5
-        assert step > 0.5
+        assert reach > 5
+        assert step > 0.8
+
+
+@pytest.mark.parametrize("count", [240, 2400])
+def test_errors_at_joins_do_not_add_up(count):
+    """A network that darkens towards a window's end, so that every join seems to have become brighter."""
+    fading = Stub(lambda x: 0.5 * torch.linspace(1.0, 0.97, x.shape[2]).view(-1, 1, 1).expand_as(x), "deflicker")
+    clip = torch.full((1, 3, SIDE, SIDE), 128, dtype=torch.uint8).expand(count, -1, -1, -1)
+    found = torch.stack(list(run_windows(fading, iter(clip), [(0, count)], EnhanceOptions())))
+    levels = found.mean((1, 2, 3))
+    assert levels.max() <= 0.5001
+    assert levels.min() > 0.5 * 0.97 ** (1 + 0.7 / 0.3)
 
 
 def test_a_level_is_not_carried_into_another_shot():
