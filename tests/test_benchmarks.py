@@ -19,4 +19,5 @@ def test_what_a_benchmark_imports_is_there(script):
             continue
         module = importlib.import_module(node.module)
         for alias in node.names:
-            assert hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}"), f"{node.module}.{alias.name}"
+            name = f"{node.module}.{alias.name}"
+            assert hasattr(module, alias.name) or find_spec(name), name
