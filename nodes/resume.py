@@ -40,7 +40,7 @@ def parts_of(
         return None
     graph = _upstream(prompt, [own["inputs"].get(name) for name in networks])
     return {
-        "node": node.GET_SCHEMA().node_id,
+        "node": own["class_type"],
         "source": _source(video),
         "options": {name: _described(value) for name, value in sorted(given.items())},
         "networks": {**graph, "wires": {name: own["inputs"].get(name) for name in networks}},
@@ -53,7 +53,7 @@ def name_of(node: type[io.ComfyNode], video: Input.Video) -> str:
     """What the work on a video in a node is called; others of the graph have other names."""
     source = None if isinstance(video, InputImpl.VideoFromComponents) else video.get_stream_source()
     shown = Path(source).name if isinstance(source, str) else "frames"
-    return f"{shown} ({node.GET_SCHEMA().display_name}, node {node.hidden.unique_id})"
+    return f"{shown} ({node.define_schema().display_name}, node {node.hidden.unique_id})"
 
 
 def _source(video: Input.Video) -> str:

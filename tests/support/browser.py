@@ -8,7 +8,8 @@ Runs in ComfyUI's Python, for its websocket client. Leaves FOLDER/<name>.png for
 object: by name, the dialogs that stood open, what the console complained of, the types of nodes that were missing, the
 graph as the frontend would queue it, what our own widgets say, and where nodes and groups lie. With --run each is also
 queued, and has to show some text: "texts" is what they show, "saved" the nodes as the frontend would then save them,
-"failed" the dialogs that stand open then, "compared" how many frames SVFR Compare has, and whether it has both videos.
+"failed" the dialogs that stand open then and the errors of the run, "compared" how many frames SVFR Compare has, and
+whether it has both videos.
 With --search the search box is opened and each of the words typed into it: by the words, the titles of the nodes that
 it lists. With --help-of the panel with each node's help page is opened: by node, the heading and, of each table, how
 wide it is and how wide it is shown.
@@ -74,6 +75,10 @@ Promise.all(app.graph.nodes.filter(n => n.svfrCompare).map(async ({ svfrCompare:
   for (let tries = 0; tries < 60 && !whole(); tries++) await new Promise(done => setTimeout(done, 500));
   return { count: pair.count, whole: whole() };
 }))
+"""
+ERRORS = """
+fetch('/history').then(a => a.json()).then(runs => Object.values(runs).at(-1).status.messages
+  .filter(([kind]) => kind === 'execution_error').map(([, told]) => told.node_type + ': ' + told.exception_message))
 """
 RUN_SECONDS = 1800
 RESULTS = "[...document.querySelectorAll('[data-testid=result-item]')].map(e => e.innerText.split('\\n')[0])"
@@ -154,7 +159,7 @@ async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) ->
         await wait_for(page, f"{TEXTS}.length > 0")
         await asyncio.sleep(0.5)
         seen["texts"] = await page.ask(TEXTS)
-        seen["failed"] = await page.ask(DIALOGS)
+        seen["failed"] = [*await page.ask(DIALOGS), *await page.ask(ERRORS)]
         seen["compared"] = await page.ask(COMPARED)
         seen["saved"] = await page.ask("app.graph.serialize().nodes")
     await page.ask(BARE)

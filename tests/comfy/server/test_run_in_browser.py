@@ -32,6 +32,6 @@ def test_a_template_runs_and_is_compared(path, vue, simple, browse, tmp_path):
     seen = browse(simple, tmp_path, "--run", path)[path.stem]
     assert seen["missing"] == seen["dialogs"] == seen["failed"] == []
     (compared,) = seen["compared"]
-    assert compared["whole"]
+    assert compared["whole"], compared
     assert compared["count"] > 1
     assert [line for line in seen["console"] if "svfr" in line.lower()] == []
