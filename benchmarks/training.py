@@ -203,7 +203,7 @@ def trained(work: Path, networks: Path, folder: Path, steps: int, ulr: float, pr
     """Leave all four networks in folder, the UNet and the projection trained with these weights."""
     plan = TinyPlan()
     options = replace(plan.unet, steps=steps, seed=plan.unet.seed + 1000 * number)
-    unet, projection = train_unet(load_latents(work, plan), options, folder, weight_ulr=ulr, weight_prior=prior)
+    unet, projection = train_unet(load_latents(work, plan), options, folder, weights=(ulr, prior))
     for path in networks.glob("*.safetensors"):
         shutil.copy(path, folder)
     save_unet(unet, projection, folder)

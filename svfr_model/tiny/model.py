@@ -30,7 +30,7 @@ from ..networks.vae import ROLE as VAE_ROLE
 from ..networks.vae import DiffusersVAE, build_vae
 from ..synthesis.clips import make_clip
 from ..training.files import save_state
-from ..training.latents import ALL_TASKS, DrawOptions, LatentClips, encode_clips
+from ..training.latents import DrawOptions, LatentClips, Views, encode_clips
 from ..training.loop import LoopOptions, make_accelerator
 from ..weights import load_network, save, weight_file
 from .identity import TINY_RECOGNIZER, aligned_faces, train_recognizer
@@ -215,13 +215,9 @@ def _encode_part(work: Path, target: Path, plan: TinyPlan, part: int) -> None:
     path = _there(target / _name(RECOGNIZER_ROLE), "identity")
     recognizer = load_network(path, RECOGNIZER_ROLE, build_recognizer)
     with torch.autocast("cpu", torch.bfloat16):
-        for kind, views, seed, tasks in (
-            ("latents", plan.views, 100, ALL_TASKS),
-            ("blind", plan.blind_views, 200, BLIND),
-        ):
-            clips = encode_clips(
-                vae, recognizer, frames[chosen], landmarks[chosen], faces[chosen], views, seed=seed + part, tasks=tasks
-            )
+        kinds = {"latents": Views(plan.views, 100 + part), "blind": Views(plan.blind_views, 200 + part, BLIND)}
+        for kind, views in kinds.items():
+            clips = encode_clips(vae, recognizer, frames[chosen], landmarks[chosen], faces[chosen], views)
             clips.save(work / f"{kind}_{part}.pt")
 
 

@@ -124,12 +124,12 @@ def train_unet(
     *,
     draw: DrawOptions | None = None,
     networks: tuple[UNetSpatioTemporalConditionModel, nn.Module] | None = None,
-    weight_ulr: float = WEIGHT_ULR,
-    weight_prior: float = WEIGHT_PRIOR,
+    weights: tuple[float, float] = (WEIGHT_ULR, WEIGHT_PRIOR),
 ) -> tuple[UNetSpatioTemporalConditionModel, nn.Module]:
     """The UNet and the projection, with averaged weights, trained on the tasks that the data has.
 
     networks: a trained UNet and projection to go on with, by default fresh ones. The losses' heads always begin anew.
+    weights: of unified latent regularization and of facial prior learning.
     """
     draw = draw or DrawOptions()
 
@@ -142,10 +142,10 @@ def train_unet(
 
     if networks is None:
         examples = data.degraded[:, :, ::8].float().flatten(0, 2) * data.scaling
-        objective = make_objective(examples, data.scaling, options.seed, weight_ulr, weight_prior)
+        objective = make_objective(examples, data.scaling, options.seed, *weights)
     else:
         torch.manual_seed(options.seed)
-        objective = SVFRObjective(*networks, weight_ulr, weight_prior).train()
+        objective = SVFRObjective(*networks, *weights).train()
     loop = Loop({"objective": objective}, step, options, folder)
     loop.run(callback)
     loop.averaged()

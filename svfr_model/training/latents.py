@@ -61,6 +61,15 @@ class LatentClips:
         return cls(**stored)
 
 
+@dataclass(frozen=True)
+class Views:
+    """How clips are degraded: each in `count` ways, with tasks drawn evenly from `tasks`."""
+
+    count: int
+    seed: int
+    tasks: Sequence[Tasks] = ALL_TASKS
+
+
 @torch.inference_mode()
 def encode_clips(
     vae: VAE,
@@ -68,35 +77,33 @@ def encode_clips(
     frames: np.ndarray,
     landmarks: np.ndarray,
     faces: Tensor,
-    views: int,
-    seed: int,
-    tasks: Sequence[Tasks] = ALL_TASKS,
+    views: Views,
 ) -> LatentClips:
-    """Degrade and encode clips. Each gets `views` degradations, with tasks drawn evenly from `tasks`.
+    """Degrade and encode clips.
 
     frames (K,N,H,W,3) uint8; landmarks (K,N,68,2) in their pixels; faces (K,n,3,112,112) uint8, aligned.
     """
     count, length = frames.shape[:2]
     side = frames.shape[3], frames.shape[2]
     # any len(tasks) consecutive views have each combination once, in random order
-    order = np.random.default_rng([seed, 0])
-    deck = np.concatenate([order.permutation(len(tasks)) for _ in range(-(-count * views // len(tasks)))])
+    order, tasks = np.random.default_rng([views.seed, 0]), views.tasks
+    deck = np.concatenate([order.permutation(len(tasks)) for _ in range(-(-count * views.count // len(tasks)))])
     clean, degraded, grids = [], [], []
     for clip in range(count):
         clean.append(vae.encode(_pixels(frames[clip])) * vae.scaling_factor)
         shown = []
-        for view in range(views):
-            number = clip * views + view
+        for view in range(views.count):
+            number = clip * views.count + view
             options = options_for(tasks[deck[number]])
-            spoiled, _ = degrade_clip(frames[clip], options, seed * 1_000_003 + number)
+            spoiled, _ = degrade_clip(frames[clip], options, views.seed * 1_000_003 + number)
             shown.append(vae.encode(_pixels(spoiled)))
         degraded.append(torch.stack(shown))
         grids.append(recognizer(to_network_range(faces[clip]))[0].float())
-    vectors = [task_vector(tasks[number]) for number in deck[: count * views]]
+    vectors = [task_vector(tasks[number]) for number in deck[: count * views.count]]
     return LatentClips(
         torch.stack(clean).half(),
         torch.stack(degraded).half(),
-        torch.tensor(vectors, dtype=torch.uint8).view(count, views, 3),
+        torch.tensor(vectors, dtype=torch.uint8).view(count, views.count, 3),
         torch.stack(grids).half(),
         torch.from_numpy(landmarks[:, :length] / np.array(side, np.float32)).float(),
         float(vae.scaling_factor),

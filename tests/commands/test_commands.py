@@ -249,7 +249,7 @@ def test_outline_adds_68_landmarks_before_the_crop_is_planned(face_weights, tmp_
     monkeypatch.setattr("svfr_model.faces.landmarks.LandmarkModel", lambda path, device: "model")
     seen = []
 
-    def add(clip, tracks, model, callback):
+    def add(clip, tracks, model, callback, memory):
         seen.append((model, [type(track) for track in tracks]))
         return tracks
 

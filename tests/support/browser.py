@@ -138,6 +138,16 @@ class Page:
             self.complaints.append(f"{parameters['entry']['text']} {parameters['entry'].get('url', '')}")
 
 
+async def settled(page: Page, expression: str):
+    """The value of an expression once it has stayed the same for a second: the nodes' texts come one by one."""
+    value = await page.ask(expression)
+    while True:
+        await asyncio.sleep(1)
+        before, value = value, await page.ask(expression)
+        if value == before:
+            return value
+
+
 async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) -> dict:
     """Open one workflow as from a file, and run it if asked to."""
     await page.call("Page.navigate", url=url)
@@ -157,8 +167,7 @@ async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) ->
         await page.ask("app.queuePrompt(0)")
         await wait_for(page, IDLE, RUN_SECONDS)
         await wait_for(page, f"{TEXTS}.length > 0")
-        await asyncio.sleep(0.5)
-        seen["texts"] = await page.ask(TEXTS)
+        seen["texts"] = await settled(page, TEXTS)
         seen["failed"] = [*await page.ask(DIALOGS), *await page.ask(ERRORS)]
         seen["compared"] = await page.ask(COMPARED)
         seen["saved"] = await page.ask("app.graph.serialize().nodes")

@@ -206,7 +206,7 @@ def test_stage_two_leaves_books_generator_and_teacher_alone():
 
 def test_the_teachers_codes_are_stage_ones():
     """Whatever the network's own encoder has become, every target is the teacher's code."""
-    network, books = restorer(residual="frames"), stage1()
+    network, books = restorer(1, residual="frames"), stage1()
     assert not torch.equal(network.encoder.blocks[0].weight, books.encoder.blocks[0].weight)
     network.quantize.load_state_dict(books.quantize.state_dict())
     shown = clips(1)
