@@ -119,7 +119,7 @@ def chinese(server):
 
 def test_what_our_scripts_show_is_in_the_users_language(browse, server, chinese, tmp_path):
     """Compare, the button of the advanced inputs, a warning and the table of a run."""
-    task = ["restore", True, True, False]
+    task = ["restore", True, False, True]  # unlike test_frontend.py's: a node whose result is cached says nothing
     size = [64, 64, 3]
     nodes = [
         node(1, "SVFRTaskVector", task, outputs={"task": ("SVFR_TASK", [1])}),
@@ -139,7 +139,7 @@ def test_what_our_scripts_show_is_in_the_users_language(browse, server, chinese,
     said = [*shown["said"], *shown["texts"]]
     assert "显示高级输入（1）" in said  # of SVFR Compare
     assert {"划像", "运行工作流即可比较", "播放或暂停（空格键）"} <= set(said)
-    assert any(text.startswith("由预设决定：“restore”。下面的开关（restore + colorize）") for text in said)
+    assert any(text.startswith("由预设决定：“restore”。下面的开关（restore + inpaint）") for text in said)
     (table,) = [text for text in said if "PSNR" in text]
     assert "3 帧，64x64，与真值逐帧比较" in table
     assert "未计算：遮罩内 PSNR，因为没有给出遮罩" in table
