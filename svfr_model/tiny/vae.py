@@ -162,6 +162,14 @@ def take_out(network: AutoencoderKLTemporalDecoder, *, temporal: bool = True, fu
     return removed
 
 
+def _decoded(decoder: nn.Module, latents: Tensor, pixels: Tensor) -> Tensor:
+    """Latents (B,F,4,h,w), unscaled, of B clips as pictures of the shape of pixels (B,F,3,H,W)."""
+    clips, count = pixels.shape[:2]
+    told = torch.zeros(clips, count, device=latents.device)
+    made: Tensor = decoder(latents.flatten(0, 1), num_frames=count, image_only_indicator=told)
+    return made.float().view_as(pixels)
+
+
 class _Steady(nn.Module):
     """Latents of clips to the losses of their decoding, as one forward call."""
 
@@ -171,10 +179,7 @@ class _Steady(nn.Module):
 
     def forward(self, latents: Tensor, pixels: Tensor) -> Losses:
         """latents (B,F,4,h,w) unscaled, pixels (B,F,3,H,W) in [-1,1]: absolute error of pixels and of differences."""
-        clips, count = pixels.shape[:2]
-        told = torch.zeros(clips, count, device=latents.device)
-        made = self.decoder(latents.flatten(0, 1), num_frames=count, image_only_indicator=told).float()
-        made = made.view_as(pixels)
+        made = _decoded(self.decoder, latents, pixels)
         error = F.l1_loss(made, pixels)
         edges = sum(F.l1_loss(made.diff(dim=d), pixels.diff(dim=d)) for d in (-1, -2))
         change = F.l1_loss(made.diff(dim=1), pixels.diff(dim=1))
@@ -230,10 +235,7 @@ class _Polished(nn.Module):
 
     def forward(self, latents: Tensor, pixels: Tensor) -> Losses:
         """latents (B,F,4,h,w) unscaled, pixels (B,F,3,H,W) in [-1,1]: squared error of pixels and of their changes."""
-        clips, count = pixels.shape[:2]
-        told = torch.zeros(clips, count, device=latents.device)
-        made = self.decoder(latents.flatten(0, 1), num_frames=count, image_only_indicator=told).float()
-        made = made.view_as(pixels)
+        made = _decoded(self.decoder, latents, pixels)
         error = F.mse_loss(made, pixels)
         change = F.mse_loss(made.diff(dim=1), pixels.diff(dim=1))
         return {"loss": error + CHANGE_WEIGHT * change, "mse": error.detach(), "change": change.detach()}

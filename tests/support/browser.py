@@ -150,9 +150,7 @@ async def settled(page: Page, expression: str):
 
 async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) -> dict:
     """Open one workflow as from a file, and run it if asked to."""
-    await page.call("Page.navigate", url=url)
-    await wait_for(page, READY)
-    await asyncio.sleep(2)
+    await opened(page, url)
     page.complaints.clear()  # what an empty frontend says is not about the workflow
     await page.ask(f"app.loadGraphData({workflow.read_text()}, true, true, {json.dumps(workflow.stem)})")
     await asyncio.sleep(2)
@@ -181,9 +179,7 @@ async def look(page: Page, url: str, workflow: Path, folder: Path, run: bool) ->
 
 async def search(page: Page, url: str, folder: Path, words: list[str]) -> dict:
     """Type words into the box that a double click on the canvas opens."""
-    await page.call("Page.navigate", url=url)
-    await wait_for(page, READY)
-    await asyncio.sleep(2)
+    await opened(page, url)
     found = {}
     for typed in words:
         await page.ask("app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
@@ -199,9 +195,7 @@ async def search(page: Page, url: str, folder: Path, words: list[str]) -> dict:
 
 async def read_help(page: Page, url: str, folder: Path, kinds: list[str]) -> dict:
     """Open each node's help page by the button that stands over a chosen node."""
-    await page.call("Page.navigate", url=url)
-    await wait_for(page, READY)
-    await asyncio.sleep(2)
+    await opened(page, url)
     found = {}
     for kind in kinds:
         await page.ask("app.graph.clear()")
@@ -223,6 +217,13 @@ async def shoot(page: Page, path: Path) -> None:
     """A screenshot of what the tab shows."""
     shot = await page.call("Page.captureScreenshot", format="png")
     path.write_bytes(base64.b64decode(shot["data"]))
+
+
+async def opened(page: Page, url: str) -> None:
+    """Load the frontend and let it settle."""
+    await page.call("Page.navigate", url=url)
+    await wait_for(page, READY)
+    await asyncio.sleep(2)
 
 
 async def wait_for(page: Page, condition: str, seconds: float = 60) -> None:
